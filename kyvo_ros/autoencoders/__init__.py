@@ -1,0 +1,1 @@
+"""Images and shapes to codes and back."""

@@ -1,0 +1,1 @@
+"""Data sets and synthetic sources: scenes with ground truth, in the support-plane frame."""

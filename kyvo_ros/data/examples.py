@@ -1,0 +1,100 @@
+"""Training examples as plain arrays: canonical images with their scenes in the support-plane frame.
+
+One `ExampleSet` holds what every stage of training needs, whatever the source (ray caster, Cycles renders, CLEVR
+v1.0); it stacks, slices, saves and loads. Lengths are in coordinate units of the schema. It knows no tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from kyvo_ros.scene import PlaneCamera, Scene, SceneObject
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleSet:
+    """N images of h x w pixels with at most M objects each; what lies beyond `count` is padding."""
+
+    images: np.ndarray  # (N, h, w, 3) uint8 RGB, canonical view
+    count: np.ndarray  # (N,) int64 objects
+    words: np.ndarray  # (N, M, A) int64 index of each word attribute among its values
+    position: np.ndarray  # (N, M, 3) float32 centres, support-plane frame, units
+    yaw_rad: np.ndarray  # (N, M) float32
+    camera: np.ndarray  # (N, 2) float32 distance (units) and elevation (radians)
+
+    def __post_init__(self) -> None:
+        sizes = {f.name: len(getattr(self, f.name)) for f in fields(self)}
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"all arrays of an ExampleSet must have one length, got {sizes}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: slice | np.ndarray) -> ExampleSet:
+        return ExampleSet(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def save(self, path: Path) -> None:
+        """Write an uncompressed .npz; inverse of `load`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **{f.name: getattr(self, f.name) for f in fields(self)})
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> ExampleSet:
+        with np.load(path) as arrays:
+            return cls(*(arrays[f.name] for f in fields(cls)))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[ExampleSet]) -> ExampleSet:
+        if not parts:
+            raise ValueError("expected at least one ExampleSet to concatenate")
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+    @classmethod
+    def from_scenes(cls, images: np.ndarray, scenes: Sequence[Scene], cameras: Sequence[PlaneCamera],
+                    values: dict[str, Sequence[str]], max_objects: int) -> ExampleSet:
+        """From scenes in the support-plane frame, metres being units; inverse of `scene`.
+
+        `values` maps each word attribute to its words. Raises ValueError for a word that is not among them.
+        """
+        n = len(scenes)
+        words = np.zeros((n, max_objects, len(values)), np.int64)
+        position, yaw = np.zeros((n, max_objects, 3), np.float32), np.zeros((n, max_objects), np.float32)
+        for i, scene in enumerate(scenes):
+            for j, item in enumerate(scene.objects):
+                words[i, j] = [list(known).index(item.attributes[name]) for name, known in values.items()]
+                position[i, j], yaw[i, j] = item.position_m, item.yaw_rad or 0.0
+        count = np.array([len(s) for s in scenes], np.int64)
+        camera = np.array([[c.distance_m, c.elevation_rad] for c in cameras], np.float32).reshape(n, 2)
+        return cls(np.asarray(images), count, words, position, yaw, camera)
+
+    def scene(self, index: int, values: dict[str, Sequence[str]], shapes_with_yaw: Sequence[str] = ("cube",)) -> Scene:
+        """The scene of one example; inverse of `from_scenes`."""
+        objects = []
+        for j in range(int(self.count[index])):
+            attributes = {name: known[w] for (name, known), w in zip(values.items(), self.words[index, j])}
+            turns = attributes.get("shape") in shapes_with_yaw
+            objects.append(SceneObject(attributes, self.position[index, j], float(self.yaw_rad[index, j]) if turns else None))
+        return Scene(tuple(objects))
+
+    def plane_camera(self, index: int) -> PlaneCamera:
+        return PlaneCamera(float(self.camera[index, 0]), float(self.camera[index, 1]))
+
+    def projected(self, focal: tuple[float, float], centre: tuple[float, float]) -> np.ndarray:
+        """(N, M, 3) pixels u, v and optical depth of the centres, for a canonical focal length and principal point."""
+        distance, elevation = self.camera[:, 0, None], self.camera[:, 1, None]
+        x, y, z = np.moveaxis(self.position, -1, 0)
+        cos, sin = np.cos(elevation), np.sin(elevation)
+        depth = distance + y * cos - z * sin
+        down = -y * sin - z * cos
+        return np.stack([focal[0] * x / depth + centre[0], focal[1] * down / depth + centre[1], depth], axis=-1)
+
+    def mirrored(self) -> ExampleSet:
+        """The same scenes seen in a mirror (x -> -x); the principal point must be the image's middle column."""
+        position = self.position * np.array([-1, 1, 1], np.float32)
+        return ExampleSet(self.images[:, :, ::-1], self.count, self.words, position, -self.yaw_rad, self.camera)

@@ -1,0 +1,102 @@
+"""Rays against CLEVR's solids: where a ray meets them, with which normal, and by how much it misses them.
+
+Knows spheres, upright cylinders and cubes (indices 1, 2 and 0 of `placement.SHAPES`) in their own frames: origin at the centre,
+z up, turned by the yaw. Everything is element-wise over K rays, so it runs on any device. Lengths in scene units.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CUBE, SPHERE, CYLINDER = 0, 1, 2
+FAR = 1e6
+#: Radius of a shape's rounded edges, in halves.
+BEVEL = {CUBE: 0.1, CYLINDER: 0.08}
+_EPS = 1e-9
+
+
+def hit(shape: int, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], half: Tensor) -> Tensor:
+    """Parameter t of the nearest point origin + t * ray with t > 0, or FAR; components may broadcast.
+
+    `origin`, `ray`: x, y, z in the solid's frame (`ray` of any length); `half`: radius, or half edge of a cube.
+    """
+    if shape == SPHERE:
+        return _hit_sphere(origin, ray, half)
+    near, far = _slab(origin[2], ray[2], half)
+    if shape == CUBE:
+        for axis in (0, 1):
+            a, b = _slab(origin[axis], ray[axis], half)
+            near, far = torch.maximum(near, a), torch.minimum(far, b)
+    else:
+        a, b = _tube(origin, ray, half)
+        near, far = torch.maximum(near, a), torch.minimum(far, b)
+    return torch.where((near < far) & (near > 1e-4), near, FAR)
+
+
+def _hit_sphere(origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], radius: Tensor) -> Tensor:
+    a = ray[0] * ray[0] + ray[1] * ray[1] + ray[2] * ray[2]
+    b = origin[0] * ray[0] + origin[1] * ray[1] + origin[2] * ray[2]
+    c = origin[0] ** 2 + origin[1] ** 2 + origin[2] ** 2 - radius * radius
+    d = b * b - a * c
+    t = (-b - d.clamp_min(0).sqrt()) / a
+    return torch.where((d > 0) & (t > 1e-4), t, FAR)
+
+
+def _slab(origin: Tensor, ray: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """Parameters between which the ray is within +-half of one axis."""
+    inverse = 1.0 / torch.where(ray.abs() < _EPS, _EPS, ray)
+    middle, extent = -origin * inverse, half * inverse.abs()
+    return middle - extent, middle + extent
+
+
+def _tube(origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Parameters between which the ray is inside the endless upright cylinder; empty (FAR, -FAR) when it misses."""
+    a = (ray[0] ** 2 + ray[1] ** 2).clamp_min(_EPS)
+    b = origin[0] * ray[0] + origin[1] * ray[1]
+    d = b * b - a * (origin[0] ** 2 + origin[1] ** 2 - radius * radius)
+    root = d.clamp_min(0).sqrt()
+    return torch.where(d > 0, (-b - root) / a, FAR), torch.where(d > 0, (-b + root) / a, -FAR)
+
+
+def clearance(shape: int, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], half: Tensor) -> Tensor:
+    """Signed distance between the line and the solid's silhouette seen along it; negative when the line hits.
+
+    `ray` has unit length. Exact for spheres and for lines that pass a cube's silhouette edges (axes of the separating axis
+    theorem), first order at the round ends of a cylinder's silhouette.
+    """
+    ox, oy, oz = origin
+    dx, dy, dz = ray
+    if shape == SPHERE:
+        along = ox * dx + oy * dy + oz * dz
+        return (ox * ox + oy * oy + oz * oz - along * along).clamp_min(0).sqrt() - half
+    if shape == CUBE:
+        ax, ay, az = dx.abs(), dy.abs(), dz.abs()
+        pairs = (((oy * dz - oz * dy).abs(), ay, az), ((oz * dx - ox * dz).abs(), az, ax), ((ox * dy - oy * dx).abs(), ax, ay))
+        sides = [(moment - half * (m + n)) * torch.rsqrt(m * m + n * n + _EPS) for moment, m, n in pairs]
+        return torch.maximum(torch.maximum(sides[0], sides[1]), sides[2])
+    flat = (dx * dx + dy * dy).clamp_min(_EPS).sqrt()
+    across = (ox * dy - oy * dx) / flat / half
+    height = (oz * flat - (ox * dx + oy * dy) / flat * dz).abs() - half * flat
+    squash = dz.abs().clamp_min(1e-3)
+    upper = height.clamp_min(0) / (half * squash)
+    square = across * across + upper * upper
+    level = square.sqrt()
+    slope = (across * across + (upper / squash) ** 2).clamp_min(_EPS).sqrt()
+    return torch.maximum((level - 1) * level / slope.clamp_min(1e-4), torch.where(upper > 0, -1.0, height / half)) * half
+
+
+def normal(shape: int, point: tuple[Tensor, ...], half: Tensor) -> tuple[Tensor, ...]:
+    """Outward unit normal (x, y, z) at a point of the surface; edges are rounded as in CLEVR's meshes (BEVEL)."""
+    x, y, z = (p / half for p in point)
+    if shape == CUBE:
+        inner = 1.0 - BEVEL[CUBE]
+        n = [(p.abs() - inner).clamp_min(0) * p.sign() for p in (x, y, z)]
+    elif shape == CYLINDER:
+        flat, bevel = (x * x + y * y).clamp_min(_EPS).sqrt(), BEVEL[CYLINDER]
+        side, cap = (flat - 1 + bevel).clamp_min(0) / flat, (z.abs() - 1 + bevel).clamp_min(0) * z.sign()
+        n = [x * side, y * side, cap]
+    else:
+        n = [x, y, z]
+    scale = torch.rsqrt(n[0] ** 2 + n[1] ** 2 + n[2] ** 2 + 1e-12)
+    return n[0] * scale, n[1] * scale, n[2] * scale

@@ -1,0 +1,57 @@
+"""Objects matched by place alone, and what is right about them: location, attributes, yaw of cubes.
+
+This looks past the Jaccard index, which counts an object with one wrong word like one that was never seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy.optimize import linear_sum_assignment
+
+import numpy as np
+
+from kyvo_ros.evaluation.jaccard import MATCH_ATTRIBUTES, ground_distances_m
+from kyvo_ros.scene import Scene, SceneObject
+
+#: Ground distance under which two objects are at one place.
+SAME_PLACE_M = 0.5
+#: A cube looks the same after this turn.
+CUBE_PERIOD_RAD = math.pi / 2
+
+
+@dataclass(frozen=True)
+class PlaceMatch:
+    """What is right about one prediction that stands where a true object stands."""
+
+    distance_m: float
+    right: tuple[bool, ...]  # one an entry of MATCH_ATTRIBUTES
+    yaw_error_rad: float | None  # in [0, pi/4]; None where either has no yaw
+
+
+def match_by_place(predicted: Scene, truth: Scene, limit_m: float = SAME_PLACE_M) -> list[tuple[int, int]]:
+    """Pairs (prediction, truth) nearer than `limit_m` in the ground plane: as many as can be, then the least total
+    distance (optimal assignment). Raises SceneError where the two scenes are in different frames.
+    """
+    distance_m = ground_distances_m(predicted, truth)
+    near = distance_m < limit_m
+    never = 1.0 + limit_m * (1 + min(distance_m.shape))  # dearer than any set of near pairs
+    rows, columns = linear_sum_assignment(np.where(near, distance_m, never))
+    return [(int(i), int(j)) for i, j in zip(rows, columns) if near[i, j]]
+
+
+def compare_by_place(predicted: Scene, truth: Scene) -> list[PlaceMatch]:
+    """Every pair of `match_by_place`, compared."""
+    return [_compare(predicted.objects[i], truth.objects[j]) for i, j in match_by_place(predicted, truth)]
+
+
+def _compare(guess: SceneObject, true: SceneObject) -> PlaceMatch:
+    right = tuple(name in true.attributes and guess.attributes.get(name) == true.attributes[name] for name in MATCH_ATTRIBUTES)
+    yaw = None if guess.yaw_rad is None or true.yaw_rad is None else cube_yaw_error_rad(guess.yaw_rad, true.yaw_rad)
+    return PlaceMatch(float(np.hypot(*(guess.position_m - true.position_m)[:2])), right, yaw)
+
+
+def cube_yaw_error_rad(one: float, other: float) -> float:
+    """Smallest turn between two yaws of a cube, in [0, pi/4]."""
+    return abs(math.remainder(one - other, CUBE_PERIOD_RAD))

@@ -1,0 +1,162 @@
+"""The recognition report: every number that says how well scenes were recognised, as a table and as JSON.
+
+Objects are pooled over the data set for shares and errors; the Jaccard index is a mean over scenes. Where nothing
+was there to measure, a value is None (JSON null) and shows as a dash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kyvo_ros.evaluation.confidence import average_precision, calibration_error
+from kyvo_ros.evaluation.jaccard import MATCH_ATTRIBUTES, bootstrap_interval, match_scene
+from kyvo_ros.evaluation.place import SAME_PLACE_M, PlaceMatch, compare_by_place
+from kyvo_ros.scene import Scene
+
+#: Distances at which the Jaccard index is reported; the paper uses the first.
+TAUS_M = (0.05, 0.1, 0.25, 0.5)
+#: A prediction counts as correct for its confidence when it matches at this distance.
+CONFIDENCE_TAU_M = 0.25
+
+
+@dataclass(frozen=True)
+class TauScore:
+    """Scores at one distance."""
+
+    jaccard: float  # mean over scenes
+    interval: tuple[float, float]  # 95 % bootstrap interval of it
+    precision: float | None  # matches over predicted objects
+    recall: float | None  # matches over true objects
+
+
+@dataclass(frozen=True)
+class RecognitionReport:
+    """All scores of one data set; see the module for how objects are pooled."""
+
+    scenes: int
+    predicted_objects: int
+    true_objects: int
+    by_tau: dict[float, TauScore]  # keys are TAUS_M
+    count_right: float  # share of scenes with the right number of objects
+    placed: int  # predictions matched by place alone
+    attributes: dict[str, float | None]  # of those, the share with this attribute right
+    all_attributes: float | None  # of those, the share with every attribute right
+    location_error_m: float | None  # of those, mean ground distance
+    location_error_median_m: float | None
+    yaw_error_deg: float | None  # of those that are cubes in both, mean, modulo 90 degrees
+    yaw_error_median_deg: float | None
+    average_precision: float  # over confidences, at CONFIDENCE_TAU_M
+    calibration_error: float  # mean gap of confidence and truth, at CONFIDENCE_TAU_M
+
+    def to_dict(self) -> dict:
+        """For JSON."""
+        def at(name: str) -> dict:
+            return {f"{tau:g}": getattr(score, name) for tau, score in self.by_tau.items()}
+        return {
+            "jaccard": at("jaccard"), "jaccard_interval_95": {k: list(v) for k, v in at("interval").items()},
+            "precision": at("precision"), "recall": at("recall"),
+            "all_attributes": self.all_attributes, "attributes": dict(self.attributes),
+            "location_error_m": self.location_error_m, "location_error_median_m": self.location_error_median_m,
+            "yaw_error_deg": self.yaw_error_deg, "yaw_error_median_deg": self.yaw_error_median_deg,
+            "placed": self.placed, "count_right": self.count_right,
+            "average_precision": self.average_precision, "calibration_error": self.calibration_error,
+            "scenes": self.scenes, "predicted_objects": self.predicted_objects, "true_objects": self.true_objects,
+        }
+
+    def table(self) -> str:
+        """For a terminal; every row is also a row of `markdown`."""
+        head, scores, rest = self._rows()
+        lines = ["  ".join(f"{cell:>13}" for cell in row) for row in [head, *scores]]
+        width = max(len(name) for name, _ in rest)
+        return "\n".join([*lines, "", *[f"{name:<{width}}  {value}" for name, value in rest]])
+
+    def markdown(self) -> str:
+        """The same as two Markdown tables, for a README or a model card."""
+        head, scores, rest = self._rows()
+        def row(cells: Iterable[str]) -> str:
+            return "| " + " | ".join(cells) + " |"
+        return "\n".join([row(head), row(["---"] * len(head)), *map(row, scores), "",
+                          row(["measure", "value"]), row(["---"] * 2), *map(row, rest)])
+
+    def _rows(self) -> tuple[list[str], list[list[str]], list[tuple[str, str]]]:
+        head = ["tau (m)", "Jaccard index", "95% interval", "precision", "recall"]
+        scores = [[f"{tau:g}", _number(s.jaccard), f"{s.interval[0]:.3f}-{s.interval[1]:.3f}", _number(s.precision),
+                   _number(s.recall)] for tau, s in self.by_tau.items()]
+        rest = [
+            ("scenes", str(self.scenes)),
+            ("objects, true and predicted", f"{self.true_objects} and {self.predicted_objects}"),
+            ("scenes with the right number of objects", _number(self.count_right)),
+            (f"predictions within {SAME_PLACE_M:g} m of an object", str(self.placed)),
+            *[(f"- {name} right", _number(share)) for name, share in self.attributes.items()],
+            ("- all four right", _number(self.all_attributes)),
+            ("- location error (m), mean and median",
+             f"{_number(self.location_error_m)} and {_number(self.location_error_median_m)}"),
+            ("- cube yaw error (deg), mean and median",
+             f"{_number(self.yaw_error_deg, 1)} and {_number(self.yaw_error_median_deg, 1)}"),
+            (f"average precision at {CONFIDENCE_TAU_M:g} m", _number(self.average_precision)),
+            ("confidence: mean gap to the share correct", _number(self.calibration_error)),
+        ]
+        return head, scores, rest
+
+
+def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]]) -> RecognitionReport:
+    """The report of pairs (predicted, truth), each pair in one frame, metres.
+
+    Raises ValueError without pairs and SceneError where the scenes of a pair are in different frames.
+    """
+    pairs = list(pairs)
+    if not pairs:
+        raise ValueError("nothing to evaluate: expected at least one pair of scenes")
+    predicted, true = sum(len(p) for p, _ in pairs), sum(len(t) for _, t in pairs)
+    placed = [match for p, t in pairs for match in compare_by_place(p, t)]
+    confidence, correct = _confidences(pairs)
+    return RecognitionReport(
+        scenes=len(pairs), predicted_objects=predicted, true_objects=true,
+        by_tau={tau: _score(pairs, tau, predicted, true) for tau in TAUS_M},
+        count_right=float(np.mean([len(p) == len(t) for p, t in pairs])),
+        average_precision=average_precision(confidence, correct, true),
+        calibration_error=calibration_error(confidence, correct), **_place_fields(placed))
+
+
+def _score(pairs: list[tuple[Scene, Scene]], tau_m: float, predicted: int, true: int) -> TauScore:
+    matches = np.array([len(match_scene(p, t, tau_m)) for p, t in pairs])
+    unions = np.array([len(p) + len(t) for p, t in pairs]) - matches
+    scores = np.where(unions > 0, matches / np.maximum(unions, 1), 1.0)
+    found = int(matches.sum())
+    return TauScore(float(scores.mean()), bootstrap_interval(scores), found / predicted if predicted else None,
+                    found / true if true else None)
+
+
+def _place_fields(placed: list[PlaceMatch]) -> dict:
+    right = np.array([match.right for match in placed], dtype=bool).reshape(-1, len(MATCH_ATTRIBUTES))
+    distances = [match.distance_m for match in placed]
+    yaws = [math.degrees(match.yaw_error_rad) for match in placed if match.yaw_error_rad is not None]
+    return {
+        "placed": len(placed),
+        "attributes": {name: _over(np.mean, right[:, i]) for i, name in enumerate(MATCH_ATTRIBUTES)},
+        "all_attributes": _over(np.mean, right.all(axis=1)),
+        "location_error_m": _over(np.mean, distances), "location_error_median_m": _over(np.median, distances),
+        "yaw_error_deg": _over(np.mean, yaws), "yaw_error_median_deg": _over(np.median, yaws),
+    }
+
+
+def _confidences(pairs: list[tuple[Scene, Scene]]) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence of every prediction, and whether it is correct."""
+    confidence = np.array([o.confidence for p, _ in pairs for o in p.objects], dtype=np.float64)
+    correct = []
+    for p, t in pairs:
+        matched = {i for i, _ in match_scene(p, t, CONFIDENCE_TAU_M)}
+        correct += [i in matched for i in range(len(p))]
+    return confidence, np.array(correct, dtype=bool)
+
+
+def _over(statistic, values) -> float | None:
+    return float(statistic(values)) if len(values) else None
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

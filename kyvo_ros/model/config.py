@@ -1,0 +1,66 @@
+"""Sizes of the decoder.
+
+Knows the numbers that decide the shapes of the weights and nothing about how they are trained or sampled.
+Source: the Llama architecture as in Kyvo (arXiv 2506.08002, section 3.2), scaled down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kyvo_ros.tokens.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """What a decoder is: its vocabulary, its body, and the image tokens it can read."""
+
+    vocabulary: Vocabulary  # the ids it reads and writes
+    dim: int  # width of the residual stream
+    layers: int  # number of transformer blocks
+    heads: int  # query heads
+    kv_heads: int  # key/value heads, each shared by heads / kv_heads query heads
+    ffn_dim: int  # inner width of the SwiGLU feed-forward
+    max_length: int  # longest sequence, prompt and target together
+    code_dim: int  # length of a codebook vector of the image tokenizer
+    image_grid: tuple[int, int]  # rows and columns of image tokens
+    rope_theta: float = 10000.0  # base of the rotary frequencies
+    norm_eps: float = 1e-5  # added to the mean square in RMSNorm
+    ground_positions: bool = True  # image tokens also carry where their cell lies on the support plane
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_grid", tuple(self.image_grid))
+        for name in ("dim", "layers", "heads", "kv_heads", "ffn_dim", "max_length", "code_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if len(self.image_grid) != 2 or min(self.image_grid) < 1:
+            raise ValueError(f"image_grid must be two positive numbers (rows, columns), got {self.image_grid}")
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
+        if self.dim % 4 or self.head_dim % 2:
+            raise ValueError(f"dim must be a multiple of 4 and of 2 * heads, got dim {self.dim}, heads {self.heads}")
+        if not self.rope_theta > 0 or not self.norm_eps > 0:
+            raise ValueError(f"rope_theta and norm_eps must be positive, got {self.rope_theta}, {self.norm_eps}")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.dim // self.heads
+
+    @property
+    def cells(self) -> int:
+        """Image tokens per image."""
+        return self.image_grid[0] * self.image_grid[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, for JSON; the vocabulary as its own dictionary."""
+        own = {name: value for name, value in asdict(self).items() if name != "vocabulary"}
+        return {"vocabulary": self.vocabulary.to_dict(), **own, "image_grid": list(self.image_grid)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DecoderConfig:
+        """Inverse of `to_dict`. TypeError names a missing or unknown field, ValueError a bad value."""
+        return cls(**{**values, "vocabulary": Vocabulary.from_dict(values["vocabulary"])})

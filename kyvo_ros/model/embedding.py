@@ -1,0 +1,108 @@
+"""The unified embedding: one stream of vectors for words, numbers, structure, image codes and shape codes.
+
+Every id has a learned row. Numbers add fixed sin-cos features of their value; image codes add a projection of their
+codebook vector, their place in the image, and the sin-cos features of the point of the support plane that their cell
+shows. Numbers and cells go through the same features, so that attention can find the cell that a coordinate names.
+Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kyvo_ros.model.config import DecoderConfig
+
+#: Shortest and longest wavelength of the sin-cos features, in units of the scene: four steps of the grid to a scene.
+WAVELENGTHS = (0.2, 20.0)
+#: Standard deviation of every embedding at the start, so that no part drowns another.
+INIT_STD = 0.02
+
+
+def sincos_features(values: Tensor, count: int) -> Tensor:
+    """(...,) values in scene units -> (..., count) sines, then cosines, over geometric wavelengths; count is even."""
+    half = count // 2
+    wavelengths = torch.logspace(*(math.log10(w) for w in WAVELENGTHS), half, device=values.device)
+    phase = values.float().unsqueeze(-1) * (2 * math.pi / wavelengths)
+    return torch.cat((phase.sin(), phase.cos()), dim=-1)
+
+
+def plane_features(points: Tensor, count: int) -> Tensor:
+    """(..., 2) points (x, y) of the support plane -> (..., count): the features of x, then of y; count % 4 == 0."""
+    return sincos_features(points, count // 2).flatten(-2)
+
+
+class UnifiedEmbedding(nn.Module):
+    """Token ids, and the ground points of image cells, to vectors.
+
+    `codebook` (K, code_dim) is kept as a buffer: it belongs to the image tokenizer and is not trained here.
+    """
+
+    def __init__(self, config: DecoderConfig, codebook: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        vocabulary, dim = config.vocabulary, config.dim
+        self._image, self._numbers = vocabulary.range("image"), vocabulary.range("numbers")
+        if tuple(codebook.shape) != (len(self._image), config.code_dim):
+            raise ValueError(f"codebook must be ({len(self._image)}, {config.code_dim}) as in the configuration, "
+                             f"got {tuple(codebook.shape)}")
+        self.register_buffer("codebook", codebook.detach().float().clone())
+        values = torch.as_tensor(vocabulary.numbers.values(), dtype=torch.float32)
+        features = plane_features(torch.stack((values, values), dim=-1), dim)
+        self.register_buffer("number_features", features, persistent=False)
+        self.learned = nn.Embedding(vocabulary.size, dim)
+        self.number_scale = nn.Parameter(torch.empty(()))
+        self.code_projection = nn.Linear(config.code_dim, dim, bias=False)
+        self.image_positions = nn.Parameter(torch.empty(config.cells, dim))
+        self.ground_projection = nn.Linear(dim, dim, bias=False) if config.ground_positions else None
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Every part at root mean square INIT_STD; the learned rows of image codes at zero."""
+        unit = math.sqrt(2.0) * INIT_STD  # sines and cosines have a mean square of one half
+        nn.init.normal_(self.learned.weight, std=INIT_STD)
+        nn.init.zeros_(self.learned.weight[self._image.start:self._image.stop])
+        nn.init.constant_(self.number_scale, unit)
+        length = self.codebook.norm(dim=-1).mean().clamp_min(1e-6).item()
+        nn.init.normal_(self.code_projection.weight, std=INIT_STD / length)
+        nn.init.normal_(self.image_positions, std=INIT_STD)
+        if self.ground_projection is not None:
+            nn.init.normal_(self.ground_projection.weight, std=unit / math.sqrt(self.config.dim))
+
+    def table(self) -> Tensor:
+        """(V, D): every id's vector, without the place of image tokens."""
+        numbers, image = self._numbers, self._image
+        after = self.config.vocabulary.size - image.stop
+        known = F.pad(self.code_projection(self.codebook), (0, 0, image.start - numbers.stop, after))
+        known = torch.cat((self.number_scale * self.number_features, known))
+        return self.learned.weight + F.pad(known, (0, 0, numbers.start, 0))
+
+    def places(self, cells: Tensor | None) -> Tensor:
+        """(1 or B, h*w, D): what an image token carries for its place; `cells` as in `forward`."""
+        places = self.image_positions.unsqueeze(0)
+        if self.ground_projection is None or cells is None:
+            return places
+        if cells.ndim != 3 or tuple(cells.shape[1:]) != (self.config.cells, 2):
+            raise ValueError(f"cells must be (B, {self.config.cells}, 2), got {tuple(cells.shape)}")
+        return places + self.ground_projection(plane_features(cells, self.config.dim).to(places.dtype))
+
+    def forward(self, token_ids: Tensor, cells: Tensor | None = None, table: Tensor | None = None) -> Tensor:
+        """(B, S) ids and (B, h*w, 2) ground points (x, y) of the cells in scene units -> (B, S, D).
+
+        The n-th image token of a row belongs to cell n modulo h*w, in raster order, so that a second image starts
+        again. Without `cells` (the camera is unknown) image tokens carry their place in the image alone.
+        `table`: an earlier result of `table()`, to save the sum where the weights stand still.
+        """
+        image = (token_ids >= self._image.start) & (token_ids < self._image.stop)
+        return F.embedding(token_ids, self.table() if table is None else table) + self._placed(image, cells)
+
+    def _placed(self, image: Tensor, cells: Tensor | None) -> Tensor:
+        """(B, S, D): the places of image tokens, zero elsewhere."""
+        places = F.pad(self.places(cells), (0, 0, 0, 1))  # one more row, of zeros, for every other token
+        cell = torch.where(image, (image.cumsum(dim=1) - 1) % self.config.cells, self.config.cells)
+        if places.shape[0] > 1:
+            cell = cell + places.shape[1] * torch.arange(len(cell), device=cell.device).unsqueeze(1)
+        return F.embedding(cell, places.flatten(0, 1))

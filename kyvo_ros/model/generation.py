@@ -1,0 +1,164 @@
+"""Generation under a grammar: a prompt goes in, the tokens of a valid scene and their probabilities come out.
+
+Only tokens that the grammar allows are scored, and where a single one is possible nothing is sampled: such forced
+tokens ride along with the forward pass of the token before them. Rows of a batch advance on their own, each by as
+many tokens as its grammar forces, and leave the batch when their scene ends. It does not know what tokens mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kyvo_ros.model.decoder import Decoder, SequenceError
+from kyvo_ros.model.inference import CachedDecoder
+from kyvo_ros.tokens.distribution import TokenDistribution
+
+
+class Grammar(Protocol):
+    """What `generate` asks of a grammar; see `tokens.scene_grammar.SceneGrammar`."""
+
+    max_length: int
+
+    def start(self) -> int: ...
+    def advance(self, state: int, token_id: int) -> int: ...
+    def allowed(self, state: int) -> np.ndarray: ...
+    def forced_run(self, state: int) -> tuple[list[int], int]: ...
+    def is_end(self, state: int) -> bool: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """The target of one row: its tokens, and for each the probabilities it was chosen by (None where forced).
+
+    Probabilities are the model's own among the allowed tokens, whatever the temperature of sampling.
+    """
+
+    token_ids: list[int]
+    distributions: list[TokenDistribution | None]
+
+
+def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Grammar, cells: Tensor | None = None,
+             prefix_length: int = 0, skip_forced: bool = True, temperature: float = 0.0,
+             seed: int | None = None) -> list[Generation]:
+    """Complete each row of `prompt` (B, S) by a sentence of `grammar`.
+
+    Args:
+        decoder: a `CachedDecoder` saves its set-up where many prompts meet the same weights.
+        cells: (B, h*w, 2), prefix_length: as in `Decoder.hidden`.
+        skip_forced: False feeds forced tokens one by one: the same result, slower.
+        temperature: 0 takes the likeliest token; above, samples from softmax(logits / temperature).
+        seed: of the sampling; row i draws from its own stream (seed, i), whatever else is in the batch.
+
+    Raises SequenceError for a prompt that is malformed or leaves no room for the longest sentence.
+    """
+    if not temperature >= 0:
+        raise ValueError(f"temperature must not be negative, got {temperature}")
+    with torch.inference_mode():
+        cached = decoder if isinstance(decoder, CachedDecoder) else CachedDecoder(decoder)
+        _check_prompt(cached, prompt, prefix_length, grammar)
+        streams = np.random.SeedSequence(seed).spawn(len(prompt))
+        sampler = _Sampler(cached, grammar, temperature)
+        rows = [_Row(sampler, prompt.shape[1], np.random.default_rng(stream)) for stream in streams]
+        _decode(cached, prompt.to(cached.device), cells, prefix_length, rows, skip_forced, grammar.max_length)
+    return [Generation(row.token_ids, row.distributions) for row in rows]
+
+
+def _check_prompt(cached: CachedDecoder, prompt: Tensor, prefix_length: int, grammar: Grammar) -> None:
+    cached.decoder.check(prompt)
+    longest = prompt.shape[1] + grammar.max_length
+    if longest > cached.config.max_length:
+        raise SequenceError(f"a prompt of {prompt.shape[1]} tokens and a target of up to {grammar.max_length} are more "
+                            f"than max_length {cached.config.max_length}")
+    if not 0 <= prefix_length <= prompt.shape[1]:
+        raise SequenceError(f"prefix_length must lie within the {prompt.shape[1]} tokens, got {prefix_length}")
+
+
+def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_length: int, rows: list[_Row],
+            skip_forced: bool, room: int) -> None:
+    """Run every row to its end."""
+    cache = cached.new_cache(len(rows), prompt.shape[1] + room)
+    width = None if skip_forced else 1
+    # All rows start alike, so that what is forced at the start can join the prompt.
+    first = torch.tensor([row.feed(width) for row in rows], dtype=torch.int64, device=prompt.device)
+    hidden = cached.prefill(torch.cat((prompt, first), dim=1), cache, cells=cells, prefix_length=prefix_length)
+    active = rows
+    while True:
+        for row, state in zip(active, hidden.float().cpu().numpy()):
+            row.choose(state)
+        going = [index for index, row in enumerate(active) if not row.done]
+        if not going:
+            return
+        if len(going) < len(active):
+            cache.keep(torch.tensor(going, device=cached.device))
+            active = [active[index] for index in going]
+        lengths = [row.length for row in active]
+        hidden = cached.step([row.feed(width) for row in active], lengths, cache)
+
+
+class _Row:
+    """One sentence as it grows: what was chosen, what of it the decoder has read, and where the grammar stands."""
+
+    def __init__(self, sampler: _Sampler, length: int, stream: np.random.Generator) -> None:
+        self.token_ids: list[int] = []
+        self.distributions: list[TokenDistribution | None] = []
+        self.length = length  # tokens in the cache once the last feed has run, the prompt's included
+        self._sampler, self._stream = sampler, stream
+        self._state = sampler.grammar.start()
+        self._fed = 0
+        self._append_forced()
+
+    @property
+    def done(self) -> bool:
+        """Whether the sentence is complete; tokens that the decoder has not read then need no reading."""
+        return self._sampler.grammar.is_end(self._state)
+
+    def feed(self, width: int | None) -> list[int]:
+        """The tokens that the decoder reads next: all that it has not read, or at most `width`."""
+        tokens = self.token_ids[self._fed:][:width]
+        self._fed += len(tokens)
+        self.length += len(tokens)
+        return tokens
+
+    def choose(self, hidden: np.ndarray) -> None:
+        """Sample the next token from the state (D,) behind the last one read, unless forced ones wait to be read."""
+        if self.done or self._fed < len(self.token_ids):
+            return
+        token_id, distribution = self._sampler.pick(hidden, self._state, self._stream)
+        self.token_ids.append(token_id)
+        self.distributions.append(distribution)
+        self._state = self._sampler.grammar.advance(self._state, token_id)
+        self._append_forced()
+
+    def _append_forced(self) -> None:
+        run, self._state = self._sampler.grammar.forced_run(self._state)
+        self.token_ids += run
+        self.distributions += [None] * len(run)
+
+
+class _Sampler:
+    """Scores the tokens allowed at a state and picks one."""
+
+    def __init__(self, cached: CachedDecoder, grammar: Grammar, temperature: float) -> None:
+        self.grammar, self.temperature = grammar, temperature
+        self._cached = cached
+
+    def pick(self, hidden: np.ndarray, state: int, stream: np.random.Generator) -> tuple[int, TokenDistribution]:
+        """A token for hidden state (D,), and the distribution over all that were possible."""
+        ids = self.grammar.allowed(state)
+        logits = self._cached.head_rows(ids) @ hidden
+        distribution = TokenDistribution(ids, _softmax(logits))
+        if self.temperature == 0.0:
+            return int(ids[logits.argmax()]), distribution
+        cumulative = _softmax(logits / self.temperature).cumsum()
+        choice = np.searchsorted(cumulative, stream.random() * cumulative[-1], side="right")
+        return int(ids[min(choice, len(ids) - 1)]), distribution
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()

@@ -1,0 +1,148 @@
+"""The decoder token by token: prefill and step over a static KV cache, for generation.
+
+A snapshot of a decoder's weights, laid out for short inputs: norm gains folded into the projection behind them,
+matrices transposed and contiguous, the embedding table summed up. At batch one a step is some hundred tiny
+operations, so every one counts. The numbers are those of `Decoder.hidden`, which the tests check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kyvo_ros.model.cache import KVCache
+from kyvo_ros.model.decoder import Block, Decoder, rope_table, rotate
+
+
+@dataclass(frozen=True)
+class _BlockWeights:
+    """One block, as right-hand factors: (inputs, outputs)."""
+
+    qkv: Tensor
+    out: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+    @classmethod
+    def of(cls, block: Block) -> _BlockWeights:
+        def folded(weight: Tensor, gain: Tensor) -> Tensor:
+            return (weight * gain).T.contiguous()
+        return cls(folded(block.qkv.weight, block.attention_norm.weight), block.out.weight.T.contiguous(),
+                   folded(block.gate_up.weight, block.ffn_norm.weight), block.down.weight.T.contiguous())
+
+
+class CachedDecoder:
+    """Prefill and step for the weights that `decoder` has now; later training does not reach this snapshot."""
+
+    @torch.no_grad()
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.config = config = decoder.config
+        self.table = decoder.embedding.table()
+        self.dtype, self.device = self.table.dtype, self.table.device
+        self.blocks = [_BlockWeights.of(block) for block in decoder.blocks]
+        self.norm = decoder.norm.weight.detach().clone()
+        self._epsilon = torch.full((1, 1, 1), config.norm_eps, dtype=self.dtype, device=self.device)
+        self._rope = self._full_rope()
+        self._groups = config.heads // config.kv_heads
+        self._head_rows: dict[bytes, np.ndarray] = {}
+
+    def _full_rope(self) -> Tensor:
+        """(max_length + 1, heads + 2 * kv_heads, head_dim / 2): turns for queries and keys, ones for values."""
+        config = self.config
+        turns = rope_table(config.max_length + 1, config.head_dim, config.rope_theta).unsqueeze(1)
+        turns = torch.cat((turns.expand(-1, config.heads + config.kv_heads, -1),
+                           torch.ones_like(turns).expand(-1, config.kv_heads, -1)), dim=1)
+        return turns.to(self.device)
+
+    def new_cache(self, rows: int, length: int) -> KVCache:
+        """An empty cache; one slot more than `length` takes what padding writes."""
+        return KVCache(self.config, rows, length + 1, dtype=self.dtype, device=self.device)
+
+    def prefill(self, token_ids: Tensor, cache: KVCache, *, cells: Tensor | None = None,
+                prefix_length: int = 0) -> Tensor:
+        """(B, S) ids into an empty cache -> (B, D) hidden states of the last position; see `Decoder.hidden`."""
+        rows, length = token_ids.shape
+        x = self.decoder.embedding(token_ids, cells, self.table)
+        positions = torch.arange(length, device=self.device)
+        keys = positions.clone()
+        visible = (keys <= positions.unsqueeze(1)) | ((keys < prefix_length) & (positions < prefix_length).unsqueeze(1))
+        mask = self._additive(visible.unsqueeze(0))
+        last = torch.arange(rows, device=self.device) * length + length - 1
+        return self._run(x, positions.expand(rows, -1), mask, length, last, cache)
+
+    def step(self, tokens: Sequence[Sequence[int]], lengths: Sequence[int], cache: KVCache) -> Tensor:
+        """One or more further tokens for each row -> (B, D) hidden states of each row's last one.
+
+        `lengths`: how many tokens of each row the cache holds already. Rows may differ in both.
+        """
+        width = max(map(len, tokens))
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in tokens], device=self.device)
+        positions = torch.tensor([[min(n + i, cache.length - 1) for i in range(width)] for n in lengths],
+                                 device=self.device)
+        end = max(n + len(row) for row, n in zip(tokens, lengths))
+        mask = self._additive(torch.arange(end, device=self.device) <= positions.unsqueeze(-1))
+        last = torch.tensor([i * width + len(row) - 1 for i, row in enumerate(tokens)], device=self.device)
+        return self._run(F.embedding(ids, self.table), positions, mask, end, last, cache)
+
+    def head_rows(self, ids: np.ndarray) -> np.ndarray:
+        """(K, D) float32 rows of the head on the CPU: `head_rows(ids) @ hidden` are the logits of `ids` (K,) alone.
+
+        Kept for every set of ids that was ever asked for; a grammar has a few dozen.
+        """
+        key = ids.tobytes()
+        if key not in self._head_rows:
+            rows = self.decoder.head.weight.detach()[torch.tensor(ids, device=self.device)]
+            self._head_rows[key] = rows.float().cpu().numpy()
+        return self._head_rows[key]
+
+    def _additive(self, visible: Tensor) -> Tensor:
+        """(B, m, n) bool -> (B, 1, groups * m, n): 0 where visible, -inf elsewhere, for the heads of a group."""
+        mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device).masked_fill_(~visible, -math.inf)
+        return mask.unsqueeze(1).repeat(1, 1, self._groups, 1)
+
+    def _run(self, x: Tensor, positions: Tensor, mask: Tensor, end: int, last: Tensor, cache: KVCache) -> Tensor:
+        """(B, m, D) embeddings at `positions` (B, m) through every block -> (B, D) at the flat indices `last`.
+
+        Keys and values go to the cache; attention reads its first `end` positions under `mask`. The last block needs
+        the keys and values of all tokens but the output of the last ones alone.
+        """
+        rows, width, dim = x.shape
+        config = self.config
+        rope = self._rope[positions.flatten()]
+        slots = (positions + cache.length * torch.arange(rows, device=self.device).unsqueeze(1)).flatten()
+        x = x.flatten(0, 1)
+        for layer, block in enumerate(self.blocks):
+            qkv = rotate((self._normalised(x) @ block.qkv).view(rows * width, -1, config.head_dim), rope)
+            cache.write(layer, slots, qkv[:, config.heads:])
+            query = qkv[:, :config.heads]
+            if layer == config.layers - 1 and width > 1:
+                x, query, mask = x[last], query[last], self._last_rows(mask, last, rows, width)
+                width = 1
+            x = x.addmm(self._attend(query, rows, width, mask, *cache.read(layer, end)), block.out)
+            gate, up = (self._normalised(x) @ block.gate_up).chunk(2, dim=-1)
+            x = x.addmm(F.silu(gate).mul_(up), block.down)
+        return self._normalised(x) * self.norm
+
+    def _last_rows(self, mask: Tensor, last: Tensor, rows: int, width: int) -> Tensor:
+        """The rows of an additive mask (1 or B, 1, groups * m, n) that belong to the queries `last` (B,)."""
+        per_token = mask.expand(rows, -1, -1, -1)[:, 0, :width].flatten(0, 1)
+        return per_token[last].view(rows, 1, 1, -1).expand(-1, -1, self._groups, -1)
+
+    def _attend(self, query: Tensor, rows: int, width: int, mask: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """(B * m, heads, head_dim) queries -> (B * m, D); the heads that share keys are rows of one product."""
+        shape = (rows, width, self.config.kv_heads, self._groups, self.config.head_dim)
+        query = query.view(shape).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        result = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        return result.unflatten(2, (self._groups, width)).permute(0, 3, 1, 2, 4).reshape(rows * width, -1)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        """(N, D) / its root mean square, without gain; mean square plus epsilon in one product."""
+        square = torch.baddbmm(self._epsilon, x.unsqueeze(1), x.unsqueeze(2), alpha=1.0 / x.shape[1])
+        return x * square.rsqrt_().view(-1, 1)

@@ -1,0 +1,72 @@
+"""Cameras: sensor_msgs/CameraInfo -> PinholeCamera of the image that came with it.
+
+K and D belong to the raw image of the full sensor; binning and region of interest say which part of it the image
+shows. Source: REP-104 and sensor_msgs/CameraInfo. Pixel centres: ROS counts them at whole numbers, PinholeCamera at
+halves, so half a pixel is added to the principal point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kyvo_ros.scene import PinholeCamera
+
+#: distortion_model of CameraInfo -> the model PinholeCamera knows.
+_MODELS = {"": "plumb_bob", "plumb_bob": "plumb_bob", "rational_polynomial": "rational_polynomial",
+           "equidistant": "equidistant", "fisheye": "equidistant"}
+_MOST_ASPECT_DIFFERENCE = 0.01
+#: Offset from ROS' pixel coordinates (centre of the first pixel at 0) to ours (at 0.5).
+_PIXEL_CENTRE = 0.5
+
+
+class CameraInfoError(ValueError):
+    """A CameraInfo cannot be used; the message says why and what to do."""
+
+
+def camera_from_msg(message: Any, width: int, height: int) -> PinholeCamera:
+    """The raw camera of an image of `width` x `height` pixels.
+
+    An image that is the calibrated one resized (same aspect) is understood. Raises CameraInfoError for uncalibrated
+    cameras, unknown distortion models, and images of another shape than the calibration's.
+    """
+    _check(message)
+    binning_x, binning_y = max(1, message.binning_x), max(1, message.binning_y)
+    roi = message.roi
+    full = roi.width == 0 or roi.height == 0
+    shown_width, shown_height = (message.width, message.height) if full else (roi.width, roi.height)
+    left, top = (0, 0) if full else (roi.x_offset, roi.y_offset)
+    camera = _pinhole(message, shown_width, shown_height)
+    camera = replace(camera, cx=camera.cx - left, cy=camera.cy - top)
+    camera = camera.resized(max(1, shown_width // binning_x), max(1, shown_height // binning_y))
+    return _at_size(camera, width, height)
+
+
+def _check(message: Any) -> None:
+    if message.k[0] == 0 or message.k[4] == 0:
+        raise CameraInfoError("the camera is uncalibrated (camera_info has K[0] = 0); calibrate it "
+                              "(camera_calibration) or let its driver publish the calibration")
+    if message.width == 0 or message.height == 0:
+        raise CameraInfoError("camera_info has no image size (width or height is 0); its publisher must fill them in")
+    if message.distortion_model not in _MODELS:
+        raise CameraInfoError(f"unknown distortion model '{message.distortion_model}' in camera_info; "
+                              f"known are {', '.join(name for name in _MODELS if name)}")
+
+
+def _pinhole(message: Any, width: int, height: int) -> PinholeCamera:
+    distortion = tuple(float(v) for v in message.d)
+    try:
+        return PinholeCamera(width, height, float(message.k[0]), float(message.k[4]),
+                             float(message.k[2]) + _PIXEL_CENTRE, float(message.k[5]) + _PIXEL_CENTRE,
+                             distortion if any(distortion) else (), _MODELS[message.distortion_model])
+    except ValueError as error:
+        raise CameraInfoError(f"camera_info is not usable: {error}") from error
+
+
+def _at_size(camera: PinholeCamera, width: int, height: int) -> PinholeCamera:
+    if (camera.width, camera.height) == (width, height):
+        return camera
+    if abs(width / height - camera.width / camera.height) > _MOST_ASPECT_DIFFERENCE * camera.width / camera.height:
+        raise CameraInfoError(f"camera_info describes {camera.width}x{camera.height} pixels and the image has "
+                              f"{width}x{height}, another shape; publish the camera_info of this image")
+    return camera.resized(width, height)

@@ -1,0 +1,156 @@
+"""Every setting of the node, once: default, meaning, unit, range, and whether it may change while the node runs.
+
+A setting is a field of `Settings`; `parameters.py` turns the fields into ROS parameters, and the README's table and
+the check of the parameter files come from here, too. Knows nothing of ROS.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from kyvo_ros.scene.camera import MAX_ELEVATION_RAD, MIN_ELEVATION_RAD
+
+
+class SettingError(ValueError):
+    """A setting has a value it cannot have; the message names it, the value, and what is allowed."""
+
+
+def _setting(default: Any, meaning: str, *, unit: str = "", minimum: float | None = None, maximum: float | None = None,
+             choices: tuple[str, ...] = (), live: bool = True) -> Any:
+    return field(default=default, metadata={
+        "meaning": meaning, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices, "live": live})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The node's settings; validated on construction. Raises SettingError."""
+
+    # --- model
+    model: str = _setting("", (
+        "Folder of the model; empty means the model shipped with the package. A change loads the new model "
+        "while the old one goes on."))
+    device: str = _setting("auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda, or cuda:N.")
+    threads: int = _setting(0, "CPU threads of the model; 0 leaves the choice to the pipeline.", minimum=0, maximum=256)
+    # --- input
+    image_transport: str = _setting("raw", (
+        "raw subscribes to `image` (sensor_msgs/Image), compressed to `image/compressed` "
+        "(sensor_msgs/CompressedImage)."
+    ), choices=("raw", "compressed"), live=False)
+    image_qos: str = _setting("sensor_data", (
+        "sensor_data (best effort: matches every publisher) or reliable (big images over a lossy network; "
+        "matches reliable publishers only)."
+    ), choices=("sensor_data", "reliable"), live=False)
+    camera_info_required: bool = _setting(True, (
+        "false: images without camera_info are taken as from the model's own camera (CLEVR's lens) instead of"
+        " being dropped."))
+    camera_frame: str = _setting("", (
+        "Name of the camera's optical frame; empty takes the image's header.frame_id (and "
+        "`camera_optical_frame` where that is empty)."))
+    input_timeout_s: float = _setting(5.0, (
+        "Without an image for this long the diagnostics warn that the node is starved."
+    ), unit="s", minimum=0.1, maximum=3600.0)
+    # --- support plane and scale
+    plane_frame: str = _setting("", (
+        "TF frame with z up in which the support plane is z = plane_height_m (map, world, table, ...), looked"
+        " up at the image's stamp. Empty: no TF is used for it."))
+    plane_height_m: float = _setting(0.0, (
+        "Height of the support plane in plane_frame."
+    ), unit="m", minimum=-1000.0, maximum=1000.0)
+    plane_distance_m: float = _setting(0.0, (
+        "True distance from the camera to the support plane along the optical axis, for a fixed camera "
+        "without TF; 0 means unknown. plane_frame, where set, wins."
+    ), unit="m", minimum=0.0, maximum=1000.0)
+    plane_elevation_rad: float = _setting(0.0, (
+        f"Angle by which the optical axis looks down on the plane, {MIN_ELEVATION_RAD:.2f} to "
+        f"{MAX_ELEVATION_RAD:.2f}, used with plane_distance_m; 0 means the model's nominal one."
+    ), unit="rad", minimum=0.0, maximum=round(MAX_ELEVATION_RAD, 4))
+    scale: str = _setting("units", (
+        "units: a model unit is as many metres as the model folder says. distance: the true distance to the "
+        "plane (plane_frame or plane_distance_m) scales the model's units to metres; for table-tops."
+    ), choices=("units", "distance"))
+    tf_timeout_s: float = _setting(0.2, (
+        "Longest wait for a transform at the image's stamp, in real time; the frame is dropped after it."
+    ), unit="s", minimum=0.0, maximum=5.0)
+    tf_buffer_s: float = _setting(30.0, (
+        "History of transforms kept; must exceed the worst time of inference."
+    ), unit="s", minimum=1.0, maximum=600.0, live=False)
+    # --- output
+    output_frame: str = _setting("", (
+        "Frame of the output: empty is the camera's optical frame; the name in support_plane_frame is the "
+        "frame on the plane, which the node then broadcasts on /tf; any other name is a TF frame."))
+    support_plane_frame: str = _setting("support_plane", (
+        "Name of the frame on the support plane tied to the camera (origin where the optical axis meets it, x"
+        " right, y away, z up). Give each camera its own."))
+    confidence_threshold: float = _setting(0.0, "Objects with a lower score are left out.", minimum=0.0, maximum=1.0)
+    max_rate_hz: float = _setting(0.0, (
+        "Most frames computed in a second; 0 means as many as the machine can."
+    ), unit="Hz", minimum=0.0, maximum=1000.0)
+    marker_lifetime_s: float = _setting(2.0, (
+        "Markers vanish this long after the last frame that showed them; 0 means never by themselves. Markers"
+        " of objects that vanish are deleted in any case."
+    ), unit="s", minimum=0.0, maximum=3600.0)
+    service_timeout_s: float = _setting(10.0, (
+        "Longest time a call of the service `recognize` waits for its turn and its answer."
+    ), unit="s", minimum=0.1, maximum=600.0)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise SettingError(f"device must be auto, cpu, cuda or cuda:N, got '{self.device}'")
+        if not self.support_plane_frame:
+            raise SettingError("support_plane_frame must not be empty; its default is support_plane")
+        if 0.0 < self.plane_elevation_rad < MIN_ELEVATION_RAD:
+            raise SettingError(f"plane_elevation_rad must be 0 (the model's nominal) or {MIN_ELEVATION_RAD:.4f} to "
+                               f"{MAX_ELEVATION_RAD:.4f} rad, got {self.plane_elevation_rad}; is it in degrees?")
+        if self.plane_elevation_rad > 0 and self.plane_distance_m == 0 and not self.plane_frame:
+            raise SettingError("plane_elevation_rad says nothing without plane_distance_m; set plane_distance_m first "
+                               "or both at once")
+        if self.scale == "distance" and not self.plane_frame and self.plane_distance_m == 0:
+            raise SettingError("scale 'distance' needs the distance to the plane; set plane_frame or plane_distance_m "
+                               "first")
+
+    @property
+    def broadcasts_plane(self) -> bool:
+        """Whether the output is in the support-plane frame, which the node then broadcasts."""
+        return self.output_frame == self.support_plane_frame
+
+    @property
+    def needs_tf(self) -> bool:
+        return bool(self.plane_frame or (self.output_frame and not self.broadcasts_plane))
+
+    @property
+    def min_period_s(self) -> float:
+        """Least time between two frames; 0 without a limit."""
+        return 1.0 / self.max_rate_hz if self.max_rate_hz > 0 else 0.0
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Settings:
+        """From names and values; unknown names raise SettingError."""
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise SettingError(f"there is no setting '{unknown[0]}'; settings are {', '.join(sorted(known))}")
+        return cls(**values)
+
+
+def _checked(item: Field, value: Any) -> Any:
+    """The value in the type of the field's default. Raises SettingError for a wrong type, range or choice."""
+    kind = type(item.default)
+    if kind is float and type(value) is int:
+        value = float(value)  # `ros2 param set` reads "5" as an integer
+    if type(value) is not kind:
+        raise SettingError(f"{item.name} must be of type {kind.__name__}, got {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise SettingError(f"{item.name} must be a finite number, got {value}")
+    minimum, maximum, choices = (item.metadata[k] for k in ("minimum", "maximum", "choices"))
+    if minimum is not None and not minimum <= value <= maximum:
+        allowed = f"{minimum:g} to {maximum:g} {item.metadata['unit']}".rstrip()
+        raise SettingError(f"{item.name} must be from {allowed}, got {value:g}")
+    if choices and value not in choices:
+        raise SettingError(f"{item.name} must be one of {', '.join(choices)}, got '{value}'")
+    return value

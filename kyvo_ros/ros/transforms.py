@@ -1,0 +1,209 @@
+"""A buffer of coordinate transforms over time: what tf2 answers, for machines without tf2_ros.
+
+Frames form a tree of edges parent -> child, each with a history or static. A look-up walks both frames to their common
+ancestor at one moment and interpolates each edge (translation linearly, rotation along the great arc); it never
+extrapolates. Time 0 means the newest moment that all edges of the chain know. Knows nothing of ROS messages.
+
+Source: the behaviour of tf2's BufferCore (static edges survive `clear`; one sample answers only for its own stamp).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kyvo_ros.scene import Transform
+
+#: A stamp this much older than the newest of its edge means that time has jumped back (a bag that loops).
+JUMP_BACK_NS = 500_000_000
+_DEEPEST_TREE = 1000
+#: Stamp in nanoseconds, quaternion (x, y, z, w), translation in metres.
+_Sample = tuple[int, tuple[float, ...], tuple[float, ...]]
+
+
+class TransformError(LookupError):
+    """The transform asked for cannot be given; the message says why and what to do."""
+
+
+@dataclass
+class _Edge:
+    """The transform parent_T_child: one static pose, or a history sorted by stamp."""
+
+    parent: str
+    static: bool
+    samples: list[_Sample] = field(default_factory=list)
+
+    def newest_ns(self) -> int:
+        return self.samples[-1][0]
+
+    def at(self, stamp_ns: int) -> Transform | None:
+        """parent_T_child at a moment, None outside the history."""
+        if self.static:
+            return _transform(self.samples[0])
+        index = bisect_left(self.samples, (stamp_ns,))
+        if index == len(self.samples):
+            return None
+        after = self.samples[index]
+        if after[0] == stamp_ns:
+            return _transform(after)
+        if index == 0:
+            return None
+        return _interpolate(self.samples[index - 1], after, stamp_ns)
+
+
+class TransformBuffer:
+    """Thread-safe; keeps `length_s` seconds of history an edge."""
+
+    def __init__(self, length_s: float = 30.0) -> None:
+        if not length_s > 0:
+            raise ValueError(f"the buffer's length must be positive seconds, got {length_s}")
+        self._length_ns = int(length_s * 1e9)
+        self._edges: dict[str, _Edge] = {}
+        self._changed = threading.Condition()
+
+    def set(self, parent: str, child: str, quaternion_xyzw: tuple[float, ...], translation_m: tuple[float, ...],
+            stamp_ns: int, static: bool = False) -> None:
+        """Store parent_T_child. A stamp far older than the edge's newest starts its history anew.
+
+        Raises ValueError for empty or equal frame names and for numbers that make no rigid transform.
+        """
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        if not parent or not child or parent == child:
+            raise ValueError(f"a transform must join two different named frames, got '{parent}' and '{child}'")
+        _check(quaternion_xyzw, translation_m)
+        sample = (stamp_ns, tuple(quaternion_xyzw), tuple(translation_m))
+        with self._changed:
+            edge = self._edges.get(child)
+            if static or edge is None or edge.static or edge.parent != parent:
+                self._edges[child] = _Edge(parent, static, [sample])
+            else:
+                self._insert(edge, sample)
+            self._changed.notify_all()
+
+    def _insert(self, edge: _Edge, sample: _Sample) -> None:
+        stamp_ns = sample[0]
+        if stamp_ns < edge.newest_ns() - JUMP_BACK_NS:
+            edge.samples.clear()
+        index = bisect_left(edge.samples, (stamp_ns,))
+        if index < len(edge.samples) and edge.samples[index][0] == stamp_ns:
+            edge.samples[index] = sample
+        else:
+            insort(edge.samples, sample)
+        oldest_ns = edge.newest_ns() - self._length_ns
+        if edge.samples[0][0] < oldest_ns:
+            del edge.samples[: bisect_left(edge.samples, (oldest_ns,))]
+
+    def clear_after(self, stamp_ns: int) -> None:
+        """Forget what lies later than a moment that has come (again): it belongs to a time that is no more."""
+        with self._changed:
+            for child, edge in list(self._edges.items()):
+                if not edge.static:
+                    del edge.samples[bisect_left(edge.samples, (stamp_ns + JUMP_BACK_NS,)):]
+                    if not edge.samples:
+                        del self._edges[child]
+
+    def frames(self) -> list[str]:
+        """Names of all frames, sorted."""
+        with self._changed:
+            return sorted(set(self._edges) | {edge.parent for edge in self._edges.values()})
+
+    def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> Transform:
+        """target_T_source at a moment (0: the newest), waited for up to `timeout_s` seconds of real time.
+
+        Raises TransformError naming the frame or the gap in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                try:
+                    return self._lookup(target.lstrip("/"), source.lstrip("/"), stamp_ns)
+                except TransformError:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise
+                    self._changed.wait(left)
+
+    def _lookup(self, target: str, source: str, stamp_ns: int) -> Transform:
+        if target == source:
+            return Transform.identity()
+        up_target, up_source = self._ancestors(target), self._ancestors(source)
+        common = next((name for name in up_source if name in up_target), None)
+        if common is None:
+            raise TransformError(self._no_chain(target, source, up_target, up_source))
+        down, up = up_target[:up_target.index(common)], up_source[:up_source.index(common)]
+        stamp_ns = stamp_ns or self._newest_common_ns([*down, *up])
+        return self._compose(down, stamp_ns).inverse() @ self._compose(up, stamp_ns)
+
+    def _ancestors(self, frame: str) -> list[str]:
+        """The frame itself, its parent, and so on to the root."""
+        chain = [frame]
+        while (edge := self._edges.get(chain[-1])) is not None:
+            chain.append(edge.parent)
+            if len(chain) > _DEEPEST_TREE:
+                raise TransformError(f"TF contains a loop at frame '{frame}'; two publishers disagree about the tree")
+        return chain
+
+    def _newest_common_ns(self, children: list[str]) -> int:
+        newest = [self._edges[child].newest_ns() for child in children if not self._edges[child].static]
+        return min(newest, default=0)
+
+    def _compose(self, children: list[str], stamp_ns: int) -> Transform:
+        """ancestor_T_frame over the edges from a frame upwards."""
+        result = Transform.identity()
+        for child in children:
+            step = self._edges[child].at(stamp_ns)
+            if step is None:
+                raise TransformError(self._gap(child, stamp_ns))
+            result = step @ result
+        return result
+
+    def _gap(self, child: str, stamp_ns: int) -> str:
+        edge = self._edges[child]
+        first_s, last_s, stamp_s = edge.samples[0][0] / 1e9, edge.newest_ns() / 1e9, stamp_ns / 1e9
+        if stamp_s > last_s:
+            advice = (f"{stamp_s - last_s:.3f} s after its newest; check that TF and the images run on one clock, "
+                      "publish TF faster or raise tf_timeout_s")
+        else:
+            advice = f"{first_s - stamp_s:.3f} s before its oldest; the image comes too late, or TF has just started"
+        return (f"TF from '{edge.parent}' to '{child}' is known from {first_s:.3f} to {last_s:.3f} s; "
+                f"the image is {advice}")
+
+    def _no_chain(self, target: str, source: str, up_target: list[str], up_source: list[str]) -> str:
+        known = set(self._edges) | {edge.parent for edge in self._edges.values()}
+        unknown = [name for name in (target, source) if name not in known]
+        if unknown:
+            names = ", ".join(sorted(known)[:20]) or "none at all"
+            return (f"TF does not know frame '{unknown[0]}' (known: {names}); start its publisher or correct the name "
+                    "in the node's parameters or the image's header")
+        return (f"TF has no chain between '{target}' (root '{up_target[-1]}') and '{source}' (root '{up_source[-1]}'); "
+                "publish the missing transform")
+
+
+def _check(quaternion_xyzw: tuple[float, ...], translation_m: tuple[float, ...]) -> None:
+    values = np.array([*quaternion_xyzw, *translation_m], dtype=np.float64)
+    if values.shape != (7,) or not np.isfinite(values).all() or np.linalg.norm(values[:4]) < 1e-6:
+        raise ValueError("expected a quaternion (x, y, z, w) and a finite translation, "
+                         f"got {quaternion_xyzw} and {translation_m}")
+
+
+def _transform(sample: _Sample) -> Transform:
+    return Transform.from_quaternion(np.array(sample[1]), np.array(sample[2]))
+
+
+def _interpolate(before: _Sample, after: _Sample, stamp_ns: int) -> Transform:
+    """Between two samples: translation linearly, rotation by slerp."""
+    share = (stamp_ns - before[0]) / (after[0] - before[0])
+    translation = (1 - share) * np.array(before[2]) + share * np.array(after[2])
+    q0, q1 = (np.array(s[1]) / np.linalg.norm(s[1]) for s in (before, after))
+    cosine = float(q0 @ q1)
+    if cosine < 0:  # the same rotation has two quaternions; take the near one
+        q1, cosine = -q1, -cosine
+    angle = np.arccos(min(cosine, 1.0))
+    if angle < 1e-6:
+        return Transform.from_quaternion(q0, translation)
+    quaternion = (np.sin((1 - share) * angle) * q0 + np.sin(share * angle) * q1) / np.sin(angle)
+    return Transform.from_quaternion(quaternion, translation)

@@ -1,0 +1,62 @@
+"""Lens distortion: where a raw image shows a ray, for the models of `sensor_msgs/CameraInfo`.
+
+Source: OpenCV's definitions of plumb_bob (Brown-Conrady), rational_polynomial and equidistant (fisheye).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kyvo_ros.scene.camera import PinholeCamera
+
+#: How many coefficients each model has.
+_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+
+
+class DistortionError(ValueError):
+    """A distortion model is unknown, or has another number of coefficients than it should."""
+
+
+def is_distorted(camera: PinholeCamera) -> bool:
+    """Whether a raw image differs from a pinhole's; an equidistant lens does even with zero coefficients."""
+    return any(camera.distortion) or camera.distortion_model == "equidistant"
+
+
+def distort(points_optical: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+    """Raw pixels (N, 2) that points (N, 3) in the optical frame fall on, with distortion.
+
+    A polynomial turns back beyond the angle it was fitted to; rays further out than that turn, and rays that do not
+    go forward (z <= 0), give NaN. Without distortion this is the pinhole projection.
+    Raises DistortionError for an unknown distortion model or number of coefficients.
+    """
+    depth = points_optical[:, 2]
+    x, y = (points_optical[:, :2] / np.where(depth > 1e-9, depth, np.nan)[:, None]).T
+    if not is_distorted(camera):
+        return np.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy], axis=-1)
+    radius = np.hypot(x, y)
+    factor = _radial_factor(radius, camera)
+    u, v = x * factor, y * factor
+    if camera.distortion_model != "equidistant":
+        p1, p2 = camera.distortion[2:4]
+        u, v = (u + 2 * p1 * x * y + p2 * (radius**2 + 2 * x**2), v + p1 * (radius**2 + 2 * y**2) + 2 * p2 * x * y)
+    pixels = np.stack([camera.fx * u + camera.cx, camera.fy * v + camera.cy], axis=-1)
+    steps = np.linspace(0.0, np.nanmax(radius, initial=1e-3), 257)
+    turns = np.flatnonzero(np.diff(steps * _radial_factor(steps, camera)) <= 0)
+    reach = steps[turns[0]] if len(turns) else np.inf
+    return np.where((radius <= reach)[:, None], pixels, np.nan)
+
+
+def _radial_factor(radius: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+    """What a ray's (x, y) at z = 1 is multiplied with, by its distance from the axis, for each distortion model."""
+    model, k = camera.distortion_model, camera.distortion
+    if model not in _COEFFICIENTS:
+        raise DistortionError(f"unknown distortion model {model!r}; expected one of {', '.join(_COEFFICIENTS)}")
+    if len(k) not in _COEFFICIENTS[model]:
+        raise DistortionError(f"{model} distortion has {' or '.join(map(str, _COEFFICIENTS[model]))} coefficients, got {len(k)}")
+    if model == "equidistant":
+        angle = np.arctan(radius)
+        bent = angle * (1 + k[0] * angle**2 + k[1] * angle**4 + k[2] * angle**6 + k[3] * angle**8)
+        return np.divide(bent, radius, out=np.ones_like(radius), where=radius > 1e-12)
+    k1, k2, k3, k4, k5, k6 = *k[:2], *[*k[4:], 0.0, 0.0, 0.0, 0.0][:4]
+    square = radius**2
+    return (1 + square * (k1 + square * (k2 + square * k3))) / (1 + square * (k4 + square * (k5 + square * k6)))

@@ -1,0 +1,69 @@
+"""The grid of numbers that a model can write: evenly spaced values, one token each.
+
+Knows nothing of ids or of what a number means (a coordinate in model units, a yaw in radians).
+Source: Kyvo (arXiv 2506.08002), section on 3D tokenisation: numbers rounded to a 0.05 grid, one token a value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+#: What happens to a value outside a grid.
+OUT_OF_RANGE_POLICIES = ("error", "clamp")
+
+
+class OutOfRangeError(ValueError):
+    """A number lies outside the grid."""
+
+
+@dataclass(frozen=True)
+class NumberGrid:
+    """`minimum, minimum + step, ..., maximum`; `step` must divide the range."""
+
+    minimum: float
+    maximum: float
+    step: float
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.minimum, self.maximum, self.step))) or self.step <= 0:
+            raise ValueError(f"a number grid needs finite bounds and a positive step, got {self}")
+        steps = (self.maximum - self.minimum) / self.step
+        if steps < 0 or abs(steps - round(steps)) > 1e-6:
+            raise ValueError(f"the step must divide the range from minimum to maximum, got {self}")
+
+    @cached_property
+    def count(self) -> int:
+        return round((self.maximum - self.minimum) / self.step) + 1
+
+    def values(self) -> np.ndarray:
+        """(count,) all values, ascending, float64."""
+        return self.value_of(np.arange(self.count))
+
+    def index_of(self, values: np.ndarray, out_of_range: str = "error") -> np.ndarray:
+        """Index (...) of the nearest grid value of each of `values` (...); inverse of `value_of` within half a step.
+
+        Values more than half a step outside are an error or go to the nearest end ("clamp"). Raises OutOfRangeError
+        for them, and for NaN under either policy.
+        """
+        if out_of_range not in OUT_OF_RANGE_POLICIES:
+            raise ValueError(f"out_of_range must be one of {OUT_OF_RANGE_POLICIES}, got {out_of_range!r}")
+        values = np.asarray(values, dtype=np.float64)
+        nearest = np.rint((values - self.minimum) / self.step)
+        inside = (nearest >= 0) & (nearest < self.count)
+        if np.isnan(values).any() or (out_of_range == "error" and not inside.all()):
+            bad = values[~inside].ravel()[0]
+            raise OutOfRangeError(
+                f"expected numbers from {self.minimum} to {self.maximum}, got {bad}; use a wider grid or "
+                "out_of_range='clamp'")
+        return np.clip(nearest, 0, self.count - 1).astype(np.int64)
+
+    def value_of(self, index: np.ndarray) -> np.ndarray:
+        """Value (...) of each index (...), float64; inverse of `index_of`. Raises OutOfRangeError."""
+        index = np.asarray(index)
+        if index.size and not ((index >= 0) & (index < self.count)).all():
+            raise OutOfRangeError(f"expected grid indices from 0 to {self.count - 1}, got {index}")
+        return np.round(self.minimum + index * self.step, 9)  # rounded, so that 0.7 is 0.7 and not 0.7000000000000002

@@ -1,0 +1,231 @@
+"""Scenes to tokens and back, and which token may come next: the grammar object of a model.
+
+Encoding, decoding, the mask on the logits, the positions worth a loss, and the tokens that need no sampling all come
+from one automaton compiled from the schema, so they cannot disagree. It knows no sequences of tasks (see `sequences`)
+and no model; the probabilities that a model gave come in as plain numpy.
+Source: Kyvo (arXiv 2506.08002) for the markers and their order; [POSE] is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kyvo_ros.scene import Scene, SceneObject
+from kyvo_ros.tokens.automaton import GrammarError, PRESENCE, SceneAutomaton, State, yaw_ids
+from kyvo_ros.tokens.distribution import NumberEstimate, TokenDistribution, estimate_number
+from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.tokens.text import TextTokenizer
+from kyvo_ros.tokens.vocabulary import Vocabulary
+
+#: Half width, in grid steps, of the window over which a number's expectation is taken.
+SUB_GRID_WINDOW = 3
+#: Half width, in model units, of the neighbourhood whose probability is the confidence in a coordinate.
+NEAR_UNITS = 0.25
+
+
+class SceneGrammar:
+    """The language of scenes over one vocabulary, text tokenizer and schema."""
+
+    def __init__(self, vocabulary: Vocabulary, text_tokenizer: TextTokenizer, schema: SceneSchema) -> None:
+        """Raises VocabularyError, TextTokenizerError where a marker or word of the schema has no id of its own."""
+        if text_tokenizer.size > vocabulary.text_size:
+            raise GrammarError(
+                f"the text tokenizer has {text_tokenizer.size} ids, the vocabulary room for {vocabulary.text_size}")
+        self.vocabulary = vocabulary
+        self.schema = schema
+        self._automaton = SceneAutomaton(vocabulary, text_tokenizer, schema)
+        self._word_ids = {a.name: {v: text_tokenizer.word_id(v) for v in a.values} for a in schema.words}
+        self._words = {a.name: {i: v for v, i in self._word_ids[a.name].items()} for a in schema.words}
+        self._object_start = vocabulary.structure_id("[OBJECT-START]")
+        self._object_end = vocabulary.structure_id("[OBJECT-END]")
+        if schema.yaw is not None:
+            self._yaw_ids = yaw_ids(vocabulary, schema.yaw)
+            self._yaws = vocabulary.numbers_of(self._yaw_ids)
+
+    # The automaton: which token may come next.
+
+    def start(self) -> State:
+        """The state before [SCENE-START]; a state is a small hashable number."""
+        return self._automaton.start()
+
+    def advance(self, state: State, token_id: int) -> State:
+        """The state after one more token. Raises GrammarError where the token may not come next."""
+        return self._automaton.advance(state, token_id)
+
+    def allowed(self, state: State) -> np.ndarray:
+        """(K,) ids that may come next, ascending, read-only; none after the end."""
+        return self._automaton.allowed(state)
+
+    def forced_run(self, state: State) -> tuple[list[int], State]:
+        """The longest run of tokens from here that are the only ones possible, and the state behind it."""
+        return self._automaton.forced_run(state)
+
+    def is_end(self, state: State) -> bool:
+        """Whether the scene is complete."""
+        return self._automaton.is_end(state)
+
+    def node(self, state: State) -> int:
+        """0 .. node_count - 1, a key for caches: states of one node allow the same tokens."""
+        return self._automaton.node(state)
+
+    @property
+    def node_count(self) -> int:
+        return self._automaton.node_count
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest scene."""
+        return self._automaton.max_length
+
+    def states(self, ids: Sequence[int]) -> list[State]:
+        """The states before each token and behind the last. Raises GrammarError with the index of a wrong token."""
+        return self._automaton.states(ids)
+
+    def loss_positions(self, ids: Sequence[int]) -> list[bool]:
+        """For each token of a scene, whether another one would have been possible. Raises GrammarError."""
+        return [len(self.allowed(state)) > 1 for state in self.states(ids)[:-1]]
+
+    # Scenes to tokens.
+
+    def encode_scene(self, scene: Scene, out_of_range: str = "error") -> list[int]:
+        """Ids of a scene, [SCENE-START] to [SCENE-END], objects in the schema's order; inverse of `decode_scene`.
+
+        Args:
+            out_of_range: "error", or "clamp" coordinates to the ends of the grid.
+
+        Raises GrammarError where the scene does not fit the schema, OutOfRangeError where a coordinate is off the grid.
+        """
+        if scene.frame_id != self.schema.frame_id:
+            raise GrammarError(f"expected a scene in frame {self.schema.frame_id}, got {scene.frame_id}")
+        if len(scene) > self.schema.max_objects:
+            raise GrammarError(f"expected at most {self.schema.max_objects} objects, got {len(scene)}")
+        ids = [self.vocabulary.structure_id("[SCENE-START]")]
+        for scene_object in self.schema.sorted_objects(scene):
+            ids += self._encode_object(scene_object, out_of_range)
+        return [*ids, self.vocabulary.structure_id("[SCENE-END]")]
+
+    def _encode_object(self, scene_object: SceneObject, out_of_range: str) -> list[int]:
+        said = self._tokens_by_slot(scene_object, out_of_range)
+        ids, node = [self._object_start], self._automaton.first_object_node
+        while self._automaton.slots[node] != PRESENCE:
+            edges, slot = self._automaton.edges[node], self._automaton.slots[node]
+            token = said[slot] if slot in said else next(iter(edges))
+            ids.append(token)
+            node = edges[token]
+        return ids
+
+    def _tokens_by_slot(self, scene_object: SceneObject, out_of_range: str) -> dict[str, int]:
+        """The tokens that an object chooses; markers, and a z that follows from the class, are left to the grammar."""
+        said = {}
+        for attribute in self.schema.words:
+            value = scene_object.attributes.get(attribute.name)
+            if value not in attribute.values:
+                raise GrammarError(f"expected {attribute.name} to be one of {attribute.values}, got {value!r}")
+            said[attribute.name] = self._word_ids[attribute.name][value]
+        units = scene_object.position_m / self.schema.metres_per_unit
+        if self.schema.location.resting:
+            self._check_resting(scene_object, units[2])
+            units = units[:2]
+        said.update(zip("xyz", self.vocabulary.number_ids(units, out_of_range).tolist()))
+        if self._shows_yaw(scene_object.attributes):
+            said["yaw"] = self._yaw_id(scene_object)
+        return said
+
+    def _check_resting(self, scene_object: SceneObject, height: float) -> None:
+        expected = self.schema.resting_height(scene_object.attributes)
+        if abs(height - expected) > self.vocabulary.numbers.step:
+            raise GrammarError(
+                f"schema {self.schema.name} knows only objects that stand on the support plane: expected the centre of "
+                f"a {scene_object.label} at a height of {expected:.3f} units, got {height:.3f}")
+
+    def _shows_yaw(self, attributes: Mapping[str, str]) -> bool:
+        yaw = self.schema.yaw
+        return yaw is not None and attributes[yaw.attribute] in yaw.shapes_with_yaw
+
+    def _yaw_id(self, scene_object: SceneObject) -> int:
+        if scene_object.yaw_rad is None:
+            raise GrammarError(f"expected a yaw for the {scene_object.label}, got None")
+        period = self.schema.yaw.period_rad
+        offset = (self._yaws - scene_object.yaw_rad + period / 2) % period - period / 2
+        return int(self._yaw_ids[np.argmin(np.abs(offset))])
+
+    # Tokens to scenes.
+
+    def decode_scene(self, ids: Sequence[int], distributions: Sequence[TokenDistribution | None] | None = None,
+                     sub_grid: bool = True) -> Scene:
+        """The scene that ids from [SCENE-START] to [SCENE-END] say; inverse of `encode_scene` within half a grid step.
+
+        With `distributions`, one a token and None where only one token was possible, objects carry confidences and
+        covariances:
+          confidence: probability of the object's presence, times those of its words, times the mass of x and of y
+            within NEAR_UNITS of the chosen number;
+          position_covariance_m2: diagonal; variance of x and y over the window, and that of rounding to the grid
+            (step^2 / 12) on each axis.
+        With `sub_grid` too, coordinates and yaw are expectations over the SUB_GRID_WINDOW steps on either side of the
+        chosen number, which resolves finer than the grid.
+
+        Raises GrammarError with the index of the first wrong token, or where the scene is not complete.
+        """
+        if distributions is None:
+            distributions = [None] * len(ids)
+        if len(distributions) != len(ids):
+            raise GrammarError(f"expected a distribution a token, got {len(distributions)} for {len(ids)} tokens")
+        states = self.states(ids)
+        if not self.is_end(states[-1]):
+            raise GrammarError(f"the scene is not complete after {len(ids)} tokens; expected [SCENE-END]")
+        objects, said = [], {}
+        for state, token_id, distribution in zip(states, ids, distributions):
+            slot = self._automaton.slots[self.node(state)]
+            if slot is not None:
+                said[slot] = (int(token_id), distribution)
+            elif token_id == self._object_end:
+                objects.append(self._object_from(said, sub_grid))
+                said = {}
+        return Scene(tuple(objects), self.schema.frame_id)
+
+    def _object_from(self, said: Mapping[str, tuple[int, TokenDistribution | None]], sub_grid: bool) -> SceneObject:
+        """An object from the token, and its distribution, in each slot."""
+        attributes = {name: words[said[name][0]] for name, words in self._words.items()}
+        attribute_confidence = {name: _probability(*said[name]) for name in attributes}
+        numbers = {slot: self._number(slot, *said[slot]) for slot in ("x", "y", "z", "yaw") if slot in said}
+        confidence = _probability(*said[PRESENCE]) * float(np.prod(list(attribute_confidence.values())))
+        measured = any(distribution is not None for _, distribution in said.values())
+        return SceneObject(
+            attributes=attributes,
+            position_m=self._position_m(attributes, said, numbers, sub_grid),
+            yaw_rad=self._value("yaw", said, numbers, sub_grid) if "yaw" in said else None,
+            size_m=self.schema.extents_m(attributes),
+            confidence=min(confidence * numbers["x"].mass * numbers["y"].mass, 1.0),
+            attribute_confidence=attribute_confidence if measured else {},
+            position_covariance_m2=self._covariance_m2(numbers) if measured else None,
+        )
+
+    def _number(self, slot: str, token_id: int, distribution: TokenDistribution | None) -> NumberEstimate:
+        chosen = float(self.vocabulary.numbers_of(token_id))
+        if distribution is None:
+            return NumberEstimate(chosen, 0.0, 1.0)
+        return estimate_number(
+            self.vocabulary.numbers_of(distribution.ids), distribution.probabilities, chosen,
+            window=SUB_GRID_WINDOW * self.vocabulary.numbers.step, near=NEAR_UNITS,
+            period=self.schema.yaw.period_rad if slot == "yaw" else None)
+
+    def _value(self, slot: str, said: Mapping, numbers: Mapping[str, NumberEstimate], sub_grid: bool) -> float:
+        return numbers[slot].mean if sub_grid else float(self.vocabulary.numbers_of(said[slot][0]))
+
+    def _position_m(self, attributes: Mapping[str, str], said: Mapping, numbers: Mapping[str, NumberEstimate],
+                    sub_grid: bool) -> np.ndarray:
+        units = np.array([self._value(axis, said, numbers, sub_grid) for axis in "xyz"])
+        if self.schema.location.resting:
+            units[2] = self.schema.resting_height(attributes)
+        return units * self.schema.metres_per_unit
+
+    def _covariance_m2(self, numbers: Mapping[str, NumberEstimate]) -> np.ndarray:
+        rounding = self.vocabulary.numbers.step ** 2 / 12
+        return np.diag([numbers[axis].variance + rounding for axis in "xyz"]) * self.schema.metres_per_unit ** 2
+
+
+def _probability(token_id: int, distribution: TokenDistribution | None) -> float:
+    """Of the chosen token; certain where there was no choice."""
+    return 1.0 if distribution is None else min(distribution.probability_of(token_id), 1.0)

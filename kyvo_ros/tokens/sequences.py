@@ -1,0 +1,156 @@
+"""Task sequences: the one place that lays out text, images and scenes as ids, with the positions worth a loss.
+
+    [BOS] prompt segments [OUTPUT-SEP] target segments [EOS]
+
+A task is a list of segments, so a training example and an inference prompt come from the same description. Every
+segment carries its own brackets, such as [IMAGE-START] .. [IMAGE-END] and [SCENE-START] .. [SCENE-END].
+Source: Kyvo (arXiv 2506.08002) and the layouts of its published code, which put the loss on all that follows the
+separator; ours lies only where more than one token is possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kyvo_ros.scene import Scene
+from kyvo_ros.tokens.scene_grammar import SceneGrammar
+from kyvo_ros.tokens.text import TextTokenizer
+from kyvo_ros.tokens.vocabulary import Vocabulary
+
+#: An id, and whether another one would have been possible in its place.
+_Token = tuple[int, bool]
+
+
+class TaskError(ValueError):
+    """A task is unknown, or what it needs is missing or misshapen."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One part of a task's sequence."""
+
+    modality: str  # image, scene or text
+    role: str  # prompt or target
+    field: str  # the argument of SequenceBuilder.build that it comes from
+
+
+#: Letters of the task names; a prime marks an edited image or scene.
+_LETTERS = {
+    "I": ("image", "image_codes"), "I'": ("image", "target_image_codes"),
+    "3": ("scene", "scene"), "3'": ("scene", "target_scene"),
+    "T": ("text", "instruction"), "Q": ("text", "question"), "A": ("text", "answer"),
+}
+
+
+def _task(prompt: str, target: str) -> tuple[Segment, ...]:
+    return tuple(Segment(modality, role, field)
+                 for letters, role in ((prompt, "prompt"), (target, "target"))
+                 for modality, field in (_LETTERS[letter] for letter in letters.split()))
+
+
+#: I image, 3 scene, T instruction, Q question, A answer.
+TASKS: dict[str, tuple[Segment, ...]] = {
+    "I->3": _task("I", "3"),
+    "3->I": _task("3", "I"),
+    "I+Q->A": _task("I Q", "A"),
+    "I+3+Q->A": _task("I 3 Q", "A"),
+    "3+I+Q->A": _task("3 I Q", "A"),
+    "3+T->3": _task("3 T", "3'"),
+    "I+3+T->3": _task("I 3 T", "3'"),
+    "I+3+T->I+3": _task("I 3 T", "I' 3'"),
+    "3+I+T->3+I": _task("3 I T", "3' I'"),
+    "I+T->I+3": _task("I T", "I' 3'"),
+    "I+T->3": _task("I T", "3'"),
+    "I+T->I": _task("I T", "I'"),
+    "I+T->T": _task("I T", "A"),
+    "I+3+T->T": _task("I 3 T", "A"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """A task's tokens."""
+
+    token_ids: np.ndarray  # (S,) int64
+    loss_mask: np.ndarray  # (S,) bool; token i is a target where another token would have been possible
+    prefix_length: int  # tokens before [OUTPUT-SEP], which may attend to each other both ways
+    prompt_length: int  # tokens up to and with [OUTPUT-SEP]; what follows is the target
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+class SequenceBuilder:
+    """Builds the sequences of TASKS for one vocabulary, grammar, text tokenizer and image grid (h, w)."""
+
+    def __init__(self, vocabulary: Vocabulary, grammar: SceneGrammar, text_tokenizer: TextTokenizer,
+                 image_grid: tuple[int, int]) -> None:
+        self.image_grid = tuple(image_grid)
+        self._vocabulary = vocabulary
+        self._grammar = grammar
+        self._text_tokenizer = text_tokenizer
+        self._writers = {"image": self._image, "scene": self._scene, "text": self._text}
+
+    def build(self, task: str, **fields: np.ndarray | Scene | str | None) -> Sequence:
+        """The whole sequence of a task.
+
+        Args:
+            task: a key of TASKS.
+            fields: what the task's segments name: `image_codes`, `target_image_codes` (h, w) or (h*w,) in raster
+                order; `scene`, `target_scene` Scene; `instruction`, `question`, `answer` str. None is not given.
+
+        Raises TaskError for an unknown task or a missing, superfluous or misshapen field; GrammarError,
+        OutOfRangeError, VocabularyError from encoding.
+        """
+        prompt, target = self._parts(task, ("prompt", "target"), fields)
+        target.append((self._id("[EOS]"), False))
+        return _sequence(prompt, target)
+
+    def prompt(self, task: str, **fields: np.ndarray | Scene | str | None) -> Sequence:
+        """The sequence up to and with [OUTPUT-SEP], for generation; takes the fields of the prompt only."""
+        prompt, _ = self._parts(task, ("prompt",), fields)
+        return _sequence(prompt, [])
+
+    def _parts(self, task: str, roles: tuple[str, ...], fields: dict) -> tuple[list[_Token], list[_Token]]:
+        """The tokens up to and with [OUTPUT-SEP], and those of the target segments."""
+        if task not in TASKS:
+            raise TaskError(f"expected a task of {tuple(TASKS)}, got {task!r}")
+        segments = [s for s in TASKS[task] if s.role in roles]
+        given = {name for name, value in fields.items() if value is not None}
+        needed = {s.field for s in segments}
+        if needed != given:
+            raise TaskError(f"the {' and '.join(roles)} of {task} needs {sorted(needed)}, got {sorted(given)}")
+        tokens = {role: [] for role in ("prompt", "target")}
+        for segment in segments:
+            tokens[segment.role] += self._writers[segment.modality](fields[segment.field])
+        prompt = [(self._id("[BOS]"), False), *tokens["prompt"], (self._id("[OUTPUT-SEP]"), False)]
+        return prompt, tokens["target"]
+
+    def _id(self, name: str) -> int:
+        return self._vocabulary.structure_id(name)
+
+    def _bracketed(self, start: str, ids: list[int], end: str, end_is_choice: bool) -> list[_Token]:
+        return [(self._id(start), False), *((i, True) for i in ids), (self._id(end), end_is_choice)]
+
+    def _image(self, codes: np.ndarray) -> list[_Token]:
+        codes = np.asarray(codes)
+        height, width = self.image_grid
+        if codes.shape not in ((height, width), (height * width,)):
+            raise TaskError(f"expected image codes of shape {self.image_grid}, got {codes.shape}")
+        ids = self._vocabulary.image_ids(codes.ravel()).tolist()
+        return self._bracketed("[IMAGE-START]", ids, "[IMAGE-END]", end_is_choice=False)
+
+    def _scene(self, scene: Scene) -> list[_Token]:
+        ids = self._grammar.encode_scene(scene)
+        return list(zip(ids, self._grammar.loss_positions(ids)))
+
+    def _text(self, text: str) -> list[_Token]:
+        return self._bracketed("[TEXT-START]", self._text_tokenizer.encode(text), "[TEXT-END]", end_is_choice=True)
+
+
+def _sequence(prompt: list[_Token], target: list[_Token]) -> Sequence:
+    ids = [token_id for token_id, _ in (*prompt, *target)]
+    worth = [False] * len(prompt) + [choice for _, choice in target]
+    return Sequence(np.array(ids, dtype=np.int64), np.array(worth, dtype=bool), len(prompt) - 1, len(prompt))

@@ -1,0 +1,1 @@
+"""Losses, the training loop and the recipes for the decoder and the autoencoders."""

@@ -1,0 +1,74 @@
+"""`kyvo train STAGE`: the stages of a recipe, each continuing where it stopped, in one work folder.
+
+    examples   images with ground truth (ray caster, renders)      -> WORK/examples/
+    encoder    encoder and dense head, continuous                  -> WORK/encoder/
+    codes      the same through the quantiser                      -> WORK/codes/
+    pixels     the image decoder, codes frozen                     -> WORK/pixels/
+    decoder    the language model                                  -> WORK/decoder/
+    export     the model folder
+    all        one after the other
+
+A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
+next call goes on from it. `--from MODEL` starts from the weights of a model folder, with a fresh optimizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+import torch
+
+from kyvo_ros.training.recipe import RecipeError, load_recipe
+from kyvo_ros.training.stages import STAGES, Workshop
+from kyvo_ros.training.trainer import TrainingError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RECIPE = Path("recipes/clevr-nano.yaml")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `kyvo train`."""
+    parser.add_argument("stage", choices=(*STAGES, "all"), help="which part of the recipe to train")
+    parser.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
+    parser.add_argument("--renders", type=Path, help="CLEVR folder of real renders to mix in (scenes.json or CLEVR v1.0)")
+    parser.add_argument("--from", dest="source", type=Path, help="model folder whose weights to start from")
+    parser.add_argument("--out", type=Path, default=Path("models/clevr-nano"), help="model folder to write (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, help="stop each stage after this long, with a checkpoint")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of the ray caster (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of torch (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `kyvo train`; returns the exit code. Raises RecipeError or TrainingError with what to do."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    torch.set_num_threads(max(1, args.threads))
+    if args.source is not None and not args.source.is_dir():
+        raise TrainingError(f"--from {args.source} is no model folder")
+    if args.renders is not None and not args.renders.is_dir():
+        raise TrainingError(f"--renders {args.renders} is no folder")
+    workshop = Workshop(load_recipe(args.recipe), args.work, device_named(args.device), renders=args.renders,
+                        source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
+    for name in STAGES if args.stage == "all" else (args.stage,):
+        log.info("stage %s of %s", name, args.recipe)
+        STAGES[name](workshop)
+    return 0
+
+
+def device_named(name: str) -> torch.device:
+    """`auto` is CUDA where there is a device. Raises TrainingError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"device {name!r} cannot be used: {error}") from error
+    return torch.device(name)
+
+
+__all__ = ["RecipeError", "TrainingError", "add_arguments", "device_named", "run"]

@@ -1,0 +1,126 @@
+"""Auxiliary dense head: teaches the image encoder to keep what a scene is made of.
+
+Per cell of the token grid: does an object's centre project here, where exactly, and with which attributes. The head
+exists in training only. Scenes at run time come from the decoder's tokens; the head's own reading of a scene serves as
+a probe that says, before a long decoder run, how much the codes still hold (Jaccard index, `probe_scenes`).
+The labels it needs are the difference to the paper's VQGAN, which sees images alone; model cards say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.scene import PinholeCamera, Scene, SceneObject
+from kyvo_ros.tokens.schema import SceneSchema
+
+#: A cell answers for the object whose projected centre is nearest, up to this distance in cells.
+REACH_CELLS = 1.3
+#: Weight of a cell that is near a centre without holding it.
+NEIGHBOUR_WEIGHT = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTargets:
+    """What each cell of the grid should say; N images, h x w cells."""
+
+    centre: np.ndarray  # (N, h, w) float32, 1 where an object's centre projects into the cell
+    weight: np.ndarray  # (N, h, w) float32, 0 where no object is within reach
+    offset: np.ndarray  # (N, h, w, 2) float32 from the cell's middle to the centre, in cells (u, v)
+    words: np.ndarray  # (N, h, w, A) int64
+    yaw: np.ndarray  # (N, h, w, 2) float32 cos and sin of four times the yaw (cubes look alike every 90 degrees)
+
+
+def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[int, int]) -> DenseTargets:
+    """Targets of an ExampleSet on a grid (h, w)."""
+    rows, columns = grid
+    stride = canonical.width / columns
+    uv = examples.projected((canonical.fx, canonical.fy), (canonical.cx, canonical.cy))[..., :2] / stride
+    uv[np.arange(uv.shape[1])[None] >= examples.count[:, None]] = np.inf
+    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2) + 0.5
+    gap = uv[:, None] - cells[None, :, None]  # (N, cells, M, 2)
+    distance = np.hypot(gap[..., 0], gap[..., 1])
+    owner = distance.argmin(-1)  # (N, cells)
+    n, c = np.indices(owner.shape)
+    offset = gap[n, c, owner]
+    near = distance[n, c, owner] <= REACH_CELLS
+    centre = (np.abs(offset) <= 0.5).all(-1)
+    yaw = 4 * examples.yaw_rad[n, owner]
+    shape = (len(examples), rows, columns)
+    return DenseTargets(
+        centre=centre.astype(np.float32).reshape(shape),
+        weight=np.where(centre, 1.0, np.where(near, NEIGHBOUR_WEIGHT, 0.0)).astype(np.float32).reshape(shape),
+        offset=np.where(near[..., None], offset, 0).astype(np.float32).reshape(*shape, 2),
+        words=examples.words[n, owner].reshape(*shape, -1),
+        yaw=np.stack([np.cos(yaw), np.sin(yaw)], -1).astype(np.float32).reshape(*shape, 2),
+    )
+
+
+class DenseHead(nn.Module):
+    """Two 3x3 convolutions and a linear layer on latents or codebook vectors (B, h, w, C).
+
+    The convolutions let neighbouring cells share what one code of ten bits cannot hold.
+    """
+
+    def __init__(self, code_dim: int, word_counts: Sequence[int], width: int = 96) -> None:
+        super().__init__()
+        self.word_counts = tuple(word_counts)
+        self.layers = nn.Sequential(
+            nn.Conv2d(code_dim, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(width, 5 + sum(self.word_counts), 1),
+        )
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """-> logit of a centre (B, h, w), offset (B, h, w, 2), yaw (B, h, w, 2), logits of each word attribute."""
+        out = self.layers(vectors.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        centre, offset, yaw, words = out.split([1, 2, 2, sum(self.word_counts)], dim=-1)
+        return centre.squeeze(-1), offset, yaw, list(words.split(self.word_counts, dim=-1))
+
+
+def dense_loss(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], targets: dict[str, Tensor]) -> Tensor:
+    """Sum of the losses of all parts; `targets` holds the fields of DenseTargets as tensors (B, ...)."""
+    centre, offset, yaw, words = prediction
+    weight = targets["weight"]
+    total = weight.sum().clamp(min=1)
+    objectness = F.binary_cross_entropy_with_logits(centre, targets["centre"], reduction="none").mean() * 10
+    place = (F.smooth_l1_loss(offset, targets["offset"], reduction="none", beta=0.1).sum(-1) * weight).sum() / total
+    turn = (F.mse_loss(yaw, targets["yaw"], reduction="none").sum(-1) * weight).sum() / total
+    loss = objectness + 2 * place + 0.1 * turn
+    for i, logits in enumerate(words):
+        cross = F.cross_entropy(logits.flatten(0, 2), targets["words"][..., i].flatten(), reduction="none")
+        loss = loss + (cross * weight.flatten()).sum() / total
+    return loss
+
+
+@torch.no_grad()
+def probe_scenes(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], examples: ExampleSet, schema: SceneSchema,
+                 canonical: CanonicalCamera) -> list[Scene]:
+    """Scenes that the dense head reads, in the support-plane frame, units."""
+    centre, offset, _, words = prediction
+    stride = canonical.width / centre.shape[2]
+    pinhole = PinholeCamera(canonical.width, canonical.height, canonical.fx, canonical.fy, canonical.cx, canonical.cy)
+    names = list(word_values(schema).items())
+    scenes = []
+    for i in range(len(centre)):
+        objects = []
+        for row, column in torch.nonzero(centre[i] > 0).tolist():
+            attributes = {name: values[int(w[i, row, column].argmax())] for (name, values), w in zip(names, words)}
+            pixel = (np.array([column + 0.5, row + 0.5]) + offset[i, row, column].numpy()) * stride
+            height = schema.extents_m(attributes)[2] / 2
+            point = examples.plane_camera(i).plane_points(pinhole, pixel, height)
+            if np.isfinite(point).all():
+                objects.append(SceneObject(attributes, point, confidence=float(centre[i, row, column].sigmoid())))
+        scenes.append(Scene(tuple(objects)))
+    return scenes
+
+
+def word_values(schema: SceneSchema) -> dict[str, tuple[str, ...]]:
+    """The word attributes of a schema with their values, in the schema's order."""
+    return {a.name: a.values for a in schema.words}

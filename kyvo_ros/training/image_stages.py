@@ -1,0 +1,142 @@
+"""The three stages that train an image tokenizer.
+
+`encoder`: encoder and dense head without quantisation. `codes`: the quantiser starts from k-means of the latents and
+everything goes on training through it. `pixels`: encoder and codes frozen, the decoder learns to draw, object pixels
+weighing more. Cold quantisation and a plain reconstruction loss both lose small objects (grey blobs at a good PSNR).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, images_to_tensor
+from kyvo_ros.autoencoders.quantizer import perplexity
+from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.evaluation.jaccard import jaccard_index
+from kyvo_ros.evaluation.image_metrics import psnr, ssim
+from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.training.batches import ImageBatches
+from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, probe_scenes, word_values
+
+#: Weight of the commitment loss beside the dense loss.
+COMMITMENT = 0.25
+#: Pixels that differ from the ground's blurred look by more than this (in [-1, 1]) count as an object's.
+OBJECT_CONTRAST = 0.08
+OBJECT_WEIGHT = 4.0
+
+
+class DenseModel(nn.Module):
+    """An image tokenizer with the dense head that trains it."""
+
+    def __init__(self, tokenizer: ImageTokenizer, schema: SceneSchema) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.head = DenseHead(tokenizer.config.code_dim, [len(v) for v in word_values(schema).values()])
+
+
+@dataclass(frozen=True, eq=False)
+class DenseStage:
+    """Stages `encoder` (quantise = False) and `codes` (True): the loss and the probe of a DenseModel."""
+
+    model: DenseModel
+    batches: ImageBatches
+    held_out: ExampleSet
+    schema: SceneSchema
+    canonical: CanonicalCamera
+    quantise: bool
+
+    def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        examples, images = self.batches.draw(rng)
+        targets = dense_targets(examples, self.canonical, self.model.tokenizer.grid)
+        tensors = {name: torch.as_tensor(value).to(images.device) for name, value in vars(targets).items()}
+        latents = self.model.tokenizer.latents(images)
+        if not self.quantise:
+            # Unit length, as the quantiser will see them.
+            return dense_loss(self.model.head(F.normalize(latents, dim=-1)), tensors), {}
+        quantized = self.model.tokenizer.quantizer(latents)
+        loss = dense_loss(self.model.head(quantized.vectors), tensors) + COMMITMENT * quantized.commitment
+        return loss, {"commitment": float(quantized.commitment.detach())}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Probe on renders held out of training: Jaccard index of the dense head's reading, use of the codes."""
+        tokenizer = self.model.tokenizer
+        latents = torch.cat([tokenizer.latents(images) for images in _chunks(self.held_out.images, self.batches.device)])
+        codes = tokenizer.quantizer.encode(latents)
+        vectors = tokenizer.quantizer.decode(codes) if self.quantise else F.normalize(latents, dim=-1)
+        centre, offset, yaw, words = self.model.head(vectors)
+        read = probe_scenes((centre.cpu(), offset.cpu(), yaw.cpu(), [w.cpu() for w in words]), self.held_out,
+                            self.schema, self.canonical)
+        values = word_values(self.schema)
+        pairs = [(scene, self.held_out.scene(i, values)) for i, scene in enumerate(read)]
+        numbers = {f"probe_jaccard_{tau}": float(np.mean([jaccard_index(a, b, tau) for a, b in pairs])) for tau in (0.05, 0.25, 0.5)}
+        return {**numbers, "perplexity": perplexity(codes, tokenizer.config.codebook_size)} if self.quantise else numbers
+
+    def warm_up_codes(self, rng: np.random.Generator, batches: int = 12) -> None:
+        """Fit the codebook to the latents of a few batches, before the first step of `codes`."""
+        self.model.eval()
+        with torch.no_grad():
+            latents = [self.model.tokenizer.latents(self.batches.draw(rng)[1]).flatten(0, 2) for _ in range(batches)]
+            self.model.tokenizer.quantizer.fit(torch.cat(latents))
+
+
+@dataclass(frozen=True, eq=False)
+class PixelStage:
+    """Stage `pixels`: the tokenizer's decoder learns to draw from frozen codes."""
+
+    tokenizer: ImageTokenizer
+    batches: ImageBatches
+    held_out: ExampleSet
+
+    def freeze(self) -> None:
+        for module in (self.tokenizer.encoder, self.tokenizer.quantizer):
+            module.requires_grad_(False)
+
+    def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        examples, _ = self.batches.draw(rng)
+        images = images_to_tensor(examples.images).to(self.batches.device)
+        self.tokenizer.encoder.eval()  # its batch statistics are frozen with it
+        self.tokenizer.quantizer.eval()
+        drawn = self.tokenizer.pixels(self.tokenizer.quantizer.decode(self.tokenizer.encode(images)))
+        weight = 1 + OBJECT_WEIGHT * object_pixels(images)
+        error = (drawn - images).abs() + 0.5 * (_edges(drawn) - _edges(images)).abs().sum(1, keepdim=True)
+        return (error * weight).sum() / (3 * weight.sum()), {}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """PSNR and SSIM on renders held out of training, and how many codes they use."""
+        images = np.concatenate([i for i in np.array_split(self.held_out.images, max(1, len(self.held_out) // 32))])
+        codes = torch.cat([self.tokenizer.encode(chunk) for chunk in _chunks(images, self.batches.device)])
+        drawn = torch.cat([self.tokenizer.decode(part) for part in codes.split(32)])
+        truth = images_to_tensor(images).to(drawn.device)
+        pairs = [((a.permute(1, 2, 0).cpu().numpy() + 1) / 2, (b.permute(1, 2, 0).cpu().numpy() + 1) / 2)
+                 for a, b in zip(drawn, truth)]
+        return {"psnr_db": float(np.mean([psnr(a, b) for a, b in pairs])),
+                "ssim": float(np.mean([ssim(a, b) for a, b in pairs])),
+                "codes_used": int(len(codes.unique())),
+                "perplexity": perplexity(codes, self.tokenizer.config.codebook_size)}
+
+
+def object_pixels(images: Tensor) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] -> (B, 1, H, W) 0 or 1: where colour or contrast speaks of an object."""
+    blurred = F.avg_pool2d(F.pad(images, (12, 12, 12, 12), mode="replicate"), 25, stride=1)
+    contrast = (images - blurred).abs().amax(1, keepdim=True)
+    chroma = images.amax(1, keepdim=True) - images.amin(1, keepdim=True)
+    return ((contrast > OBJECT_CONTRAST) | (chroma > 2 * OBJECT_CONTRAST)).float()
+
+
+def _edges(images: Tensor) -> Tensor:
+    """Horizontal and vertical differences (B, 6, H, W)."""
+    right = F.pad(images[..., 1:] - images[..., :-1], (0, 1))
+    down = F.pad(images[..., 1:, :] - images[..., :-1, :], (0, 0, 0, 1))
+    return torch.cat([right, down], dim=1)
+
+
+def _chunks(images: np.ndarray, device: torch.device, size: int = 32) -> list[Tensor]:
+    return [images_to_tensor(images[i:i + size]).to(device) for i in range(0, len(images), size)]

@@ -1,0 +1,184 @@
+"""Training the decoder to read a scene from image codes (I->3).
+
+Loss lies only where the grammar leaves a choice. The label of a number is a bell over the neighbouring numbers round the
+true value, so that near misses cost little and the expectation over neighbours falls between the grid's steps. Images
+are encoded once; every further epoch costs the decoder alone. It knows the I->3 task and nothing of pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, images_to_tensor
+from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.evaluation.jaccard import jaccard_index
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.generation import generate
+from kyvo_ros.scene import Scene
+from kyvo_ros.tokens.scene_grammar import SceneGrammar
+from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.training.dense_head import word_values
+
+#: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
+BUCKET = 6
+
+
+@dataclass(frozen=True, eq=False)
+class CodeSet:
+    """Sequences of one task, encoded once; L is the longest target."""
+
+    codes: np.ndarray  # (N, cells) int16 image codes
+    cells: np.ndarray  # (N, cells, 2) float32 ground points of the cells
+    targets: np.ndarray  # (N, L) int16 token ids behind the prompt, padded with [PAD]
+    worth: np.ndarray  # (N, L) bool, where another token would have been possible
+    values: np.ndarray  # (N, L) float32 true value of each number token, NaN elsewhere
+    length: np.ndarray  # (N,) int64 tokens of the target
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+@torch.no_grad()
+def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, builder: SequenceBuilder, grammar: SceneGrammar,
+                    canonical: CanonicalCamera, device: torch.device) -> CodeSet:
+    """Codes and target tokens of all examples of a set."""
+    values = word_values(grammar.schema)
+    tokenizer.eval()
+    codes = [tokenizer.encode(images_to_tensor(examples.images[i:i + 64]).to(device)).flatten(1).cpu()
+             for i in tqdm(range(0, len(examples), 64), desc="codes", unit="batch", mininterval=5)]
+    codes = torch.cat(codes).numpy().astype(np.int16)
+    cells = np.stack([canonical.cells(examples.plane_camera(i), tokenizer.grid) for i in range(len(examples))])
+    rows = []
+    for i in tqdm(range(len(examples)), desc="sequences", unit="sequence", mininterval=5):
+        scene = examples.scene(i, values)
+        sequence = builder.build("I->3", image_codes=codes[i].astype(np.int64), scene=scene)
+        start = sequence.prompt_length
+        rows.append((sequence.token_ids[start:], sequence.loss_mask[start:], number_values(scene, grammar)))
+    longest = max(len(ids) for ids, _, _ in rows)
+    targets = np.full((len(rows), longest), builder_pad(grammar), np.int16)
+    worth, numbers = np.zeros((len(rows), longest), bool), np.full((len(rows), longest), np.nan, np.float32)
+    is_number = np.zeros(grammar.vocabulary.size, bool)
+    is_number[list(grammar.vocabulary.range("numbers"))] = True
+    for i, (ids, mask, value) in enumerate(rows):
+        targets[i, : len(ids)], worth[i, : len(ids)] = ids, mask
+        numbers[i, np.flatnonzero(mask & is_number[ids])] = value
+    return CodeSet(codes, cells, targets, worth, numbers, np.array([len(ids) for ids, _, _ in rows]))
+
+
+def builder_pad(grammar: SceneGrammar) -> int:
+    return grammar.vocabulary.structure_id("[PAD]")
+
+
+def number_values(scene: Scene, grammar: SceneGrammar) -> list[float]:
+    """The numbers that a scene's tokens stand for, before rounding, in the order of the tokens that have a choice."""
+    schema = grammar.schema
+    values: list[float] = []
+    for item in schema.sorted_objects(scene):
+        free = item.position_m / schema.metres_per_unit
+        values += free[: 2 if schema.location.resting else 3].tolist()
+        if schema.yaw is not None and item.attributes[schema.yaw.attribute] in schema.yaw.shapes_with_yaw:
+            values.append(float(item.yaw_rad % schema.yaw.period_rad))
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageStage:
+    """Stage `decoder`: loss on batches of codes, and the score of real generation on held-out renders."""
+
+    decoder: Decoder
+    grammar: SceneGrammar
+    builder: SequenceBuilder
+    synthetic: CodeSet | None
+    renders: CodeSet | None
+    held_out: CodeSet
+    held_out_scenes: list[Scene]
+    render_ratio: float
+    batch_size: int
+    label_sigma: float  # in steps of the number grid
+    device: torch.device
+
+    def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        use_renders = self.synthetic is None or (self.renders is not None and rng.random() < self.render_ratio)
+        source = self.renders if use_renders else self.synthetic
+        rows = self._rows_of_like_length(source, rng)
+        longest = int(source.length[rows].max())
+        prompt = self._prompts(source.codes[rows])
+        targets = torch.as_tensor(source.targets[rows, :longest].astype(np.int64))
+        ids = torch.cat([prompt, targets], dim=1).to(self.device)
+        cells = torch.as_tensor(source.cells[rows]).to(self.device)
+        first = prompt.shape[1] - 1  # the state that predicts the first target
+        hidden = self.decoder.hidden(ids[:, :-1], cells=cells, prefix_length=first, start=first)
+        worth = torch.as_tensor(source.worth[rows, :longest]).to(self.device)
+        logits = self.decoder.logits(hidden[worth])
+        values = torch.as_tensor(source.values[rows, :longest]).to(self.device)[worth]
+        words, numbers = self._losses(logits, targets.to(self.device)[worth], values, self._after_pose(targets)[worth])
+        total = torch.cat([words, numbers]).mean()
+        return total, {"words": float(words.detach().mean()), "numbers": float(numbers.detach().mean()) if len(numbers) else 0.0}
+
+    def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:
+        """Uniform over the set in the long run."""
+        drawn = rng.integers(len(source), size=BUCKET * self.batch_size)
+        drawn = drawn[np.argsort(source.length[drawn], kind="stable")]
+        part = int(rng.integers(BUCKET)) * self.batch_size
+        return drawn[part: part + self.batch_size]
+
+    def _prompts(self, codes: np.ndarray) -> Tensor:
+        """(B, P) prompt ids; all prompts of the task differ in their codes alone."""
+        template = self.builder.prompt("I->3", image_codes=codes[0].astype(np.int64)).token_ids
+        image = self.grammar.vocabulary.range("image")
+        at = np.flatnonzero((template >= image.start) & (template < image.stop))
+        prompts = np.tile(template, (len(codes), 1))
+        prompts[:, at] = self.grammar.vocabulary.image_ids(codes)
+        return torch.as_tensor(prompts)
+
+    def _after_pose(self, targets: Tensor) -> Tensor:
+        """(B, L) bool: the token is a yaw."""
+        yaw = self.grammar.schema.yaw
+        marks = torch.zeros_like(targets, dtype=torch.bool)
+        if yaw is not None:
+            marks[:, 1:] = targets[:, :-1] == self.grammar.vocabulary.structure_id(yaw.marker)
+        return marks.to(self.device)
+
+    def _losses(self, logits: Tensor, targets: Tensor, values: Tensor, is_yaw: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross entropies of word and structure tokens, and of numbers against soft labels, one a position."""
+        is_number = ~values.isnan()
+        words = F.cross_entropy(logits[~is_number], targets[~is_number], reduction="none")
+        vocabulary = self.grammar.vocabulary
+        span = vocabulary.range("numbers")
+        log_p = logits[is_number].log_softmax(-1)[:, span.start:span.stop]
+        labels = self._soft_labels(values[is_number], is_yaw[is_number])
+        return words, -(labels * log_p).sum(-1)
+
+    def _soft_labels(self, values: Tensor, is_yaw: Tensor) -> Tensor:
+        """(N, numbers) probabilities round each value; circular, and only over one period, for yaws."""
+        grid = self.grammar.vocabulary.numbers
+        numbers = torch.as_tensor(grid.values(), dtype=torch.float32, device=values.device)
+        gap = numbers - values[:, None]
+        outside = torch.zeros_like(gap, dtype=torch.bool)
+        if self.grammar.schema.yaw is not None:
+            period = self.grammar.schema.yaw.period_rad
+            gap = torch.where(is_yaw[:, None], (gap + period / 2) % period - period / 2, gap)
+            outside = is_yaw[:, None] & ((numbers < -1e-6) | (numbers >= period))
+        sigma = max(self.label_sigma, 1e-3) * grid.step
+        return (-0.5 * (gap / sigma) ** 2).masked_fill(outside, -torch.inf).softmax(-1)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Jaccard index of generated scenes on renders held out of training, and the share with a perfect layout."""
+        scenes = []
+        for start in range(0, len(self.held_out), 32):
+            part = slice(start, start + 32)
+            prompts = self._prompts(self.held_out.codes[part]).to(self.device)
+            cells = torch.as_tensor(self.held_out.cells[part]).to(self.device)
+            written = generate(self.decoder, prompts, cells=cells, prefix_length=prompts.shape[1] - 1, grammar=self.grammar)
+            scenes += [self.grammar.decode_scene(w.token_ids, w.distributions) for w in written]
+        pairs = list(zip(scenes, self.held_out_scenes))
+        return {f"jaccard_{tau}": round(float(np.mean([jaccard_index(a, b, tau) for a, b in pairs])), 4)
+                for tau in (0.05, 0.1, 0.25, 0.5)}

@@ -1,0 +1,103 @@
+"""A recipe: everything that decides what a trained model is, as one YAML file.
+
+Unknown or missing keys are errors that name them, so that no setting is silently ignored. Where data lie and how long
+a session may run are not part of a recipe; they are given on the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizerConfig
+from kyvo_ros.training.trainer import RunSettings
+
+
+class RecipeError(ValueError):
+    """A recipe file cannot be used; the message names the entry."""
+
+
+@dataclass(frozen=True)
+class ExampleSettings:
+    """Which images are made for training."""
+
+    synthetic: int = 20000  # scenes of the ray caster
+    render_views: int = 10  # virtual turns of every real render
+    turn_deg: float = 1.5  # largest pan and tilt of a virtual turn; half a token cell is about 1.6
+    aim_jitter: float = 0.4  # units by which a synthetic camera looks beside the world's origin
+    held_out: int = 130  # the last renders of the folder, kept for the selection of models
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.synthetic < 0 or self.render_views < 0 or self.held_out < 0 or self.turn_deg < 0 or self.aim_jitter < 0:
+            raise ValueError(f"counts and angles must not be negative, got {self}")
+
+
+@dataclass(frozen=True)
+class DecoderSizes:
+    """Sizes of the decoder's body; the rest of its configuration follows from the vocabulary and the tokenizer."""
+
+    dim: int = 192
+    layers: int = 6
+    heads: int = 6
+    kv_heads: int = 3
+    ffn_dim: int = 512
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The stages in their order: encoder (continuous), codes (quantised), pixels (decoder of images), decoder (language)."""
+
+    name: str
+    encoder: RunSettings  # encoder and dense head, without quantisation
+    codes: RunSettings  # the same with the quantiser, warm
+    pixels: RunSettings  # the image decoder, codes frozen
+    decoder: RunSettings  # the language model
+    examples: ExampleSettings = field(default_factory=ExampleSettings)
+    canonical: CanonicalCamera = field(default_factory=CanonicalCamera)
+    tokenizer: ImageTokenizerConfig = field(default_factory=ImageTokenizerConfig)
+    sizes: DecoderSizes = field(default_factory=DecoderSizes)
+    render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
+    label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
+    max_objects: int = 10  # largest number of objects in a scene
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.render_ratio <= 1.0:
+            raise ValueError(f"render_ratio must lie in [0, 1], got {self.render_ratio}")
+        if self.label_sigma < 0:
+            raise ValueError(f"label_sigma must not be negative, got {self.label_sigma}")
+
+
+#: How the entries of a recipe that are blocks of their own are read.
+_BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "pixels": RunSettings, "decoder": RunSettings,
+           "examples": ExampleSettings, "canonical": CanonicalCamera, "tokenizer": ImageTokenizerConfig,
+           "sizes": DecoderSizes}
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe. Raises RecipeError where the file is missing, broken, or has a wrong entry."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"there is no recipe at {path}; the shipped ones are in recipes/") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise RecipeError(f"{path} must hold a mapping of settings, got {type(document).__name__}")
+    try:
+        blocks = {key: _read(_BLOCKS[key], value, key) if key in _BLOCKS else value for key, value in document.items()}
+        return _read(Recipe, blocks, "recipe")
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def _read(kind: type, values: object, where: str) -> object:
+    if not isinstance(values, dict):
+        raise RecipeError(f"{where} must be a mapping of settings, got {values!r}")
+    unknown = set(values) - {f.name for f in fields(kind)}
+    if unknown:
+        raise RecipeError(f"{where} has no setting {', '.join(sorted(unknown))}; it has {', '.join(f.name for f in fields(kind))}")
+    return kind(**values)

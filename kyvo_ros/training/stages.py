@@ -1,0 +1,196 @@
+"""The stages of a recipe, from images to a model folder; each finds what the one before left in the work folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.folder import ModelBundle, load_model, save_model
+from kyvo_ros.tokens.scene_grammar import SceneGrammar
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
+from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_questions, train_text_tokenizer
+from kyvo_ros.tokens.vocabulary import Vocabulary
+from kyvo_ros.training.batches import ImageBatches
+from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage
+from kyvo_ros.training.language import CodeSet, LanguageStage, encode_examples
+from kyvo_ros.training.plots import plot_metrics
+from kyvo_ros.training.recipe import Recipe
+from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
+from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Workshop:
+    """A recipe at work in a folder."""
+
+    recipe: Recipe
+    work: Path
+    device: torch.device
+    renders: Path | None = None  # real renders to mix in
+    source: Path | None = None  # model folder whose weights to start from
+    out: Path | None = None  # model folder to write
+    minutes: float | None = None  # per stage
+    workers: int = 1
+
+    @cached_property
+    def schema(self) -> SceneSchema:
+        return replace(CLEVR_SCHEMA, max_objects=self.recipe.max_objects)
+
+    @cached_property
+    def examples(self) -> tuple[ExampleSet | None, ExampleSet | None, ExampleSet]:
+        """(synthetic, renders, held out)."""
+        return load_examples(self.work / "examples")
+
+    @cached_property
+    def started_from(self) -> ModelBundle | None:
+        return None if self.source is None else load_model(self.source, device=self.device)
+
+    @cached_property
+    def text_tokenizer(self) -> TextTokenizer:
+        """Made once a work folder, or taken from the model that training started from: its ids must never change."""
+        path = self.work / "tokenizer.json"
+        if self.started_from is not None:
+            return self.started_from.text_tokenizer
+        if not path.exists():
+            questions = None if self.renders is None else self.renders / "questions.json"
+            corpus = corpus_from_questions(questions) if questions is not None and questions.exists() else []
+            path.parent.mkdir(parents=True, exist_ok=True)
+            train_text_tokenizer(corpus, [*self.schema.vocabulary_words(), *LANGUAGE_WORDS]).save(path)
+        return TextTokenizer.load(path)
+
+    @cached_property
+    def grammar(self) -> SceneGrammar:
+        return SceneGrammar(Vocabulary.small(), self.text_tokenizer, self.schema)
+
+    @cached_property
+    def builder(self) -> SequenceBuilder:
+        return SequenceBuilder(self.grammar.vocabulary, self.grammar, self.text_tokenizer, self.recipe.tokenizer.grid)
+
+    def batches(self, settings: RunSettings) -> ImageBatches:
+        synthetic, renders, _ = self.examples
+        return ImageBatches(synthetic, renders, self.recipe.render_ratio, settings.batch_size, self.device)
+
+    def train(self, name: str, settings: RunSettings, stage: DenseStage | PixelStage | LanguageStage, model: torch.nn.Module,
+              prepare: Callable[[], None] | None = None) -> None:
+        """Run one stage to its end or to the time limit; `prepare` runs before its very first step."""
+        trainer = Trainer(self.work / name, settings, model, stage.loss_of, stage.evaluate)
+        if not trainer.resume() and prepare is not None:
+            prepare()
+        trainer.run(self.minutes)
+        plot_metrics(self.work / name / METRICS, self.work / name / "curve.png")
+
+    def new_tokenizer(self) -> ImageTokenizer:
+        torch.manual_seed(self.recipe.examples.seed)
+        tokenizer = ImageTokenizer(self.recipe.tokenizer).to(self.device)
+        if self.started_from is not None:
+            tokenizer.load_state_dict(self.started_from.image_tokenizer.state_dict())
+        return tokenizer
+
+    def trained(self, name: str, model: torch.nn.Module) -> torch.nn.Module:
+        """Load what a stage has left. Raises TrainingError where it has not run."""
+        path = self.work / name / CHECKPOINT
+        if not path.exists():
+            raise TrainingError(f"{path} is missing; run `kyvo train {name}` before")
+        model.load_state_dict(torch.load(path, map_location=self.device, weights_only=True)["model"])
+        return model
+
+    def tokenizer(self) -> ImageTokenizer:
+        """The image tokenizer as far as its stages have come, or that of the model that training started from."""
+        if (self.work / "pixels" / CHECKPOINT).exists():
+            return self.trained("pixels", self.new_tokenizer())
+        if (self.work / "codes" / CHECKPOINT).exists() or self.started_from is None:
+            return self.trained("codes", DenseModel(self.new_tokenizer(), self.schema).to(self.device)).tokenizer
+        return self.new_tokenizer()
+
+    def new_decoder(self, codebook: torch.Tensor) -> Decoder:
+        torch.manual_seed(self.recipe.examples.seed)
+        sizes, tokenizer = self.recipe.sizes, self.recipe.tokenizer
+        longest = tokenizer.grid[0] * tokenizer.grid[1] + 8 + self.grammar.max_length
+        config = DecoderConfig(self.grammar.vocabulary, **vars(sizes), max_length=longest, code_dim=tokenizer.code_dim,
+                               image_grid=tokenizer.grid)
+        decoder = Decoder(config, codebook).to(self.device)
+        if self.started_from is not None:
+            decoder.load_state_dict(self.started_from.decoder.state_dict())
+        return decoder
+
+
+def train_examples(shop: Workshop) -> None:
+    recipe = shop.recipe
+    maker = ExampleMaker(recipe.canonical, word_values(shop.schema), recipe.max_objects, recipe.examples)
+    make_examples(maker, shop.work / "examples", shop.renders, shop.workers)
+
+
+def train_encoder(shop: Workshop) -> None:
+    model = DenseModel(shop.new_tokenizer(), shop.schema).to(shop.device)
+    settings = shop.recipe.encoder
+    stage = DenseStage(model, shop.batches(settings), shop.examples[2], shop.schema, shop.recipe.canonical, quantise=False)
+    shop.train("encoder", settings, stage, model)
+
+
+def train_codes(shop: Workshop) -> None:
+    model = DenseModel(shop.new_tokenizer(), shop.schema).to(shop.device)
+    settings = shop.recipe.codes
+    stage = DenseStage(model, shop.batches(settings), shop.examples[2], shop.schema, shop.recipe.canonical, quantise=True)
+
+    def start_warm() -> None:
+        shop.trained("encoder", model)
+        stage.warm_up_codes(step_generator(settings.seed, -1 % 2**32))
+
+    shop.train("codes", settings, stage, model, start_warm)
+
+
+def train_pixels(shop: Workshop) -> None:
+    settings = shop.recipe.pixels
+    tokenizer = shop.trained("codes", DenseModel(shop.new_tokenizer(), shop.schema).to(shop.device)).tokenizer
+    stage = PixelStage(tokenizer, shop.batches(settings), shop.examples[2])
+    stage.freeze()
+    shop.train("pixels", settings, stage, tokenizer)
+
+
+def train_decoder(shop: Workshop) -> None:
+    recipe, tokenizer = shop.recipe, shop.tokenizer()
+    synthetic, renders, held_out = shop.examples
+
+    def encoded(examples: ExampleSet | None, mirrored: bool) -> CodeSet | None:
+        if examples is None:
+            return None
+        both = ExampleSet.concatenate([examples, examples.mirrored()]) if mirrored else examples
+        return encode_examples(both, tokenizer, shop.builder, shop.grammar, recipe.canonical, shop.device)
+
+    values = word_values(shop.schema)
+    truth = [held_out.scene(i, values) for i in range(len(held_out))]
+    decoder = shop.new_decoder(tokenizer.codebook)
+    stage = LanguageStage(decoder, shop.grammar, shop.builder, encoded(synthetic, True), encoded(renders, True),
+                          encoded(held_out, False), truth, recipe.render_ratio, recipe.decoder.batch_size,
+                          recipe.label_sigma, shop.device)
+    shop.train("decoder", recipe.decoder, stage, decoder)
+
+
+def export(shop: Workshop) -> None:
+    tokenizer = shop.tokenizer()
+    decoder = shop.trained("decoder", shop.new_decoder(tokenizer.codebook))
+    bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
+                         text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
+                         canonical=shop.recipe.canonical)
+    save_model(shop.out, bundle)
+    log.info("wrote %s", shop.out)
+
+
+#: The stages by name, in their order.
+STAGES: dict[str, Callable[[Workshop], None]] = {
+    "examples": train_examples, "encoder": train_encoder, "codes": train_codes, "pixels": train_pixels,
+    "decoder": train_decoder, "export": export,
+}

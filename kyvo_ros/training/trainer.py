@@ -1,0 +1,163 @@
+"""One training loop for every model of the project: schedule, clipping, checkpoints, metrics.
+
+The learning rate warms up, stays, and decays only when the run is told to end (warm-up, stable, decay; arXiv
+2404.06395), so that a run continues without knowing its end. Batches are drawn from a generator seeded by (seed, step),
+so a run that resumes from a checkpoint goes on exactly as if it had not stopped. It knows neither images nor tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.jsonl"
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long and how fast one model trains."""
+
+    steps: int  # optimizer steps at the warm-up and the stable learning rate
+    decay_steps: int = 0  # further steps in which the learning rate falls linearly to zero
+    warmup_steps: int = 200
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05  # on matrices only
+    gradient_clip: float = 1.0  # largest norm of the whole gradient
+    beta2: float = 0.95  # AdamW's second moment decay
+    seed: int = 0
+    checkpoint_every: int = 500  # steps
+    evaluate_every: int = 1000  # steps
+    log_every: int = 50  # steps
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "checkpoint_every", "evaluate_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if min(self.steps, self.decay_steps, self.warmup_steps) < 0 or self.learning_rate <= 0:
+            raise ValueError(f"steps must not be negative and the learning rate positive, got {asdict(self)}")
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps + self.decay_steps
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0, 1, ...: warm-up, stable, linear decay after `steps`."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        left = (self.total_steps - step) / max(1, self.decay_steps)
+        return self.learning_rate * min(warm, left if step >= self.steps else 1.0)
+
+
+def optimizer_for(model: nn.Module, settings: RunSettings) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices and convolutions, none on norms, biases and tables of embeddings."""
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
+    kept = [p for p in parameters if p.ndim < 2 or id(p) in tables]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2), fused=True)
+
+
+def step_generator(seed: int, step: int) -> np.random.Generator:
+    """The source of all randomness of one step."""
+    return np.random.default_rng([seed, step])
+
+
+class Trainer:
+    """Runs one model's training in a folder that holds its checkpoint and metrics.
+
+    `loss_of(rng) -> (loss, numbers to log)` draws its batch with the given generator. `evaluate() -> numbers` may be
+    None. Raises TrainingError where the loss is not finite or a checkpoint does not fit the model.
+    """
+
+    def __init__(self, folder: Path, settings: RunSettings, model: nn.Module,
+                 loss_of: Callable[[np.random.Generator], tuple[Tensor, dict[str, float]]],
+                 evaluate: Callable[[], dict[str, float]] | None = None) -> None:
+        self.folder, self.settings, self.model = folder, settings, model
+        self.loss_of, self.evaluate = loss_of, evaluate
+        self.optimizer = optimizer_for(model, settings)
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def resume(self) -> bool:
+        """Continue from this folder's checkpoint; False where there is none."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=next(self.model.parameters()).device, weights_only=True)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(f"{path} does not fit this recipe ({error}); choose another --work folder") from error
+        self.step = int(state["step"])
+        log.info("resumed %s at step %d", path, self.step)
+        return True
+
+    def save(self) -> None:
+        """Write the checkpoint; a crash while writing leaves the previous one."""
+        partial = self.folder / (CHECKPOINT + ".partial")
+        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}, partial)
+        partial.replace(self.folder / CHECKPOINT)
+
+    def run(self, minutes: float | None = None) -> None:
+        """Train to the settings' end, or until `minutes` have passed; leaves a checkpoint either way."""
+        started, first = time.monotonic(), self.step
+        bar = tqdm(total=self.settings.total_steps, initial=self.step, desc=self.folder.name, unit="step", mininterval=5)
+        for number, numbers in self._steps():
+            bar.update()
+            if number % self.settings.log_every == 0:
+                seconds = time.monotonic() - started
+                rate = (number - first) * self.settings.batch_size / seconds
+                self._write({"step": number, "seconds": round(seconds, 1), "per_second": round(rate, 2), **numbers})
+                bar.set_postfix(loss=f"{numbers['loss']:.3f}", per_s=f"{rate:.0f}")
+            out_of_time = minutes is not None and time.monotonic() - started > 60 * minutes
+            if number % self.settings.checkpoint_every == 0 or out_of_time:
+                self.save()
+            if self.evaluate and number % self.settings.evaluate_every == 0:
+                self._evaluate()
+            if out_of_time:
+                break
+        bar.close()
+        self.save()
+
+    def _steps(self) -> Iterator[tuple[int, dict[str, float]]]:
+        while self.step < self.settings.total_steps:
+            self.model.train()
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.rate(self.step)
+            loss, numbers = self.loss_of(step_generator(self.settings.seed, self.step))
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the loss is {loss.item()} at step {self.step}; lower learning_rate and resume")
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+            self.optimizer.step()
+            self.step += 1
+            yield self.step, {"loss": float(loss.detach()), "gradient_norm": float(norm), **numbers}
+
+    def _evaluate(self) -> None:
+        self.model.eval()
+        numbers = self.evaluate()
+        self._write({"step": self.step, "evaluation": numbers})
+        log.info("%s step %d: %s", self.folder.name, self.step, json.dumps(numbers))
+
+    def _write(self, row: dict) -> None:
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

@@ -1,0 +1,65 @@
+"""The auxiliary dense head: a head that says exactly its targets reads the scene back."""
+
+import numpy as np
+import pytest
+import torch
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.evaluation.jaccard import jaccard_index
+from kyvo_ros.scene import PlaneCamera, Scene, SceneObject
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA
+from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, probe_scenes, word_values
+
+CANONICAL, GRID = CanonicalCamera(), (10, 16)
+VALUES = word_values(CLEVR_SCHEMA)
+
+
+def _object(size, color, material, shape, x, y, yaw=None) -> SceneObject:
+    attributes = {"size": size, "color": color, "material": material, "shape": shape}
+    return SceneObject(attributes, [x, y, CLEVR_SCHEMA.resting_height(attributes)], yaw)
+
+
+@pytest.fixture
+def examples() -> ExampleSet:
+    scenes = [Scene((_object("large", "red", "metal", "cube", -1.5, 0.3, 0.2), _object("small", "gray", "rubber", "sphere", 2.0, -1.0))),
+              Scene((_object("small", "cyan", "metal", "cylinder", 0.1, 2.2),))]
+    images = np.zeros((2, 80, 128, 3), np.uint8)
+    return ExampleSet.from_scenes(images, scenes, [PlaneCamera(11.2, 0.49), PlaneCamera(11.6, 0.5)], VALUES, 4)
+
+
+def _perfect(targets):
+    """A prediction that says the targets with certainty."""
+    words = [20 * torch.nn.functional.one_hot(torch.as_tensor(targets.words[..., i]), len(v)).float()
+             for i, v in enumerate(VALUES.values())]
+    return 20 * torch.as_tensor(targets.centre) - 10, torch.as_tensor(targets.offset), torch.as_tensor(targets.yaw), words
+
+
+def test_targets_read_back_as_the_scene(examples):
+    targets = dense_targets(examples, CANONICAL, GRID)
+    assert targets.centre.sum() == 3
+    for i, scene in enumerate(probe_scenes(_perfect(targets), examples, CLEVR_SCHEMA, CANONICAL)):
+        assert jaccard_index(scene, examples.scene(i, VALUES), 1e-4) == 1.0
+
+
+def test_certainty_about_the_truth_costs_least(examples):
+    targets = dense_targets(examples, CANONICAL, GRID)
+    tensors = {name: torch.as_tensor(value) for name, value in vars(targets).items()}
+    perfect = _perfect(targets)
+    assert dense_loss(perfect, tensors) < 0.01
+    for part in range(3):
+        worse = list(perfect)
+        worse[part] = worse[part] + 0.5 * torch.randn(worse[part].shape) * 10
+        assert dense_loss(tuple(worse), tensors) > dense_loss(perfect, tensors)
+
+
+def test_padding_and_empty_scenes_have_no_targets(examples):
+    empty = ExampleSet.from_scenes(examples.images[:1], [Scene()], [PlaneCamera(11.0, 0.5)], VALUES, 4)
+    targets = dense_targets(empty, CANONICAL, GRID)
+    assert targets.centre.sum() == 0 and targets.weight.sum() == 0 and np.isfinite(targets.offset).all()
+
+
+def test_head_shapes():
+    centre, offset, yaw, words = DenseHead(8, [2, 3])(torch.rand(2, 4, 5, 8))
+    assert centre.shape == (2, 4, 5) and offset.shape == yaw.shape == (2, 4, 5, 2)
+    assert [w.shape[-1] for w in words] == [2, 3]

@@ -1,0 +1,50 @@
+"""Recipes: the shipped ones load, and every wrong entry is named."""
+
+from pathlib import Path
+
+import pytest
+
+from kyvo_ros.training.recipe import RecipeError, load_recipe
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+_MINIMAL = "name: x\nencoder: {steps: 1}\ncodes: {steps: 1}\npixels: {steps: 1}\ndecoder: {steps: 1}\n"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_shipped_recipes_load(path):
+    recipe = load_recipe(path)
+    assert recipe.name and recipe.decoder.total_steps > 0
+
+
+def test_there_are_shipped_recipes():
+    assert RECIPES
+
+
+def _write(tmp_path, text: str) -> Path:
+    (tmp_path / "recipe.yaml").write_text(text)
+    return tmp_path / "recipe.yaml"
+
+
+def test_defaults_fill_what_is_left_out(tmp_path):
+    recipe = load_recipe(_write(tmp_path, _MINIMAL + "sizes: {dim: 64}\n"))
+    assert recipe.sizes.dim == 64 and recipe.sizes.layers == 6 and recipe.decoder.steps == 1
+
+
+@pytest.mark.parametrize("text,message", [
+    (_MINIMAL + "colour: red\n", "recipe has no setting colour"),
+    (_MINIMAL.replace("decoder: {steps: 1}", "decoder: {steps: 1, lr: 2}"), "decoder has no setting lr"),
+    (_MINIMAL + "render_ratio: 2\n", r"render_ratio must lie in \[0, 1\], got 2"),
+    (_MINIMAL + "tokenizer: {width: 100}\n", "must be a multiple of the stride"),
+    (_MINIMAL + "sizes: 3\n", "sizes must be a mapping"),
+    ("name: x\n", "encoder"),
+    ("- a\n", "must hold a mapping"),
+    ("a: [\n", "not valid YAML"),
+])
+def test_wrong_entries_are_named(tmp_path, text, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(_write(tmp_path, text))
+
+
+def test_a_missing_recipe_says_where_to_look(tmp_path):
+    with pytest.raises(RecipeError, match="shipped ones are in recipes/"):
+        load_recipe(tmp_path / "none.yaml")

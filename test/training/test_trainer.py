@@ -1,0 +1,114 @@
+"""The training loop: schedule, exact resume, faults."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kyvo_ros.training.plots import plot_metrics, read_metrics
+from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, optimizer_for
+
+
+def _trainer(folder, model, **changes) -> Trainer:
+    settings = RunSettings(**{"steps": 12, "warmup_steps": 2, "batch_size": 4, "checkpoint_every": 5, "log_every": 1,
+                              "evaluate_every": 6, "learning_rate": 0.01, **changes})
+
+    def loss_of(rng: np.random.Generator):
+        x = torch.as_tensor(rng.standard_normal((settings.batch_size, 3)), dtype=torch.float32)
+        return (model(x).squeeze(-1) - x.sum(-1)).square().mean(), {}
+
+    return Trainer(folder, settings, model, loss_of, lambda: {"weight": float(model.weight.mean())})
+
+
+def _model() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Linear(3, 1)
+
+
+def test_rate_warms_up_stays_and_decays():
+    settings = RunSettings(steps=100, decay_steps=50, warmup_steps=10, learning_rate=1.0)
+    rates = [settings.rate(step) for step in range(150)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0
+    assert set(rates[9:100]) == {1.0}
+    assert rates[100] == 1.0 and rates[125] == pytest.approx(0.5) and rates[149] == pytest.approx(0.02)
+    assert all(b <= a for a, b in zip(rates[100:], rates[101:]))
+
+
+def test_a_longer_run_begins_like_a_shorter_one():
+    short, long = RunSettings(steps=100), RunSettings(steps=1000, decay_steps=100)
+    assert [short.rate(s) for s in range(100)] == [long.rate(s) for s in range(100)]
+
+
+def test_resume_goes_on_exactly(tmp_path):
+    whole = _model()
+    _trainer(tmp_path / "whole", whole).run()
+    part = _model()
+    _trainer(tmp_path / "part", part, steps=7).run()
+    again = nn.Linear(3, 1)  # other weights: all must come from the checkpoint
+    trainer = _trainer(tmp_path / "part", again)
+    assert trainer.resume() and trainer.step == 7
+    trainer.run()
+    assert torch.equal(whole.weight, again.weight) and torch.equal(whole.bias, again.bias)
+    steps = [row["step"] for row in read_metrics(tmp_path / "part" / METRICS) if "loss" in row]
+    assert steps == list(range(1, 13))
+
+
+def test_time_limit_leaves_a_checkpoint(tmp_path):
+    trainer = _trainer(tmp_path, _model(), steps=10_000)
+    trainer.run(minutes=0.0)
+    assert trainer.step == 1
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == 1
+
+
+def test_a_run_at_its_end_does_nothing_more(tmp_path):
+    model = _model()
+    _trainer(tmp_path, model).run()
+    before = model.weight.clone()
+    trainer = _trainer(tmp_path, model)
+    trainer.resume()
+    trainer.run()
+    assert torch.equal(before, model.weight)
+
+
+def test_no_checkpoint_means_a_fresh_start(tmp_path):
+    assert not _trainer(tmp_path, _model()).resume()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    _trainer(tmp_path, _model()).run()
+    with pytest.raises(TrainingError, match="does not fit this recipe"):
+        _trainer(tmp_path, nn.Linear(4, 1)).resume()
+
+
+def test_a_loss_that_is_not_finite_stops_training(tmp_path):
+    model = _model()
+    trainer = _trainer(tmp_path, model)
+    model.weight.data.fill_(math.nan)
+    with pytest.raises(TrainingError, match="at step 0; lower learning_rate"):
+        trainer.run()
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_metrics_and_curve_are_written(tmp_path):
+    _trainer(tmp_path, _model()).run()
+    rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert rows[0]["step"] == 1 and {"loss", "per_second", "seconds"} <= set(rows[0])
+    assert [r["step"] for r in rows if "evaluation" in r] == [6, 12]
+    plot_metrics(tmp_path / METRICS, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_weight_decay_spares_norms_biases_and_embeddings():
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.LayerNorm(4))
+    decayed, kept = optimizer_for(model, RunSettings(steps=1)).param_groups
+    assert [p.shape for p in decayed["params"]] == [(4, 4)] and decayed["params"][0] is model[1].weight
+    assert kept["weight_decay"] == 0 and len(kept["params"]) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"steps": -1}, {"learning_rate": 0.0}, {"log_every": 0}])
+def test_settings_refuse_nonsense(wrong):
+    with pytest.raises(ValueError):
+        RunSettings(**{"steps": 1, **wrong})
