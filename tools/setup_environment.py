@@ -1,12 +1,10 @@
 """The set-up behind `make setup`: a virtual environment with everything the package, its demo and its tests need.
 
-Where a ROS 2 distribution is sourced, the environment sees its packages (and kyvo_msgs is expected from colcon). Where
-none is, ROS 2 comes as wheels, and kyvo_msgs, vision_msgs and tf2_msgs are built into the environment. Versions are
+Where a ROS 2 distribution is sourced, the environment sees its packages, and kyvo_msgs is expected from colcon. Where
+none is, ROS 2 comes as wheels, and vision_msgs, tf2_msgs and kyvo_msgs are built into the environment. The versions are
 those of pins.txt. Each step leaves a stamp that holds a digest of its inputs, and is skipped while these are the same.
 
-It installs nothing outside the environment, and needs only a Python with venv (its own code runs on any Python >= 3.6,
-so that an unsuitable one gets a message). Facts about the wheels: they exist for x86-64 Linux; their .cmake files name
-the folders of the machine they were built on, which are repaired here.
+Installs nothing outside the environment. Like prerequisites.py it runs under any Python >= 3.6.
 """
 
 import argparse
@@ -14,122 +12,29 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from pathlib import Path
+
+from prerequisites import SetupError, check_prerequisites, run_with_suitable_python, sourced_distribution
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "tools" / "pins.txt"
-PROBE = ROOT / "tools" / "probe_environment.py"
-STANDINS = ROOT / "interfaces_without_ros"
-INTERFACES = (STANDINS / "vision_msgs", STANDINS / "tf2_msgs", ROOT / "kyvo_msgs")
-PYTHON_RANGE = ((3, 10), (3, 12))
-STEPS = 5
+INTERFACES = tuple(ROOT / path for path in
+                   ("interfaces_without_ros/vision_msgs", "interfaces_without_ros/tf2_msgs", "kyvo_msgs"))
 NETWORK_SIGNS = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ProxyError", "Connection refused")
-# Absolute folders of Python's and numpy's headers in a .cmake file, whichever machine they are of.
+# Absolute folder of Python's or numpy's headers, as the .cmake files of the wheels name them.
 HEADER_FOLDER = re.compile(r'(?<=[;"])/[^;"$]*?/(numpy/_?core/include|include/python3\.\d+)(?=[;"])')
 
+Step = namedtuple("Step", "name title key action")
 
-class SetupError(Exception):
-    """The set-up cannot go on; the message says what is missing and what to do."""
-
-
-# ---------------------------------------------------------------- what is here
-
-def sourced_distribution():
-    """Name of the ROS distribution that is sourced in this shell, or None."""
-    return os.environ.get("ROS_DISTRO") if os.environ.get("AMENT_PREFIX_PATH") else None
-
-
-def run_with_suitable_python():
-    """Go on under a Python of the supported range: this one, or the first on the PATH."""
-    low, high = PYTHON_RANGE
-    if low <= sys.version_info[:2] <= high:
-        return
-    for minor in range(high[1], low[1] - 1, -1):
-        candidate = shutil.which("python3.%d" % minor)
-        if candidate and subprocess.call([candidate, "-c", "import venv"], stderr=subprocess.DEVNULL) == 0:
-            print("Python %s is outside 3.10 to 3.12: using %s" % (platform.python_version(), candidate), flush=True)
-            os.execv(candidate, [candidate] + sys.argv)
-    raise SetupError(
-        "Python 3.10, 3.11 or 3.12 is needed; %s is Python %s, and no other was found on the PATH.\n"
-        "Install one (for example: apt install python3.12 python3.12-venv) and name it: make setup PYTHON=python3.12"
-        % (sys.executable, platform.python_version()))
-
-
-def check_prerequisites(distribution):
-    """Raise SetupError for what pip cannot install; before anything is downloaded."""
-    version = "python%d.%d" % sys.version_info[:2]
-    try:
-        import ensurepip  # noqa: F401  (a Debian Python without python3-venv lacks it)
-        import venv  # noqa: F401
-    except ImportError:
-        raise SetupError("%s has no venv module. Install it: apt install %s-venv" % (sys.executable, version))
-    if distribution:
-        if subprocess.call([sys.executable, "-c", "import rclpy"], stderr=subprocess.DEVNULL) != 0:
-            raise SetupError("ROS 2 %s is sourced, but %s cannot import rclpy. Use the Python of the distribution "
-                             "(make setup PYTHON=/usr/bin/python3), or a shell without ROS." %
-                             (distribution, sys.executable))
-        return
-    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise SetupError("The ROS 2 wheels exist for x86-64 Linux, this is %s on %s. Source a ROS 2 distribution and "
-                         "run it again." % (platform.system(), platform.machine()))
-    if not (find_compiler("CC", "cc", "gcc") and find_compiler("CXX", "c++", "g++")):
-        raise SetupError("A C and a C++ compiler are needed to build the messages. Install them: apt install g++")
-    headers = python_paths(sys.executable)["include"]
-    if not (Path(headers) / "Python.h").is_file():
-        raise SetupError("Python.h is missing in %s. Install it: apt install %s-dev" % (headers, version))
-
-
-def find_compiler(variable, *names):
-    """Path of the compiler that CMake will take: of the environment variable, or the first of the names."""
-    chosen = os.environ.get(variable)
-    return next(filter(None, map(shutil.which, [chosen.split()[0]] if chosen else names)), None)
-
-
-def python_paths(python):
-    """The folders of a Python (sysconfig), and `numpy`, where its headers are (None without numpy)."""
-    code = ("import json, sysconfig\npaths = sysconfig.get_paths()\n"
-            "try:\n    import numpy\n    paths['numpy'] = numpy.get_include()\n"
-            "except ImportError:\n    paths['numpy'] = None\nprint(json.dumps(paths))")
-    return json.loads(subprocess.check_output([str(python), "-c", code], universal_newlines=True))
-
-
-def read_pins(path):
-    """The sections of pins.txt: {name: [requirement, ...]}."""
-    sections = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        line = line.strip()
-        if line.startswith("[") and line.endswith("]"):
-            section = sections.setdefault(line[1:-1], [])
-        elif line and not line.startswith("#"):
-            if not sections:
-                raise SetupError("%s:%d: a requirement before the first [section]" % (path, number))
-            section.append(line)
-    return sections
-
-
-def digest(*parts):
-    """Hexadecimal digest of texts and of files' and folders' names and contents."""
-    result = hashlib.sha256()
-    for part in parts:
-        files = [part] if not isinstance(part, Path) or part.is_file() else sorted(
-            p for p in part.rglob("*") if p.is_file())
-        for item in files:
-            content = item.read_bytes() if isinstance(item, Path) else str(item).encode()
-            name = item.name if isinstance(item, Path) else ""
-            result.update(("%s %d " % (name, len(content))).encode() + content)
-    return result.hexdigest()
-
-
-# ---------------------------------------------------------------- the environment
 
 class Environment:
-    """A virtual environment being set up: its folder, its log, its stamps."""
+    """A virtual environment being set up: its folder, and in it its stamps and its log."""
 
     def __init__(self, folder, options):
         self.folder = folder
@@ -139,33 +44,153 @@ class Environment:
         self.options = options
         self.distribution = sourced_distribution()
         self.pins = read_pins(PINS)
-        self.step_number = 0
+        if self.wheels_section not in self.pins:
+            raise SetupError("There is no section [%s] in %s." % (self.wheels_section, PINS))
 
-    def step(self, name, title, key, action):
-        """Run an action unless its stamp says that it ran with the same key. Returns whether it ran."""
-        self.step_number += 1
-        stamp = self.state / (name + ".stamp")
-        if stamp.is_file() and stamp.read_text() == key:
-            return False
-        print("[%d/%d] %s" % (self.step_number, STEPS, title), flush=True)
-        started = time.monotonic()
-        if stamp.is_file():
-            stamp.unlink()
-        action()
-        self.state.mkdir(exist_ok=True)
-        stamp.write_text(key)
-        print("      done in %.0f s" % (time.monotonic() - started), flush=True)
-        return True
+    @property
+    def wheels_section(self):
+        """Section of the pins with the wheels of ROS 2."""
+        return "ros " + self.options.ros_wheels
 
-    def run(self, command, failure, **variables):
-        """Run a command, its output in the log (and on a terminal its last line), or raise SetupError."""
-        environment = {k: v for k, v in os.environ.items() if k not in ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "PYTHONHOME")}
-        environment.update(variables, PATH="%s:%s" % (self.folder / "bin", environment["PATH"]), PIP_USER="0")
+    def steps(self):
+        """The steps in their order, each with a digest of its inputs and of the steps before."""
+        options = self.options
+        ros = "ROS 2 %s of this computer" % self.distribution if self.distribution else (
+            "ROS 2 %s from wheels" % options.ros_wheels)
+        base = digest(sys.version, sys.base_prefix, self.folder, ros)
+        packages = digest(base, PINS.read_bytes(), options.torch_spec, options.torch_index)
+        interfaces = digest(packages, *map(folder_digest, INTERFACES))
+        steps = [
+            Step("environment", "virtual environment of Python %d.%d in %s" % (sys.version_info[:2] + (self.folder,)),
+                 base, self.create),
+            Step("packages", "Python packages, torch, %s (0.5 GB, with CUDA about 4 GB)" % ros, packages,
+                 self.install_packages),
+            Step("interfaces", "messages: " + ", ".join(p.name for p in INTERFACES), interfaces, self.build_interfaces),
+            Step("checkout", "kyvo_ros from %s" % ROOT, interfaces, self.link_checkout),
+            Step("check", "does everything import", interfaces, self.check),
+        ]
+        return [step for step in steps if not (self.distribution and step.name == "interfaces")]
+
+    def set_up(self):
+        """Do the steps whose inputs changed. Returns how many there were."""
+        steps = self.steps()
+        pending = [step for step in steps if not self.is_done(step)]
+        if pending:
+            check_prerequisites(self.distribution)
+        for step in pending:
+            print("[%d/%d] %s" % (steps.index(step) + 1, len(steps), step.title), flush=True)
+            started = time.monotonic()
+            step.action()
+            self.stamp(step).write_text(step.key)
+            print("      done in %.0f s" % (time.monotonic() - started), flush=True)
+        return len(pending)
+
+    def stamp(self, step):
+        """File that holds the key a step ran with."""
+        return self.state / (step.name + ".stamp")
+
+    def is_done(self, step):
+        """Whether a step ran with the same inputs."""
+        return self.stamp(step).is_file() and self.stamp(step).read_text() == step.key
+
+    # ---- the steps
+
+    def create(self):
+        """A fresh, empty virtual environment, in place of an old one."""
+        if self.folder.exists() and not (self.folder / "pyvenv.cfg").is_file():
+            raise SetupError("%s is in the way: it is not a virtual environment. Move it, or name another folder: "
+                             "make setup VENV=..." % self.folder)
+        shutil.rmtree(str(self.folder), ignore_errors=True)
+        python = getattr(sys, "_base_executable", sys.executable)  # not the one just removed
+        options = ["--system-site-packages"] if self.distribution else []
+        if subprocess.call([python, "-m", "venv", str(self.folder)] + options, stdin=subprocess.DEVNULL) != 0:
+            raise SetupError("%s could not make a virtual environment in %s (see above)." % (python, self.folder))
+        self.state.mkdir()
+        for name in ("COLCON_IGNORE", "AMENT_IGNORE", "CATKIN_IGNORE"):
+            (self.folder / name).touch()
+
+    def install_packages(self):
+        """The pinned packages, without those the environment has of its own and keeps."""
+        sections = ["python", "opencv", "tests"]
+        if not self.distribution:
+            sections += [self.wheels_section] + ([] if shutil.which("cmake") else ["cmake"])
+        kept = self.kept()
+        for name, constraint in sorted(kept.items()):
+            print("      kept as it is: %s" % (constraint or "cv2"), flush=True)
+        (self.state / "constraints.txt").write_text("\n".join(kept.values()) + "\n")
+        requirements = [line for section in sections for line in self.pins[section] if name_of(line) not in kept]
+        torch = [] if "torch" in kept else [self.options.torch_spec or self.pins["torch"][0]]
+        if self.options.torch_index:  # that index has torch alone
+            self.pip_install(requirements)
+            self.pip_install(torch + ["--index-url", self.options.torch_index])
+        else:
+            self.pip_install(torch + requirements)
+        if not self.distribution:
+            repair_cmake_files(self.folder, header_folders(self.python))
+
+    def pip_install(self, arguments):
+        """pip install, that leaves alone what is kept."""
+        command = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
+                   "--progress-bar", "off", "--constraint", str(self.state / "constraints.txt")]
+        self.run(command + arguments, "pip could not install the packages.")
+
+    def kept(self):
+        """{name of a pin: constraint} of what the environment has of its own and keeps (see probe_environment.py)."""
+        probe = [str(self.python), str(ROOT / "tools" / "probe_environment.py")] + self.pins["kept"]
+        kept = json.loads(subprocess.check_output(probe, universal_newlines=True))
+        if self.options.torch_spec or self.options.torch_index:
+            kept.pop("torch", None)
+        return kept
+
+    def build_interfaces(self):
+        """Generate, compile and install the interface packages into the environment."""
+        for source in INTERFACES:
+            manifest = self.state / (source.name + ".installed.txt")
+            remove_files(manifest)
+            build = self.state / "build" / source.name
+            shutil.rmtree(str(build), ignore_errors=True)
+            failure = "The messages of %s could not be built." % source.name
+            self.run(["cmake", "-S", str(source), "-B", str(build), "-DCMAKE_INSTALL_PREFIX=%s" % self.folder,
+                      "-DCMAKE_PREFIX_PATH=%s" % self.folder, "-DPython3_EXECUTABLE=%s" % self.python,
+                      "-DBUILD_TESTING=OFF"], failure)
+            self.run(["cmake", "--build", str(build), "--target", "install", "--parallel", str(os.cpu_count() or 1)],
+                     failure)
+            shutil.copy(str(build / "install_manifest.txt"), str(manifest))
+            shutil.rmtree(str(build))
+
+    def link_checkout(self):
+        """Make kyvo_ros importable from this checkout, and `kyvo` a command, without a build.
+
+        For a colcon build beside it, kyvo_python tells which Python has torch (see kyvo_ros/start.py).
+        """
+        script = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+        site_packages = Path(subprocess.check_output([str(self.python), "-c", script], universal_newlines=True).strip())
+        (site_packages / "kyvo_ros_checkout.pth").write_text(os.path.relpath(str(ROOT), str(site_packages)) + "\n")
+        command = self.folder / "bin" / "kyvo"
+        command.write_text("#!/bin/sh\nexec '%s' -m kyvo_ros.cli \"$@\"\n" % self.python)
+        command.chmod(0o755)
+        if self.distribution:
+            (self.folder / "kyvo_python").write_text("%s\n" % self.python)
+
+    def check(self):
+        """Import what was installed, once."""
+        code = "import torch, cv2, transformers, rosbags.rosbag2, rclpy, sensor_msgs.msg"
+        if not self.distribution:
+            code += "; from kyvo_msgs.msg import SceneGraph; import vision_msgs.msg, tf2_msgs.msg; SceneGraph()"
+            self.run([str(self.python), "-m", "pip", "check"], "The installed packages contradict each other.")
+        self.run([str(self.python), "-c", code], "The environment does not import.")
+
+    def run(self, command, failure):
+        """Run a command, its output in the log and its last line on a terminal; SetupError where it fails."""
+        variables = {k: v for k, v in os.environ.items() if k not in ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "PYTHONHOME")}
+        variables.update(PATH="%s:%s" % (self.folder / "bin", variables["PATH"]), PIP_USER="0")
+        if not self.distribution:
+            variables["AMENT_PREFIX_PATH"] = str(self.folder)
         tail = []
         with self.log.open("a", encoding="utf-8") as log:
             log.write("\n$ %s\n" % " ".join(command))
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                       stderr=subprocess.STDOUT, universal_newlines=True, errors="replace")
+            process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT, universal_newlines=True, errors="replace", cwd="/")
             for line in process.stdout:
                 log.write(line)
                 tail = tail[-29:] + [line.rstrip()]
@@ -174,161 +199,85 @@ class Environment:
         if process.wait() != 0:
             raise SetupError(explain(failure, tail, self.log))
 
-    def pip_install(self, requirements, *options):
-        """pip install, with what it keeps and the other pins as constraints."""
-        constraints = self.state / "constraints.txt"
-        constraints.write_text("\n".join(self.kept().values()) + "\n")
-        command = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
-                   "--progress-bar", "off", "--constraint", str(constraints)]
-        self.run(command + list(options) + list(requirements), "pip could not install the packages.")
 
-    def kept(self):
-        """{pinned name: constraint} for what the environment has of its own and keeps."""
-        output = subprocess.check_output([str(self.python), str(PROBE)] + self.pins["kept"], universal_newlines=True)
-        kept = json.loads(output)
-        if self.options.torch_spec or self.options.torch_index:
-            kept.pop("torch", None)
-        return kept
+# ---------------------------------------------------------------- small parts
 
-    # -------------------------------------------------------------- steps
-
-    def create(self):
-        """A fresh, empty virtual environment, in place of an old one."""
-        if self.folder.exists():
-            if not (self.folder / "pyvenv.cfg").is_file():
-                raise SetupError("%s is in the way: it is not a virtual environment. Move it, or name another "
-                                 "folder: make setup VENV=..." % self.folder)
-            shutil.rmtree(str(self.folder))
-        command = [sys.executable, "-m", "venv", str(self.folder)]
-        options = ["--system-site-packages"] if self.distribution else []
-        if subprocess.call(command + options, stdin=subprocess.DEVNULL) != 0:
-            shutil.rmtree(str(self.folder), ignore_errors=True)
-            raise SetupError("%s could not make a virtual environment in %s (see above)." %
-                             (sys.executable, self.folder))
-        self.state.mkdir()
-        for marker in ("COLCON_IGNORE", "AMENT_IGNORE", "CATKIN_IGNORE"):
-            (self.folder / marker).touch()
-
-    def install_packages(self):
-        """The pinned Python packages, and the ROS 2 wheels where no distribution is sourced."""
-        sections = ["python", "opencv", "tests"]
-        if not self.distribution:
-            sections.append("ros " + self.options.ros_wheels)
-            if not shutil.which("cmake"):
-                sections.append("cmake")
-        kept = self.kept()
-        requirements = [line for name in sections for line in self.pins[name] if requirement_name(line) not in kept]
-        torch = [] if "torch" in kept else [self.options.torch_spec or self.pins["torch"][0]]
-        for name, constraint in sorted(kept.items()):
-            print("      kept: %s" % (constraint or name))
-        if self.options.torch_index:
-            self.pip_install(requirements)
-            self.pip_install(torch, "--index-url", self.options.torch_index)
-        else:
-            self.pip_install(torch + requirements)
-        if not self.distribution:
-            repair_cmake_files(self.folder, python_paths(self.python))
-
-    def build_interfaces(self):
-        """Generate, compile and install the interface packages into the environment."""
-        for source in INTERFACES:
-            self.remove_interface(source.name)
-            build = self.state / "build" / source.name
-            shutil.rmtree(str(build), ignore_errors=True)
-            failure = "The messages of %s could not be built." % source.name
-            self.run(["cmake", "-S", str(source), "-B", str(build), "-DCMAKE_INSTALL_PREFIX=%s" % self.folder,
-                      "-DCMAKE_PREFIX_PATH=%s" % self.folder, "-DPython3_EXECUTABLE=%s" % self.python,
-                      "-DBUILD_TESTING=OFF"], failure, AMENT_PREFIX_PATH=str(self.folder))
-            self.run(["cmake", "--build", str(build), "--target", "install", "--parallel", str(os.cpu_count() or 1)],
-                     failure, AMENT_PREFIX_PATH=str(self.folder))
-            shutil.copy(str(build / "install_manifest.txt"), str(self.manifest(source.name)))
-            shutil.rmtree(str(build))
-
-    def manifest(self, name):
-        """File with the list of what an interface package installed."""
-        return self.state / (name + ".installed.txt")
-
-    def remove_interface(self, name):
-        """Remove what an earlier build installed, so that a deleted message is gone."""
-        if self.manifest(name).is_file():
-            for line in self.manifest(name).read_text().splitlines():
-                if os.path.isfile(line):
-                    os.remove(line)
-
-    def link_checkout(self):
-        """Make kyvo_ros importable from this checkout, and `kyvo` a command, without a build."""
-        site_packages = Path(python_paths(self.python)["purelib"])
-        (site_packages / "kyvo_ros_checkout.pth").write_text(os.path.relpath(str(ROOT), str(site_packages)) + "\n")
-        command = self.folder / "bin" / "kyvo"
-        command.write_text("#!/bin/sh\nexec '%s' -m kyvo_ros.cli \"$@\"\n" % self.python)
-        command.chmod(0o755)
-        record = self.folder / "kyvo_python"
-        if self.distribution:
-            record.write_text("%s\n" % self.python)
-        elif record.exists():
-            record.unlink()
-
-    def check(self):
-        """Import what was installed, once."""
-        modules = "torch, cv2, transformers, rosbags, rclpy, sensor_msgs.msg"
-        if not self.distribution:
-            modules += ", kyvo_msgs.msg, vision_msgs.msg, tf2_msgs.msg; kyvo_msgs.msg.SceneGraph()"
-        self.run([str(self.python), "-c", "import " + modules], "The environment does not import.")
-        if not self.distribution:
-            self.run([str(self.python), "-m", "pip", "check"], "The installed packages contradict each other.")
-
-    def set_up(self):
-        """All steps, each only where its inputs changed. Returns whether anything was done."""
-        options = self.options
-        key = digest(sys.version, sys.base_prefix, str(self.folder), self.distribution, options.ros_wheels)
-        ran = [self.step("environment", "a virtual environment in %s" % self.folder, key, self.create)]
-        key = digest(key, PINS, options.torch_spec, options.torch_index)
-        source = "ROS 2 %s" % self.distribution if self.distribution else "wheels of ROS 2 %s" % options.ros_wheels
-        ran.append(self.step("packages", "Python packages with pip (%s; torch is the largest, 0.2 to 3 GB)" % source,
-                             key, self.install_packages))
-        if self.distribution:
-            self.step_number += 1
-        else:
-            interfaces_key = digest(key, *INTERFACES)
-            ran.append(self.step("interfaces", "messages: " + ", ".join(p.name for p in INTERFACES), interfaces_key,
-                                 self.build_interfaces))
-            key = interfaces_key
-        ran.append(self.step("checkout", "kyvo_ros of this checkout, and the command kyvo", key, self.link_checkout))
-        ran.append(self.step("check", "a look whether everything imports", key, self.check))
-        return any(ran)
+def read_pins(path):
+    """The sections of pins.txt: {name: [requirement, ...]}."""
+    sections = {}
+    requirements = None
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        line = line.strip()
+        if line.startswith("[") and line.endswith("]"):
+            requirements = sections.setdefault(line[1:-1], [])
+        elif line and not line.startswith("#"):
+            if requirements is None:
+                raise SetupError("%s:%d: a requirement before the first [section]" % (path, number))
+            requirements.append(line)
+    return sections
 
 
-def requirement_name(requirement):
+def name_of(requirement):
     """`name` of the requirement `name[extra]==1.0; marker`."""
     return re.match(r"[A-Za-z0-9_.-]+", requirement).group()
 
 
-def repair_cmake_files(folder, paths):
-    """Let the .cmake files of the wheels name this environment's headers instead of the build machine's."""
-    def here(match):
-        known = paths["numpy"] if "numpy" in match.group(1) else paths["include"]
-        return match.group() if os.path.isdir(match.group()) else known
+def digest(*parts):
+    """Hexadecimal digest of values; of bytes, their content, of anything else, its text."""
+    result = hashlib.sha256()
+    for part in parts:
+        content = part if isinstance(part, bytes) else str(part).encode()
+        result.update(b"%d " % len(content) + content)
+    return result.hexdigest()
+
+
+def folder_digest(folder):
+    """Hexadecimal digest of the names and contents of a folder's files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest(*[part for path in files for part in (path.relative_to(folder), path.read_bytes())])
+
+
+def remove_files(manifest):
+    """Remove the files a manifest names, so that a deleted message does not live on; no manifest, nothing to do."""
+    for line in manifest.read_text().splitlines() if manifest.is_file() else ():
+        if os.path.isfile(line):
+            os.remove(line)
+
+
+def header_folders(python):
+    """Where the headers of a Python and of its numpy are: {"python": folder, "numpy": folder}."""
+    code = ("import json, numpy, sysconfig; "
+            "print(json.dumps({'python': sysconfig.get_paths()['include'], 'numpy': numpy.get_include()}))")
+    return json.loads(subprocess.check_output([str(python), "-c", code], universal_newlines=True))
+
+
+def repair_cmake_files(folder, headers):
+    """Let the .cmake files of the wheels name headers that exist, and not those of the computer they were built on."""
+    def existing(match):
+        if os.path.isdir(match.group()):
+            return match.group()
+        return headers["numpy" if match.group(1).startswith("numpy") else "python"]
 
     for path in folder.glob("share/*/cmake/*.cmake"):
         text = path.read_text(encoding="utf-8")
-        repaired = HEADER_FOLDER.sub(here, text)
+        repaired = HEADER_FOLDER.sub(existing, text)
         if repaired != text:
             path.write_text(repaired, encoding="utf-8")
 
 
 def show_progress(line):
-    """The line on the terminal, over the one before; nothing elsewhere."""
+    """The line on the terminal, in place of the one before; nothing where the output is not a terminal."""
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns - 8
-        sys.stdout.write("\r\033[K" + (" " * 6 + line.strip()[:width] if line else ""))
+        sys.stdout.write("\r\033[K" + ("      " + line.strip()[:width] if line else ""))
         sys.stdout.flush()
 
 
 def explain(failure, tail, log):
     """A message of what failed, the end of its output, and what to do."""
-    advice = "The whole output is in %s." % log
+    advice = "The whole output is in %s" % log
     if any(sign in line for line in tail for sign in NETWORK_SIGNS):
-        advice = "The package index cannot be reached: is there a network, does pip need a proxy? " + advice
+        advice = "The package index cannot be reached: is there a network, does pip need a proxy?\n" + advice
     return "\n".join([failure] + ["    | " + line for line in tail[-12:]] + [advice])
 
 
@@ -336,21 +285,19 @@ def main():
     """Command line of the set-up. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", default=str(ROOT / ".venv"), help="folder of the virtual environment")
-    parser.add_argument("--torch-spec", default="", help="what to install as torch in place of the pin")
+    parser.add_argument("--torch-spec", default="", help="what to install as torch, in place of the pin")
     parser.add_argument("--torch-index", default="", help="package index to take torch from")
-    parser.add_argument("--ros-wheels", default="kilted", help="release of the ROS 2 wheels: kilted or jazzy")
+    parser.add_argument("--ros-wheels", default="kilted", help="which wheels of ROS 2: kilted or jazzy")
     options = parser.parse_args()
     try:
         run_with_suitable_python()
-        folder = Path(os.path.abspath(options.venv))
-        with PINS.open() as lock:  # two set-ups at a time would destroy each other's work
+        with PINS.open() as lock:  # two set-ups at a time would undo each other's work
             fcntl.flock(lock, fcntl.LOCK_EX)
-            environment = Environment(folder, options)
-            if "ros " + options.ros_wheels not in environment.pins:
-                raise SetupError("There are no wheels of ROS 2 %r in %s." % (options.ros_wheels, PINS))
-            if not environment.up_to_date():
-                check_prerequisites(environment.distribution)
-            report(environment, environment.set_up())
+            environment = Environment(Path(os.path.abspath(options.venv)), options)
+            if environment.set_up():
+                print("Ready: %s" % environment.folder, flush=True)
+                if environment.distribution:
+                    print("kyvo_msgs comes from colcon: in the workspace, colcon build, then source install/setup.bash")
     except SetupError as error:
         print("make setup: %s" % error, file=sys.stderr)
         return 1

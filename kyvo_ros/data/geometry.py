@@ -11,8 +11,8 @@ from torch import Tensor
 
 CUBE, SPHERE, CYLINDER = 0, 1, 2
 FAR = 1e6
-#: Radius of a shape's rounded edges, in halves.
-BEVEL = {CUBE: 0.1, CYLINDER: 0.08}
+#: Radius of the rounded edges of cubes and cylinders, in halves.
+BEVEL = 0.06
 _EPS = 1e-9
 
 
@@ -83,18 +83,19 @@ def clearance(shape: int, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], h
     square = across * across + upper * upper
     level = square.sqrt()
     slope = (across * across + (upper / squash) ** 2).clamp_min(_EPS).sqrt()
-    return torch.maximum((level - 1) * level / slope.clamp_min(1e-4), torch.where(upper > 0, -1.0, height / half)) * half
+    rounded = (level - 1) * level / slope
+    return torch.where(upper > 0, rounded, torch.maximum(across.abs() - 1, height / half - squash)) * half
 
 
 def normal(shape: int, point: tuple[Tensor, ...], half: Tensor) -> tuple[Tensor, ...]:
     """Outward unit normal (x, y, z) at a point of the surface; edges are rounded as in CLEVR's meshes (BEVEL)."""
     x, y, z = (p / half for p in point)
     if shape == CUBE:
-        inner = 1.0 - BEVEL[CUBE]
-        n = [(p.abs() - inner).clamp_min(0) * p.sign() for p in (x, y, z)]
+        inner = 1.0 - BEVEL
+        n = [p - p.clamp(-inner, inner) for p in (x, y, z)]
     elif shape == CYLINDER:
-        flat, bevel = (x * x + y * y).clamp_min(_EPS).sqrt(), BEVEL[CYLINDER]
-        side, cap = (flat - 1 + bevel).clamp_min(0) / flat, (z.abs() - 1 + bevel).clamp_min(0) * z.sign()
+        flat = (x * x + y * y).clamp_min(_EPS).sqrt()
+        side, cap = (flat - 1 + BEVEL).clamp_min(0) / flat, z - z.clamp(BEVEL - 1, 1 - BEVEL)
         n = [x * side, y * side, cap]
     else:
         n = [x, y, z]

@@ -79,7 +79,7 @@ def develop(linear: Tensor, look: LookSettings, generator: torch.Generator) -> T
 def srgb_from_linear(linear: Tensor) -> Tensor:
     """Blender's "Standard" view transform: clipped, sRGB transfer curve."""
     x = linear.clamp(0, 1)
-    return torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x.clamp_min(1e-8).pow(1 / 2.4) - 0.055)
+    return torch.where(x <= 0.0031308, 12.92 * x, 1.055 * (x.clamp_min(1e-8).log() / 2.4).exp() - 0.055)
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ RADII = np.array([0.7, 0.35], np.float32)
 CAMERA_HOME = np.array([7.48113, -6.50764, 5.34367])
 #: Key, back and fill lamp.
 LAMP_HOMES = np.array([[6.44671, -2.90517, 4.25840], [-1.16850, 2.64602, 5.81574], [-4.67112, -4.01360, 3.01122]])
-#: Spots drawn at once for one object; when none fits, the scene is begun anew with the same number of objects.
-SPOTS_PER_OBJECT = 64
+#: Spots tried for one object; when none fits, the scene is begun anew with the same number of objects.
+SPOTS_PER_ROUND, ROUNDS_PER_OBJECT = 16, 8
 
 
 class PlacementError(RuntimeError):
@@ -136,8 +136,8 @@ def place_again(rng: np.random.Generator, scenes: SceneBatch, move: np.ndarray, 
     """
     position, todo = scenes.position.copy(), move & scenes.mask
     for _ in range(200):
-        placed = _place(rng, scenes, position, todo, settings)
-        if not (stuck := (todo & ~placed).any(axis=1)).any():
+        stuck = _place(rng, scenes, position, todo, settings)
+        if not stuck.any():
             return replace(scenes, position=position)
         todo = scenes.mask & stuck[:, None]  # these scenes are begun anew
     raise PlacementError(f"no room for {int(scenes.count[stuck].max())} objects within +-{settings.extent} with gap "
@@ -146,25 +146,38 @@ def place_again(rng: np.random.Generator, scenes: SceneBatch, move: np.ndarray, 
 
 def _place(rng: np.random.Generator, scenes: SceneBatch, position: np.ndarray, todo: np.ndarray,
            settings: PlacementSettings) -> np.ndarray:
-    """Write places for `todo` into `position`, one object of every scene at a time; (B, N) bool, what was placed."""
-    radius = RADII[scenes.size]
-    standing, placed = scenes.mask & ~todo, np.zeros_like(todo)
-    axes = scenes.world_T_optical[:, :2, [0, 2]]  # right and forward on the plane, (B, 2, 2)
-    axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    """Write places for `todo` (B, N) into `position`, object by object; (B,) bool, the scenes in which one found no place."""
+    standing, stuck = scenes.mask & ~todo, np.zeros(len(scenes), bool)
+    axes = scenes.world_T_optical[:, :2, [0, 2]]  # right and forward on the plane: (B, 2, 2)
+    axes = (axes / np.linalg.norm(axes, axis=1, keepdims=True)).astype(np.float32)
     for k in range(todo.shape[1]):
-        rows = np.flatnonzero(todo[:, k])
-        if not len(rows):
-            continue
-        spots = rng.uniform(-settings.extent, settings.extent, (len(rows), SPOTS_PER_OBJECT, 2))
-        apart = spots[:, :, None] - position[rows, None, :, :2]  # (R, spots, N, 2)
-        gap = np.hypot(apart[..., 0], apart[..., 1]) - (radius[rows] + radius[rows, k, None])[:, None]
-        along = np.abs(apart @ axes[rows, None]).min(axis=-1)
-        free = (((gap >= settings.min_gap) & (along >= settings.margin)) | ~standing[rows, None]).all(axis=2)
-        found = free.any(axis=1)
-        position[rows, k, :2] = spots[np.arange(len(rows)), free.argmax(axis=1)]
-        position[rows, k, 2] = half_height(scenes.size[rows, k], scenes.shape[rows, k])
-        standing[rows[found], k] = placed[rows[found], k] = True
-    return placed
+        rows = np.flatnonzero(todo[:, k] & ~stuck)
+        for _ in range(ROUNDS_PER_OBJECT):
+            if not len(rows):
+                break
+            spots = rng.uniform(-settings.extent, settings.extent, (len(rows), SPOTS_PER_ROUND, 2)).astype(np.float32)
+            free = _free(spots, position[rows], standing[rows], RADII[scenes.size[rows]], k, axes[rows], settings)
+            found = free.any(axis=1)
+            placed = rows[found]
+            position[placed, k, :2] = spots[found, free[found].argmax(axis=1)]
+            position[placed, k, 2] = half_height(scenes.size[placed, k], scenes.shape[placed, k])
+            standing[placed, k] = True
+            rows = rows[~found]
+        stuck[rows] = True
+    return stuck
+
+
+def _free(spots: np.ndarray, position: np.ndarray, standing: np.ndarray, radius: np.ndarray, k: int, axes: np.ndarray,
+          settings: PlacementSettings) -> np.ndarray:
+    """Which spots (R, S, 2) object k could take beside the standing objects (R, N): (R, S) bool."""
+    dx = spots[:, :, None, 0] - position[:, None, :, 0]  # (R, S, N)
+    dy = spots[:, :, None, 1] - position[:, None, :, 1]
+    apart = (settings.min_gap + radius + radius[:, k, None])[:, None]
+    clear = dx * dx + dy * dy >= apart * apart
+    for axis in (0, 1):
+        x, y = axes[:, 0, axis, None, None], axes[:, 1, axis, None, None]
+        clear &= np.abs(dx * x + dy * y) >= settings.margin
+    return (clear | ~standing[:, None]).all(axis=2)
 
 
 def _sample_aims(rng: np.random.Generator, batch: int, settings: PlacementSettings) -> np.ndarray:

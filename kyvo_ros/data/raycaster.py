@@ -119,10 +119,14 @@ class Raycaster:
         signs = torch.tensor(_CORNERS, device=self.device).T[..., None]
         return world.center[:, None] + out_of_solid(world.turn[:, None], (signs * (world.half + pad)).unbind())
 
+    def _order(self, world: World) -> Tensor:
+        """The solids, without padding, grouped by shape."""
+        order = torch.argsort(world.shape + len(shadows.SHAPES) * (world.bound == 0), stable=True)
+        return order[:int((world.bound > 0).sum())]
+
     def _cast(self, world: World) -> Fragments:
         """Primary rays: which objects each pixel shows, and how much of each."""
-        order = torch.argsort(world.shape + 3 * (world.bound == 0), stable=True)  # grouped by shape, padding last
-        order = order[:int((world.bound > 0).sum())]
+        order = self._order(world)
         scene = order // world.objects
         rectangles = self._rectangles(world, take(self._corners(world, 0.0), order), scene)
         owner, column, row, pixel = self._pixels_in(rectangles, scene)
@@ -147,8 +151,8 @@ class Raycaster:
         axes = [axis for i in range(3) for axis in into_solid(turn, rotation[:, i])]
         table = take(torch.stack([*origin, *axes, take(world.half, solids)]), owner)  # (13, C)
         depth = torch.empty_like(u)
-        kinds = take(take(world.shape, solids), owner)
-        stops = torch.searchsorted(kinds, torch.arange(4, device=self.device)).tolist()
+        stops = torch.searchsorted(take(world.shape, solids), torch.arange(4, device=self.device))
+        stops = torch.searchsorted(owner, stops).tolist()
         for kind in shadows.SHAPES:
             part = slice(stops[kind], stops[kind + 1])
             t, across, down = table[:, part], u[:, part], v[:, part]
@@ -185,15 +189,15 @@ class Raycaster:
         beams, _ = shading.unshadowed(world.lamp[..., None], world.lamp_axis[..., None], world.lamp_intensity[..., None], point)
         visible = self._ground_visibility(world, point.reshape(3, -1), (self._spread * t).reshape(-1))
         beams = shading.Beams(beams.ray, beams.strength * visible.reshape(beams.strength.shape), beams.color)
-        light = shading.direct_light(beams, shading.ground_normal(slope)) + shading.GROUND_SCATTER * world.ambient[:, None]
+        light = shading.ground_light(world.ambient[:, None], beams, slope)
         return (world.ground[..., None] * light * ~sky).reshape(3, -1)
 
     def _ground_visibility(self, world: World, points: Tensor, spread: Tensor) -> Tensor:
         """Share (L, B * H * W) of each lamp that the ground in every pixel sees."""
-        lamps, solids = world.lamp.shape[0], world.scenes * world.objects
-        real = torch.nonzero((world.bound > 0).repeat(lamps))[:, 0]  # (X,) flat index lamp * M + solid
-        lamp, solid = real // solids, real % solids
-        corners = shadows.shadow_corners(world, self._corners(world, 0.1)).reshape(3, 8, -1)
-        rectangles = self._rectangles(world, take(corners, real), solid // world.objects)
-        owner, _, _, pixel = self._pixels_in(rectangles, solid // world.objects)
-        return shadows.ground_visibility(world, points, spread, take(solid, owner), take(lamp, owner), pixel)
+        order, count = self._order(world), world.lamp.shape[0]
+        solids = order.repeat_interleave(count)
+        lamps = torch.arange(count, device=self.device).repeat(len(order))
+        corners = take(shadows.shadow_corners(world, self._corners(world, 0.1)).reshape(3, 8, -1), lamps * len(world.half) + solids)
+        rectangles = self._rectangles(world, corners, solids // world.objects)
+        owner, _, _, pixel = self._pixels_in(rectangles, solids // world.objects)
+        return shadows.ground_visibility(world, points, spread, solids, lamps, owner, pixel)

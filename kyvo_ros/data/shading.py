@@ -20,13 +20,13 @@ from kyvo_ros.data.world import World, dot, into_solid, surface_normal, take, un
 
 #: The ground rises behind the scene as (BACKDROP_SCALE / (BACKDROP_END - s))^6, s along BACKDROP_DIRECTION: a fit to the mesh.
 BACKDROP_DIRECTION, BACKDROP_SCALE, BACKDROP_END, BACKDROP_HEIGHT = (-0.90321, 0.42920), 12.543, 25.574, 23.2
-#: GGX alpha and weight of the metal's two lobes; the sharp one is widened to what a pixel and a lamp blur.
-SHARP_ALPHA, SHARP_WEIGHT, BROAD_ALPHA, BROAD_WEIGHT = 0.05, 0.4, 0.2, 0.6
-#: Half widths of the lobes for what is not a lamp, in radians, and the brightest image of a lamp in the sharp lobe.
-SHARP_CONE, BROAD_CONE, CLIP = 0.05, 0.3, 1.0
+#: Weight of the metal's two lobes, and their half widths for what is not a lamp, in radians.
+SHARP_WEIGHT, BROAD_WEIGHT, SHARP_CONE, BROAD_CONE = 0.4, 0.6, 0.05, 0.42
+#: GGX alpha and weight of the lobes for the lamps' images, and the brightest image in the sharp one; fitted to Cycles renders.
+SHARP_ALPHA, SHARP_IMAGE, BROAD_ALPHA, BROAD_IMAGE, CLIP = 0.05, 0.45, 0.22, 0.27, 1.0
 RUBBER_ALPHA, RUBBER_GLOSS, RUBBER_GLOSS_F0, RUBBER_SHEEN_F0 = 0.35, 0.8, 0.008, 0.028
-#: How scattered light falls off from surfaces that look down to ones that look up, and its share on the ground.
-SCATTER_TILT, GROUND_SCATTER = 0.9, 0.15
+#: How scattered light falls off from surfaces that look down to ones that look up; its share on the ground and, more, on the wall.
+SCATTER_TILT, GROUND_SCATTER, WALL_SCATTER = 0.93, 0.15, 0.4
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def backdrop_hit(origin: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
     t = torch.where(ray[2] < 0, torch.minimum(level, wall), wall)
     for _ in range(3):  # Newton on height of the ray over the ground
         room = (BACKDROP_END - start - t * along).clamp_min(5.0)
-        height = (BACKDROP_SCALE / room) ** 6
+        height = (BACKDROP_SCALE / room) ** 3
+        height = height * height
         slope = 6.0 * height / room
         t = t - (origin[2] + t * ray[2] - height) / (ray[2] - slope * along).clamp_max(-1e-3)
     missed = (t <= 0) | (origin[2] + t * ray[2] > BACKDROP_HEIGHT)
@@ -100,6 +101,12 @@ def ground_normal(slope: Tensor) -> Tensor:
     """Unit normal (3, ...) of ground that rises with this slope along the backdrop's direction."""
     z = torch.rsqrt(slope * slope + 1)
     return torch.stack([-BACKDROP_DIRECTION[0] * slope * z, -BACKDROP_DIRECTION[1] * slope * z, z])
+
+
+def ground_light(ambient: Tensor, beams: Beams, slope: Tensor) -> Tensor:
+    """Irradiance / pi (3, ...) on the ground where it rises with this slope."""
+    normal = ground_normal(slope)
+    return direct_light(beams, normal) + ambient * (GROUND_SCATTER + WALL_SCATTER * (1 - normal[2]))
 
 
 def object_light(world: World, solid: Tensor, point: Tensor, spread: float) -> Tensor:
@@ -121,7 +128,8 @@ def object_light(world: World, solid: Tensor, point: Tensor, spread: float) -> T
 def rubber_light(world: World, solid: Tensor, point: Tensor, normal: Tensor, view: Tensor, albedo: Tensor, beams: Beams) -> Tensor:
     """Light (3, K) from rubber: diffuse under a sheen and a wide, weak gloss, both of which grow at grazing angles."""
     ambient = take(world.ambient, solid // world.objects)
-    grazing = (1 - dot(normal, view).clamp(0, 1)) ** 5
+    grazing = 1 - dot(normal, view).clamp(0.15, 1)
+    grazing = grazing**2 * grazing**3  # Schlick; several times faster than the fifth power
     sheen, gloss = RUBBER_SHEEN_F0 + (1 - RUBBER_SHEEN_F0) * grazing, RUBBER_GLOSS_F0 + (1 - RUBBER_GLOSS_F0) * grazing
     light = albedo * (direct_light(beams, normal) + scattered_light(ambient, normal[2])) * ((1 - sheen) * (1 - gloss))
     return light + (mirror_image(beams, normal, view, RUBBER_ALPHA) + ambient) * (RUBBER_GLOSS * gloss)
@@ -140,8 +148,8 @@ def metal_light(world: World, solid: Tensor, point: Tensor, normal: Tensor, view
     sharp, broad = ((0.5 - 0.5 * miss / (width * t)).clamp(0, 1) for width in (SHARP_CONE, BROAD_CONE))
     cover = SHARP_WEIGHT * sharp + BROAD_WEIGHT * broad
     arriving.index_add_(1, rows, (light - take(arriving, rows)) * cover)
-    lamps = SHARP_WEIGHT * mirror_image(beams, normal, view, SHARP_ALPHA).clamp_max(CLIP)
-    lamps = lamps + BROAD_WEIGHT * mirror_image(beams, normal, view, BROAD_ALPHA)
+    lamps = SHARP_IMAGE * mirror_image(beams, normal, view, SHARP_ALPHA).clamp_max(CLIP)
+    lamps = lamps + BROAD_IMAGE * mirror_image(beams, normal, view, BROAD_ALPHA)
     return albedo * (arriving + take(world.highlight, scene) * lamps)
 
 
@@ -151,13 +159,13 @@ def _mirrored_ground(world: World, scene: Tensor, point: Tensor, ray: Tensor) ->
     A ray into the black sky is answered by the ground under it, with the share of the lobe that still reaches the ground.
     """
     along = BACKDROP_DIRECTION[0] * ray[0] + BACKDROP_DIRECTION[1] * ray[1]
-    wall = (along / 0.3).clamp(0, 1) * (20.0 * ray[2] < BACKDROP_HEIGHT * along)
+    wall = (along / 0.3).clamp(0, 1) * (0.5 + (1.1 * along - ray[2]) / 0.8).clamp(0, 1)
     z = torch.where(wall > 0, ray[2], ray[2].clamp_max(-0.05))
     t, slope = backdrop_hit(point, torch.stack([ray[0], ray[1], z]))
     t = t.clamp_max(60.0)
     place = point + t * torch.stack([ray[0], ray[1], z])
     beams = beams_at(world, scene, place, torch.full_like(scene, -1), 0.1 * t)
-    light = direct_light(beams, ground_normal(slope)) + GROUND_SCATTER * take(world.ambient, scene)
+    light = ground_light(take(world.ambient, scene), beams, slope)
     sharp, broad = (torch.maximum(wall, (0.5 - 0.5 * ray[2] / width).clamp(0, 1)) for width in (SHARP_CONE, BROAD_CONE))
     return take(world.ground, scene) * light, sharp, broad
 

@@ -72,22 +72,31 @@ def _combine(cover: Tensor, spot: Tensor, shape: tuple[int, int]) -> Tensor:
     return light.index_add_(0, spot, torch.log1p(-cover)).exp_().reshape(shape)
 
 
-def ground_visibility(world: World, points: Tensor, spread: Tensor, solid: Tensor, lamp: Tensor, pixel: Tensor) -> Tensor:
-    """Share (L, B * P) of each lamp that ground points (3, B * P) see, given the candidates (C,) solid, lamp and flat pixel.
+def ground_visibility(world: World, points: Tensor, blur: Tensor, solids: Tensor, lamps: Tensor, owner: Tensor, pixel: Tensor) -> Tensor:
+    """Share (L, P) of each lamp that ground points (3, P) see, given which pairs of solid and lamp may meet in which pixel.
 
-    `spread` (B * P,): smallest half width of a shadow's edge.
+    `blur` (P,): smallest half width of a shadow's edge; `solids`, `lamps`: the pairs (X,), grouped by shape; `owner`, `pixel`: candidates (C,), each
+    a pair and a point.
     """
-    count = points.shape[1]
-    scene = solid // world.objects
-    position = take(world.lamp.transpose(0, 1).reshape(3, -1), lamp * world.scenes + scene)
-    point = take(points, pixel)
-    ray = position - point
-    inverse = torch.rsqrt(dot(ray, ray))
-    ray = ray * inverse
-    along = dot(take(world.center, solid) - point, ray).clamp_min_(0.01)
-    soft = take(world.lamp_half_size.reshape(-1), lamp * world.scenes + scene) * along * inverse + take(spread, pixel)
-    hidden = _covers(world, solid, soft, lambda rows: (take(point, rows), take(ray, rows)))
-    return _combine(hidden, lamp * count + pixel, (world.lamp.shape[0], count))
+    batch, turn, center = solids // world.objects, take(world.turn, solids), take(world.center, solids)
+    row = lamps * world.scenes + batch
+    lamp = into_solid(turn, take(world.lamp.transpose(0, 1).reshape(3, -1), row) - center)
+    table = torch.stack([*center, *turn, *lamp, take(world.half, solids), take(world.lamp_half_size.reshape(-1), row), lamps.float()])
+    table = take(table, owner)  # (11, C)
+    point = take(torch.cat([points, blur[None]]), pixel)
+    stops = torch.searchsorted(take(world.shape, solids), torch.arange(4, device=owner.device))
+    stops = torch.searchsorted(owner, stops).tolist()
+    cover = torch.empty_like(point[0])
+    for shape in SHAPES:
+        part = slice(stops[shape], stops[shape + 1])
+        t, p = table[:, part], point[:, part]
+        start = torch.stack(into_solid(t[3:5], p[:3] - t[:3]))
+        ray = t[5:8] - start
+        inverse = torch.rsqrt(dot(ray, ray))
+        ray = ray * inverse
+        soft = t[9] * inverse * (-dot(start, ray)).clamp_min_(0.01) + p[3]
+        cover[part] = (0.5 - 0.5 * geometry.clearance(shape, start.unbind(), ray.unbind(), t[8]) / soft).clamp_(0, _DARKEST)
+    return _combine(cover, table[10].long() * points.shape[1] + pixel, (world.lamp.shape[0], points.shape[1]))
 
 
 def shadow_corners(world: World, corners: Tensor) -> Tensor:

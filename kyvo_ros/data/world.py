@@ -29,7 +29,7 @@ LAMP_SIZE = (0.5, 1.0, 0.5)  # edges of the square lamps
 SUN_DIRECTION = (0.41450, -0.19458, 0.88900)
 SUN_IRRADIANCE, SUN_HALF_ANGLE_RAD, SUN_DISTANCE = 0.45, 0.1, 1000.0
 GROUND_ALBEDO = 0.8
-AMBIENT = 0.085  # scattered irradiance / pi on an upright surface
+AMBIENT = 0.1  # scattered irradiance / pi on an upright surface
 
 
 @dataclass(frozen=True)

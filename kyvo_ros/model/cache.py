@@ -18,23 +18,24 @@ class KVCache:
         self.length = length
         self.kv_heads = config.kv_heads
         # Zeros, because what lies behind the end of a row is read (and weighted with zero).
-        self._data = torch.zeros(config.layers, rows, length, 2 * config.kv_heads, config.head_dim, dtype=dtype,
-                                 device=device)
+        self._hold(torch.zeros(config.layers, rows, length, 2 * config.kv_heads, config.head_dim, dtype=dtype,
+                               device=device))
 
-    @property
-    def rows(self) -> int:
-        """Number of sequences."""
-        return self._data.shape[1]
+    def _hold(self, data: Tensor) -> None:
+        self._data, self._slots = data, data.flatten(1, 2).unbind()
 
     def write(self, layer: int, slots: Tensor, keys_values: Tensor) -> None:
         """Put (N, 2 * kv_heads, head_dim), keys before values, into `slots` (N,) = row * length + position."""
-        self._data[layer].flatten(0, 1).index_copy_(0, slots, keys_values)
+        self._slots[layer].index_copy_(0, slots, keys_values)
 
-    def read(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
-        """Views (rows, kv_heads, length, head_dim) of the keys and the values of the first `length` positions."""
-        keys, values = self._data[layer, :, :length].transpose(1, 2).split(self.kv_heads, dim=1)
-        return keys, values
+    def read(self, length: int) -> list[tuple[Tensor, Tensor]]:
+        """For each layer views (rows, kv_heads, length, head_dim) of the keys and values of the first positions.
+
+        Views: what is written later shows in them.
+        """
+        keys, values = self._data[:, :, :length].transpose(2, 3).split(self.kv_heads, dim=2)
+        return list(zip(keys.unbind(), values.unbind()))
 
     def keep(self, rows: Tensor) -> None:
         """Drop every row but `rows` (int64 indices)."""
-        self._data = self._data[:, rows]
+        self._hold(self._data[:, rows])

@@ -88,9 +88,10 @@ class Decoder(nn.Module):
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_eps)
         self.head = nn.Linear(config.dim, config.vocabulary.size, bias=False)
         nn.init.normal_(self.head.weight, std=INIT_STD)
-        rope = rope_table(config.max_length, config.head_dim, config.rope_theta)
-        self.register_buffer("rope", rope.unsqueeze(1), persistent=False)
-        self._mask: Tensor | None = None  # the last attention mask, reused while shapes stay
+        # No buffer: a module that is cast to another dtype would cast it too, and lose its imaginary part.
+        self._rope = rope_table(config.max_length, config.head_dim, config.rope_theta).unsqueeze(1)
+        self._mask: Tensor | None = None
+        self._mask_key: tuple | None = None
 
     def forward(self, token_ids: Tensor, *, cells: Tensor | None = None, prefix_length: int = 0) -> Tensor:
         """(B, S) ids -> (B, S, V) float32 logits; arguments as in `hidden`."""
@@ -111,7 +112,7 @@ class Decoder(nn.Module):
             raise SequenceError(f"prefix_length and start must lie within {length} tokens, got {prefix_length}, {start}")
         x = self.embedding(token_ids, cells)
         mask = self._attention_mask(length, prefix_length, x)
-        rope = self.rope[:length]
+        rope = self._rope_on(x.device)[:length]
         for block in self.blocks[:-1]:
             x = block(x, rope, mask)
         return self.norm(self.blocks[-1](x, rope, mask[start:], start))
@@ -131,10 +132,19 @@ class Decoder(nn.Module):
         if low < 0 or high >= self.config.vocabulary.size:
             raise SequenceError(f"token ids must be in [0, {self.config.vocabulary.size}), got {low}..{high}")
 
+    # Tables are kept between calls, so they must not be born as inference tensors, which training cannot use.
+
+    @torch.inference_mode(False)
+    def _rope_on(self, device: torch.device) -> Tensor:
+        """(max_length, 1, head_dim / 2) rotations, see `rotate`."""
+        self._rope = self._rope.to(device)
+        return self._rope
+
+    @torch.inference_mode(False)
     def _attention_mask(self, length: int, prefix_length: int, like: Tensor) -> Tensor:
-        """(S, S) additive mask: 0 where a row may look, -inf elsewhere."""
+        """(S, S) additive mask: 0 where a row may look, -inf elsewhere; kept for the next batch of the same shape."""
         key = (length, prefix_length, like.dtype, like.device)
-        if self._mask is None or self._mask_key != key:
+        if self._mask_key != key:
             mask = torch.full((length, length), -math.inf, dtype=like.dtype, device=like.device).triu(1)
             mask[:prefix_length, :prefix_length] = 0.0
             self._mask, self._mask_key = mask, key

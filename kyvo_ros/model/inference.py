@@ -30,24 +30,28 @@ class _BlockWeights:
     down: Tensor
 
     @classmethod
-    def of(cls, block: Block) -> _BlockWeights:
-        def folded(weight: Tensor, gain: Tensor) -> Tensor:
-            return (weight * gain).T.contiguous()
-        return cls(folded(block.qkv.weight, block.attention_norm.weight), block.out.weight.T.contiguous(),
-                   folded(block.gate_up.weight, block.ffn_norm.weight), block.down.weight.T.contiguous())
+    def of(cls, block: Block, dtype: torch.dtype) -> _BlockWeights:
+        def laid_out(weight: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+            return (weight * gain).T.contiguous().to(dtype)
+        return cls(laid_out(block.qkv.weight, block.attention_norm.weight), laid_out(block.out.weight),
+                   laid_out(block.gate_up.weight, block.ffn_norm.weight), laid_out(block.down.weight))
 
 
 class CachedDecoder:
-    """Prefill and step for the weights that `decoder` has now; later training does not reach this snapshot."""
+    """Prefill and step for the weights that `decoder` has now; later training does not reach this snapshot.
+
+    `dtype` is that of the body; None takes the decoder's own. Logits are float32 in any case.
+    """
 
     @torch.no_grad()
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, dtype: torch.dtype | None = None) -> None:
         self.decoder = decoder
         self.config = config = decoder.config
-        self.table = decoder.embedding.table()
-        self.dtype, self.device = self.table.dtype, self.table.device
-        self.blocks = [_BlockWeights.of(block) for block in decoder.blocks]
-        self.norm = decoder.norm.weight.detach().clone()
+        table = decoder.embedding.table()
+        self.dtype, self.device = dtype or table.dtype, table.device
+        self.table = table.to(self.dtype)
+        self.blocks = [_BlockWeights.of(block, self.dtype) for block in decoder.blocks]
+        self.norm = decoder.norm.weight.detach().to(self.dtype, copy=True)
         self._epsilon = torch.full((1, 1, 1), config.norm_eps, dtype=self.dtype, device=self.device)
         self._rope = self._full_rope()
         self._groups = config.heads // config.kv_heads
@@ -69,10 +73,10 @@ class CachedDecoder:
                 prefix_length: int = 0) -> Tensor:
         """(B, S) ids into an empty cache -> (B, D) hidden states of the last position; see `Decoder.hidden`."""
         rows, length = token_ids.shape
-        x = self.decoder.embedding(token_ids, cells, self.table)
+        x = self.decoder.embedding(token_ids, cells, self.table).to(self.dtype)
         positions = torch.arange(length, device=self.device)
-        keys = positions.clone()
-        visible = (keys <= positions.unsqueeze(1)) | ((keys < prefix_length) & (positions < prefix_length).unsqueeze(1))
+        visible = positions <= positions.unsqueeze(1)
+        visible[:prefix_length, :prefix_length] = True
         mask = self._additive(visible.unsqueeze(0))
         last = torch.arange(rows, device=self.device) * length + length - 1
         return self._run(x, positions.expand(rows, -1), mask, length, last, cache)
@@ -118,14 +122,14 @@ class CachedDecoder:
         rope = self._rope[positions.flatten()]
         slots = (positions + cache.length * torch.arange(rows, device=self.device).unsqueeze(1)).flatten()
         x = x.flatten(0, 1)
-        for layer, block in enumerate(self.blocks):
+        for layer, (block, memory) in enumerate(zip(self.blocks, cache.read(end))):
             qkv = rotate((self._normalised(x) @ block.qkv).view(rows * width, -1, config.head_dim), rope)
             cache.write(layer, slots, qkv[:, config.heads:])
             query = qkv[:, :config.heads]
             if layer == config.layers - 1 and width > 1:
                 x, query, mask = x[last], query[last], self._last_rows(mask, last, rows, width)
                 width = 1
-            x = x.addmm(self._attend(query, rows, width, mask, *cache.read(layer, end)), block.out)
+            x = x.addmm(self._attend(query, rows, width, mask, *memory), block.out)
             gate, up = (self._normalised(x) @ block.gate_up).chunk(2, dim=-1)
             x = x.addmm(F.silu(gate).mul_(up), block.down)
         return self._normalised(x) * self.norm

@@ -31,8 +31,8 @@ class Settings:
 
     # --- model
     model: str = _setting("", (
-        "Folder of the model; empty means the model shipped with the package. A change loads the new model "
-        "while the old one goes on."))
+        "Folder of the model; empty means the model shipped with the package. A change loads the "
+        "new model between two frames; the old one stays where that fails."))
     device: str = _setting("auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda, or cuda:N.")
     threads: int = _setting(0, "CPU threads of the model; 0 leaves the choice to the pipeline.", minimum=0, maximum=256)
     # --- input
@@ -44,6 +44,9 @@ class Settings:
         "sensor_data (best effort: matches every publisher) or reliable (big images over a lossy network; "
         "matches reliable publishers only)."
     ), choices=("sensor_data", "reliable"), live=False)
+    image_rectified: bool = _setting(False, (
+        "true: the images are rectified (image_rect), so P of camera_info holds and no distortion; false: they are "
+        "raw, so K and D hold."))
     camera_info_required: bool = _setting(True, (
         "false: images without camera_info are taken as from the model's own camera (CLEVR's lens) instead of"
         " being dropped."))

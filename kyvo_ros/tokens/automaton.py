@@ -49,19 +49,19 @@ class SceneAutomaton:
     def __init__(self, vocabulary: Vocabulary, text_tokenizer: TextTokenizer, schema: SceneSchema) -> None:
         """Raises VocabularyError, OutOfRangeError, TextTokenizerError where a marker, height or word has no id."""
         start, end, object_start = map(vocabulary.structure_id, ("[SCENE-START]", "[SCENE-END]", "[OBJECT-START]"))
-        self.max_objects = schema.max_objects
-        self.edges: list[dict[int, int]] = [{start: _CHOICE}, {}, {end: _END}, {}]
-        self.slots: list[str | None] = [None, PRESENCE, PRESENCE, None]
+        self._max_objects = schema.max_objects
+        self._edges: list[dict[int, int]] = [{start: _CHOICE}, {}, {end: _END}, {}]
+        self._slots: list[str | None] = [None, PRESENCE, PRESENCE, None]
         self._compiled: dict[tuple, int] = {}
         self._steps = _object_steps(vocabulary, text_tokenizer, schema)
-        self.first_object_node = self._compile(0, {})
-        self.edges[_CHOICE] = {object_start: self.first_object_node, end: _END}
-        self._allowed = [np.array(sorted(edges), dtype=np.int64) for edges in self.edges]
+        self._first_object_node = self._compile(0, {})
+        self._edges[_CHOICE] = {object_start: self._first_object_node, end: _END}
+        self._allowed = [np.array(sorted(edges), dtype=np.int64) for edges in self._edges]
         for ids in self._allowed:
             ids.flags.writeable = False
         self._forced: dict[State, tuple[tuple[int, ...], State]] = {}
 
-    def _compile(self, index: int, known: dict[str, str]) -> int:
+    def _compile(self, index: int, known: Mapping[str | None, str]) -> int:
         """The node at step `index` of an object, given the attributes that later steps still need."""
         if index == len(self._steps):
             return _CHOICE
@@ -75,17 +75,17 @@ class SceneAutomaton:
         if not choices:
             node = self._compile(index + 1, known)
         else:
-            node = len(self.edges)
-            self.edges.append({})
-            self.slots.append(step.slot)
-            self.edges[node].update(
+            node = len(self._edges)
+            self._edges.append({})
+            self._slots.append(step.slot)
+            self._edges[node].update(
                 (token, self._compile(index + 1, {**known, step.slot: value})) for token, value in choices.items())
         self._compiled[key] = node
         return node
 
     @property
     def node_count(self) -> int:
-        return len(self.edges)
+        return len(self._edges)
 
     def start(self) -> State:
         """Before [SCENE-START]."""
@@ -93,25 +93,25 @@ class SceneAutomaton:
 
     def node(self, state: State) -> int:
         """0 .. node_count - 1; states of one node allow the same tokens."""
-        return state % len(self.edges)
+        return state % len(self._edges)
 
     def is_end(self, state: State) -> bool:
         return self.node(state) == _END
 
     def allowed(self, state: State) -> np.ndarray:
         """(K,) ids that may come next, ascending, read-only; none after the end."""
-        return self._allowed[state % len(self.edges)]
+        return self._allowed[state % len(self._edges)]
 
     def advance(self, state: State, token_id: int) -> State:
         """The state after one more token. Raises GrammarError where the token may not come next."""
-        count, node = divmod(state, len(self.edges))
-        target = self.edges[node].get(token_id)
+        count, node = divmod(state, len(self._edges))
+        target = self._edges[node].get(token_id)
         if target is None:
             raise GrammarError(f"expected one of {_summary(self._allowed[node])}, got {token_id}")
         if target == _CHOICE and node != _START:
             count += 1
-            target = _CHOICE if count < self.max_objects else _FULL
-        return count * len(self.edges) + target
+            target = _CHOICE if count < self._max_objects else _FULL
+        return count * len(self._edges) + target
 
     def forced_run(self, state: State) -> tuple[list[int], State]:
         """The longest run of tokens from here that are the only ones possible, and the state behind it."""
@@ -138,9 +138,9 @@ class SceneAutomaton:
     def max_length(self) -> int:
         """Tokens of the longest scene."""
         def longest(node: int) -> int:
-            return 0 if node == _CHOICE else 1 + max(longest(target) for target in set(self.edges[node].values()))
+            return 0 if node == _CHOICE else 1 + max(longest(target) for target in set(self._edges[node].values()))
 
-        return 2 + self.max_objects * (1 + longest(self.first_object_node))
+        return 2 + self._max_objects * (1 + longest(self._first_object_node))
 
 
 def _summary(ids: np.ndarray) -> str:

@@ -35,8 +35,8 @@ class TokenDistribution:
 class NumberEstimate:
     """A number read from a distribution over a grid, in the units of the grid."""
 
-    mean: float
-    variance: float  # of the distribution within the window, without that of the rounding
+    mean: float  # expectation within the window
+    variance: float  # of the distribution within the window, without that of rounding to the grid
     mass: float  # probability near the chosen number
 
 

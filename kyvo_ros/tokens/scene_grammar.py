@@ -8,7 +8,9 @@ Source: Kyvo (arXiv 2506.08002) for the markers and their order; [POSE] is ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,63 +27,28 @@ SUB_GRID_WINDOW = 3
 NEAR_UNITS = 0.25
 
 
-class SceneGrammar:
-    """The language of scenes over one vocabulary, text tokenizer and schema."""
+class SceneGrammar(SceneAutomaton):
+    """The language of scenes over one vocabulary, text tokenizer and schema.
+
+    Which token may come next is the automaton's: `start`, `advance`, `allowed`, `forced_run`, `is_end`.
+    """
 
     def __init__(self, vocabulary: Vocabulary, text_tokenizer: TextTokenizer, schema: SceneSchema) -> None:
         """Raises VocabularyError, TextTokenizerError where a marker or word of the schema has no id of its own."""
         if text_tokenizer.size > vocabulary.text_size:
             raise GrammarError(
                 f"the text tokenizer has {text_tokenizer.size} ids, the vocabulary room for {vocabulary.text_size}")
+        super().__init__(vocabulary, text_tokenizer, schema)
         self.vocabulary = vocabulary
         self.schema = schema
-        self._automaton = SceneAutomaton(vocabulary, text_tokenizer, schema)
         self._word_ids = {a.name: {v: text_tokenizer.word_id(v) for v in a.values} for a in schema.words}
         self._words = {a.name: {i: v for v, i in self._word_ids[a.name].items()} for a in schema.words}
         self._object_start = vocabulary.structure_id("[OBJECT-START]")
         self._object_end = vocabulary.structure_id("[OBJECT-END]")
+        self._first_number, self._number_values = vocabulary.range("numbers").start, vocabulary.numbers.values()
         if schema.yaw is not None:
             self._yaw_ids = yaw_ids(vocabulary, schema.yaw)
             self._yaws = vocabulary.numbers_of(self._yaw_ids)
-
-    # The automaton: which token may come next.
-
-    def start(self) -> State:
-        """The state before [SCENE-START]; a state is a small hashable number."""
-        return self._automaton.start()
-
-    def advance(self, state: State, token_id: int) -> State:
-        """The state after one more token. Raises GrammarError where the token may not come next."""
-        return self._automaton.advance(state, token_id)
-
-    def allowed(self, state: State) -> np.ndarray:
-        """(K,) ids that may come next, ascending, read-only; none after the end."""
-        return self._automaton.allowed(state)
-
-    def forced_run(self, state: State) -> tuple[list[int], State]:
-        """The longest run of tokens from here that are the only ones possible, and the state behind it."""
-        return self._automaton.forced_run(state)
-
-    def is_end(self, state: State) -> bool:
-        """Whether the scene is complete."""
-        return self._automaton.is_end(state)
-
-    def node(self, state: State) -> int:
-        """0 .. node_count - 1, a key for caches: states of one node allow the same tokens."""
-        return self._automaton.node(state)
-
-    @property
-    def node_count(self) -> int:
-        return self._automaton.node_count
-
-    @property
-    def max_length(self) -> int:
-        """Tokens of the longest scene."""
-        return self._automaton.max_length
-
-    def states(self, ids: Sequence[int]) -> list[State]:
-        """The states before each token and behind the last. Raises GrammarError with the index of a wrong token."""
-        return self._automaton.states(ids)
 
     def loss_positions(self, ids: Sequence[int]) -> list[bool]:
         """For each token of a scene, whether another one would have been possible. Raises GrammarError."""
@@ -108,9 +75,9 @@ class SceneGrammar:
 
     def _encode_object(self, scene_object: SceneObject, out_of_range: str) -> list[int]:
         said = self._tokens_by_slot(scene_object, out_of_range)
-        ids, node = [self._object_start], self._automaton.first_object_node
-        while self._automaton.slots[node] != PRESENCE:
-            edges, slot = self._automaton.edges[node], self._automaton.slots[node]
+        ids, node = [self._object_start], self._first_object_node
+        while self._slots[node] != PRESENCE:
+            edges, slot = self._edges[node], self._slots[node]
             token = said[slot] if slot in said else next(iter(edges))
             ids.append(token)
             node = edges[token]
@@ -177,7 +144,7 @@ class SceneGrammar:
             raise GrammarError(f"the scene is not complete after {len(ids)} tokens; expected [SCENE-END]")
         objects, said = [], {}
         for state, token_id, distribution in zip(states, ids, distributions):
-            slot = self._automaton.slots[self.node(state)]
+            slot = self._slots[self.node(state)]
             if slot is not None:
                 said[slot] = (int(token_id), distribution)
             elif token_id == self._object_end:
@@ -189,37 +156,34 @@ class SceneGrammar:
         """An object from the token, and its distribution, in each slot."""
         attributes = {name: words[said[name][0]] for name, words in self._words.items()}
         attribute_confidence = {name: _probability(*said[name]) for name in attributes}
-        numbers = {slot: self._number(slot, *said[slot]) for slot in ("x", "y", "z", "yaw") if slot in said}
-        confidence = _probability(*said[PRESENCE]) * float(np.prod(list(attribute_confidence.values())))
+        numbers = {slot: self._number(slot, *said[slot], sub_grid) for slot in ("x", "y", "z", "yaw") if slot in said}
+        confidence = math.prod(
+            (_probability(*said[PRESENCE]), *attribute_confidence.values(), numbers["x"].mass, numbers["y"].mass))
         measured = any(distribution is not None for _, distribution in said.values())
         return SceneObject(
             attributes=attributes,
-            position_m=self._position_m(attributes, said, numbers, sub_grid),
-            yaw_rad=self._value("yaw", said, numbers, sub_grid) if "yaw" in said else None,
+            position_m=self._position_m(attributes, numbers),
+            yaw_rad=numbers["yaw"].mean if "yaw" in numbers else None,
             size_m=self.schema.extents_m(attributes),
-            confidence=min(confidence * numbers["x"].mass * numbers["y"].mass, 1.0),
+            confidence=confidence,
             attribute_confidence=attribute_confidence if measured else {},
             position_covariance_m2=self._covariance_m2(numbers) if measured else None,
         )
 
-    def _number(self, slot: str, token_id: int, distribution: TokenDistribution | None) -> NumberEstimate:
-        chosen = float(self.vocabulary.numbers_of(token_id))
+    def _number(
+            self, slot: str, token_id: int, distribution: TokenDistribution | None, sub_grid: bool) -> NumberEstimate:
+        chosen = float(self._number_values[token_id - self._first_number])
         if distribution is None:
             return NumberEstimate(chosen, 0.0, 1.0)
-        return estimate_number(
-            self.vocabulary.numbers_of(distribution.ids), distribution.probabilities, chosen,
+        estimate = estimate_number(
+            self._number_values[distribution.ids - self._first_number], distribution.probabilities, chosen,
             window=SUB_GRID_WINDOW * self.vocabulary.numbers.step, near=NEAR_UNITS,
             period=self.schema.yaw.period_rad if slot == "yaw" else None)
+        return estimate if sub_grid else replace(estimate, mean=chosen)
 
-    def _value(self, slot: str, said: Mapping, numbers: Mapping[str, NumberEstimate], sub_grid: bool) -> float:
-        return numbers[slot].mean if sub_grid else float(self.vocabulary.numbers_of(said[slot][0]))
-
-    def _position_m(self, attributes: Mapping[str, str], said: Mapping, numbers: Mapping[str, NumberEstimate],
-                    sub_grid: bool) -> np.ndarray:
-        units = np.array([self._value(axis, said, numbers, sub_grid) for axis in "xyz"])
-        if self.schema.location.resting:
-            units[2] = self.schema.resting_height(attributes)
-        return units * self.schema.metres_per_unit
+    def _position_m(self, attributes: Mapping[str, str], numbers: Mapping[str, NumberEstimate]) -> np.ndarray:
+        height = self.schema.resting_height(attributes) if self.schema.location.resting else numbers["z"].mean
+        return np.array([numbers["x"].mean, numbers["y"].mean, height]) * self.schema.metres_per_unit
 
     def _covariance_m2(self, numbers: Mapping[str, NumberEstimate]) -> np.ndarray:
         rounding = self.vocabulary.numbers.step ** 2 / 12

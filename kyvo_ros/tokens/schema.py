@@ -22,6 +22,9 @@ ORDERS = {
     "as_given": lambda o: 0,
 }
 
+#: What else a token of a scene may say (see `scene_grammar`).
+_TAKEN_NAMES = {"presence", "x", "y", "z", "yaw"}
+
 
 class SchemaError(ValueError):
     """A schema contradicts itself, or an object does not fit it."""
@@ -112,8 +115,8 @@ class SceneSchema:
             raise SchemaError(
                 f"expected positive max_objects and metres_per_unit, got {self.max_objects} and {self.metres_per_unit}")
         names = [a.name for a in self.words]
-        if len(set(names)) != len(names) or set(names) & {"x", "y", "z", "yaw"}:
-            raise SchemaError(f"names of attributes must be distinct and none of x, y, z, yaw, got {names}")
+        if len(set(names)) != len(names) or set(names) & _TAKEN_NAMES:
+            raise SchemaError(f"names of attributes must be distinct and none of {sorted(_TAKEN_NAMES)}, got {names}")
         if sum(isinstance(a, LocationAttribute) for a in self.attributes) != 1:
             raise SchemaError("a schema needs exactly one location")
         self._check_order_of_needs()

@@ -5,7 +5,8 @@
     codes      the same through the quantiser                      -> WORK/codes/
     pixels     the image decoder, codes frozen                     -> WORK/pixels/
     decoder    the language model                                  -> WORK/decoder/
-    export     the model folder
+    export     the model folder, with its card
+    card       the card anew, after `kyvo evaluate ... --json MODEL/evaluation.json`
     all        one after the other
 
 A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from kyvo_ros.training.recipe import RecipeError, load_recipe
+from kyvo_ros.training.recipe import RecipeError
 from kyvo_ros.training.stages import STAGES, Workshop
 from kyvo_ros.training.trainer import TrainingError
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError(f"--from {args.source} is no model folder")
     if args.renders is not None and not args.renders.is_dir():
         raise TrainingError(f"--renders {args.renders} is no folder")
-    workshop = Workshop(load_recipe(args.recipe), args.work, device_named(args.device), renders=args.renders,
+    workshop = Workshop(args.recipe, args.work, device_named(args.device), renders=args.renders,
                         source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
     for name in STAGES if args.stage == "all" else (args.stage,):
         log.info("stage %s of %s", name, args.recipe)

@@ -1,18 +1,20 @@
 """Training the decoder to read a scene from image codes (I->3).
 
-Loss lies only where the grammar leaves a choice. The label of a number is a bell over the neighbouring numbers round the
+Loss lies only where the grammar leaves a choice. In training alone, a dense head reads the states of the image tokens
+in the middle of the body (`dense_head`): what stands in each cell is learned there at once for all objects, so that the
+tokens of the scene only have to learn where to look. The label of a number is a bell over the neighbouring numbers round the
 true value, so that near misses cost little and the expectation over neighbours falls between the grid's steps. Images
 are encoded once; every further epoch costs the decoder alone. It knows the I->3 task and nothing of pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
@@ -23,8 +25,9 @@ from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.generation import generate
 from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
+from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
-from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
@@ -40,6 +43,7 @@ class CodeSet:
     worth: np.ndarray  # (N, L) bool, where another token would have been possible
     values: np.ndarray  # (N, L) float32 true value of each number token, NaN elsewhere
     length: np.ndarray  # (N,) int64 tokens of the target
+    truth: ExampleSet  # the examples without their pixels
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -69,7 +73,8 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, builder: Se
     for i, (ids, mask, value) in enumerate(rows):
         targets[i, : len(ids)], worth[i, : len(ids)] = ids, mask
         numbers[i, np.flatnonzero(mask & is_number[ids])] = value
-    return CodeSet(codes, cells, targets, worth, numbers, np.array([len(ids) for ids, _, _ in rows]))
+    bare = replace(examples, images=np.zeros((len(examples), 0, 0, 3), np.uint8))
+    return CodeSet(codes, cells, targets, worth, numbers, np.array([len(ids) for ids, _, _ in rows]), bare)
 
 
 def builder_pad(grammar: SceneGrammar) -> int:
@@ -88,11 +93,30 @@ def number_values(scene: Scene, grammar: SceneGrammar) -> list[float]:
     return values
 
 
+class LanguageModel(nn.Module):
+    """A decoder with the dense head that helps to train it."""
+
+    def __init__(self, decoder: Decoder, schema: SceneSchema) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.dense_head = DenseHead(decoder.config.dim, [len(v) for v in word_values(schema).values()], width=decoder.config.dim)
+        self._middle: list[Tensor] = []
+        decoder.blocks[len(decoder.blocks) // 2 - 1].register_forward_hook(lambda block, inputs, x: self._middle.append(x))
+
+    def hidden(self, token_ids: Tensor, cells: Tensor, prefix_length: int) -> tuple[Tensor, Tensor]:
+        """States (B, S - prefix_length, D) from [OUTPUT-SEP] on, and (B, h, w, D) of the image in mid-body."""
+        self._middle.clear()
+        hidden = self.decoder.hidden(token_ids, cells=cells, prefix_length=prefix_length, start=prefix_length)
+        rows, columns = self.decoder.config.image_grid
+        image = self._middle.pop()[:, prefix_length - 1 - rows * columns: prefix_length - 1]  # [IMAGE-END] is behind it
+        return hidden, image.unflatten(1, (rows, columns))
+
+
 @dataclass(frozen=True, eq=False)
 class LanguageStage:
     """Stage `decoder`: loss on batches of codes, and the score of real generation on held-out renders."""
 
-    decoder: Decoder
+    model: LanguageModel
     grammar: SceneGrammar
     builder: SequenceBuilder
     synthetic: CodeSet | None
@@ -102,6 +126,8 @@ class LanguageStage:
     render_ratio: float
     batch_size: int
     label_sigma: float  # in steps of the number grid
+    dense_weight: float  # of the dense head's loss; 0 leaves it out
+    canonical: CanonicalCamera
     device: torch.device
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -113,14 +139,21 @@ class LanguageStage:
         targets = torch.as_tensor(source.targets[rows, :longest].astype(np.int64))
         ids = torch.cat([prompt, targets], dim=1).to(self.device)
         cells = torch.as_tensor(source.cells[rows]).to(self.device)
-        first = prompt.shape[1] - 1  # the state that predicts the first target
-        hidden = self.decoder.hidden(ids[:, :-1], cells=cells, prefix_length=first, start=first)
+        hidden, image = self.model.hidden(ids[:, :-1], cells, prompt.shape[1] - 1)
         worth = torch.as_tensor(source.worth[rows, :longest]).to(self.device)
-        logits = self.decoder.logits(hidden[worth])
+        logits = self.model.decoder.logits(hidden[worth])
         values = torch.as_tensor(source.values[rows, :longest]).to(self.device)[worth]
         words, numbers = self._losses(logits, targets.to(self.device)[worth], values, self._after_pose(targets)[worth])
         total = torch.cat([words, numbers]).mean()
-        return total, {"words": float(words.detach().mean()), "numbers": float(numbers.detach().mean()) if len(numbers) else 0.0}
+        logged = {"words": float(words.detach().mean()), "numbers": float(numbers.detach().mean()) if len(numbers) else 0.0}
+        if not self.dense_weight:
+            return total, logged
+        dense = self._dense_loss(image, source.truth[rows])
+        return total + self.dense_weight * dense, {**logged, "dense": float(dense.detach())}
+
+    def _dense_loss(self, image: Tensor, truth: ExampleSet) -> Tensor:
+        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]))
+        return dense_loss(self.model.dense_head(image), {k: torch.as_tensor(v).to(self.device) for k, v in vars(targets).items()})
 
     def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:
         """Uniform over the set in the long run."""
@@ -177,7 +210,7 @@ class LanguageStage:
             part = slice(start, start + 32)
             prompts = self._prompts(self.held_out.codes[part]).to(self.device)
             cells = torch.as_tensor(self.held_out.cells[part]).to(self.device)
-            written = generate(self.decoder, prompts, cells=cells, prefix_length=prompts.shape[1] - 1, grammar=self.grammar)
+            written = generate(self.model.decoder, prompts, cells=cells, prefix_length=prompts.shape[1] - 1, grammar=self.grammar)
             scenes += [self.grammar.decode_scene(w.token_ids, w.distributions) for w in written]
         pairs = list(zip(scenes, self.held_out_scenes))
         return {f"jaccard_{tau}": round(float(np.mean([jaccard_index(a, b, tau) for a, b in pairs])), 4)

@@ -62,13 +62,15 @@ class Recipe:
     sizes: DecoderSizes = field(default_factory=DecoderSizes)
     render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
+    dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
     max_objects: int = 10  # largest number of objects in a scene
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.render_ratio <= 1.0:
             raise ValueError(f"render_ratio must lie in [0, 1], got {self.render_ratio}")
-        if self.label_sigma < 0:
-            raise ValueError(f"label_sigma must not be negative, got {self.label_sigma}")
+        for name in ("label_sigma", "dense_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 #: How the entries of a recipe that are blocks of their own are read.

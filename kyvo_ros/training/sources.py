@@ -55,18 +55,18 @@ class ExampleMaker:
         return self._stack(images, scenes, planes)
 
     def synthetic(self, shard: int) -> ExampleSet:
-        """SHARD ray-cast scenes, the same for the same recipe and shard; cameras aim and look as varied as renders do."""
-        camera = self.canonical
+        """Up to SHARD ray-cast scenes, the same for the same recipe and shard; cameras aim beside the origin, looks vary."""
+        camera, wanted = self.canonical, min(SHARD, self.settings.synthetic - shard * SHARD)
         raycaster = Raycaster(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy, look=LookSettings.varied())
         placement = PlacementSettings(max_objects=self.max_objects, aim_jitter=self.settings.aim_jitter)
         seed = int(np.random.SeedSequence([self.settings.seed, 2, shard]).generate_state(1)[0])
         images, pairs = [], []
-        for drawn, batch, _ in stream_scenes(seed, 50, placement, raycaster):
+        for drawn, batch, _ in stream_scenes(seed, min(50, wanted), placement, raycaster):
             images += list(drawn.numpy())
             pairs += scenes_from_batch(batch, camera.intrinsics())
-            if len(images) >= SHARD:
-                return self._stack(images, [scene for scene, _ in pairs], [view.plane for _, view in pairs])
-        raise AssertionError("the stream of scenes has no end")
+            if len(images) >= wanted:
+                break
+        return self._stack(images[:wanted], [scene for scene, _ in pairs[:wanted]], [view.plane for _, view in pairs[:wanted]])
 
     def _stack(self, images: list[np.ndarray], scenes: list, planes: list) -> ExampleSet:
         size = (0, self.canonical.height, self.canonical.width, 3)

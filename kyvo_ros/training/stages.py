@@ -21,11 +21,12 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_questions, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.batches import ImageBatches
+from kyvo_ros.training.card import write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage
-from kyvo_ros.training.language import CodeSet, LanguageStage, encode_examples
+from kyvo_ros.training.language import CodeSet, LanguageModel, LanguageStage, encode_examples
 from kyvo_ros.training.plots import plot_metrics
-from kyvo_ros.training.recipe import Recipe
+from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
 from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
 
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 class Workshop:
     """A recipe at work in a folder."""
 
-    recipe: Recipe
+    recipe_path: Path
     work: Path
     device: torch.device
     renders: Path | None = None  # real renders to mix in
@@ -44,6 +45,10 @@ class Workshop:
     out: Path | None = None  # model folder to write
     minutes: float | None = None  # per stage
     workers: int = 1
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return load_recipe(self.recipe_path)
 
     @cached_property
     def schema(self) -> SceneSchema:
@@ -172,25 +177,34 @@ def train_decoder(shop: Workshop) -> None:
 
     values = word_values(shop.schema)
     truth = [held_out.scene(i, values) for i in range(len(held_out))]
-    decoder = shop.new_decoder(tokenizer.codebook)
-    stage = LanguageStage(decoder, shop.grammar, shop.builder, encoded(synthetic, True), encoded(renders, True),
-                          encoded(held_out, False), truth, recipe.render_ratio, recipe.decoder.batch_size,
-                          recipe.label_sigma, shop.device)
-    shop.train("decoder", recipe.decoder, stage, decoder)
+    model = LanguageModel(shop.new_decoder(tokenizer.codebook), shop.schema).to(shop.device)
+    stage = LanguageStage(
+        model, shop.grammar, shop.builder, encoded(synthetic, True), encoded(renders, True), encoded(held_out, False), truth,
+        render_ratio=recipe.render_ratio, batch_size=recipe.decoder.batch_size, label_sigma=recipe.label_sigma,
+        dense_weight=recipe.dense_weight, canonical=recipe.canonical, device=shop.device)
+    shop.train("decoder", recipe.decoder, stage, model)
 
 
 def export(shop: Workshop) -> None:
     tokenizer = shop.tokenizer()
-    decoder = shop.trained("decoder", shop.new_decoder(tokenizer.codebook))
+    decoder = shop.trained("decoder", LanguageModel(shop.new_decoder(tokenizer.codebook), shop.schema).to(shop.device)).decoder
     bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
                          canonical=shop.recipe.canonical)
     save_model(shop.out, bundle)
+    synthetic, renders, held_out = shop.examples
+    counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()), "held-out renders": len(held_out)}
+    write_history(shop.out, shop.work, shop.recipe, counts, None if shop.source is None else str(shop.source))
+    write_card(shop.out, str(shop.recipe_path))
     log.info("wrote %s", shop.out)
+
+
+def rewrite_card(shop: Workshop) -> None:
+    write_card(shop.out, str(shop.recipe_path))
 
 
 #: The stages by name, in their order.
 STAGES: dict[str, Callable[[Workshop], None]] = {
     "examples": train_examples, "encoder": train_encoder, "codes": train_codes, "pixels": train_pixels,
-    "decoder": train_decoder, "export": export,
+    "decoder": train_decoder, "export": export, "card": rewrite_card,
 }

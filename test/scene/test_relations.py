@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from kyvo_ros.scene import (
-    PLANE_FRAME, PinholeCamera, RELATIONS, Relation, Scene, SceneError, SceneObject, Transform, relations_of, view_from_pose)
+    PLANE_FRAME, RELATIONS, PinholeCamera, Relation, Scene, SceneError, SceneObject, Transform, relations_of,
+    view_from_pose)
 
 
 def scene_at(*ground: tuple[float, float]) -> Scene:

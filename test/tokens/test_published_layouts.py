@@ -64,7 +64,8 @@ def test_the_paper_vocabulary_has_the_published_size(behaviours: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_task_layouts_and_masks(behaviours: Path, grammar: SceneGrammar, text_tokenizer: TextTokenizer, task: str) -> None:
+def test_task_layouts_and_masks(
+        behaviours: Path, grammar: SceneGrammar, text_tokenizer: TextTokenizer, task: str) -> None:
     published = json.loads((behaviours / "task_layouts.json").read_text())
     template = published["tasks"][task.replace("->", "-")]["segments"]
     ids = published["ids"]["CLEVR/ObjaWorld"]
@@ -98,8 +99,12 @@ def test_a_scene_reads_as_the_published_text(
         behaviours: Path, grammar: SceneGrammar, text_tokenizer: TextTokenizer) -> None:
     published = json.loads((behaviours / "scene_parsing.json").read_text())["decoded_example_CLEVR"]
     names = dict(zip(PUBLISHED.range("structure"), PUBLISHED.structure))
-    numbers = PUBLISHED.range("numbers")
-    text = "".join(
-        names[i] if i in names else f"{PUBLISHED.numbers_of(i):.3f}" if i in numbers else f" {text_tokenizer.decode([i])}"
-        for i in grammar.encode_scene(FIELDS["scene"]))
-    assert text == published
+
+    def text_of(token_id: int) -> str:
+        if token_id in names:
+            return names[token_id]
+        if token_id in PUBLISHED.range("numbers"):
+            return f"{PUBLISHED.numbers_of(token_id):.3f}"
+        return f" {text_tokenizer.decode([token_id])}"
+
+    assert "".join(map(text_of, grammar.encode_scene(FIELDS["scene"]))) == published

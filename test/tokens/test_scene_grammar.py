@@ -107,7 +107,8 @@ def test_an_empty_scene(grammar: SceneGrammar) -> None:
 def test_objects_are_written_in_the_order_of_the_schema(
         vocabulary: Vocabulary, text_tokenizer: TextTokenizer, order: str, expected: list[str]) -> None:
     grammar = SceneGrammar(vocabulary, text_tokenizer, replace(CLEVR_SCHEMA, order=order))
-    scene = Scene((clevr_object(0, 2, color="red"), clevr_object(1, 0, color="green"), clevr_object(-1, 1, color="blue")))
+    places = {"red": (0, 2), "green": (1, 0), "blue": (-1, 1)}
+    scene = Scene(tuple(clevr_object(x, y, color=color) for color, (x, y) in places.items()))
     decoded = grammar.decode_scene(grammar.encode_scene(scene))
     assert [o.attributes["color"] for o in decoded.objects] == expected
 
@@ -122,7 +123,8 @@ def test_units_scale_to_metres(vocabulary: Vocabulary, text_tokenizer: TextToken
     np.testing.assert_allclose(decoded.size_m, [0.14] * 3)
 
 
-@pytest.mark.parametrize("yaw, token", [(1.57, 0.0), (1.56, 1.55), (-0.01, 0.0), (math.pi / 2 + 0.3, 0.3), (-1.27, 0.3)])
+@pytest.mark.parametrize("yaw, token", [
+    (1.57, 0.0), (1.56, 1.55), (-0.01, 0.0), (math.pi / 2 + 0.3, 0.3), (-1.27, 0.3)])
 def test_yaws_go_to_the_nearest_token_round_the_circle(
         grammar: SceneGrammar, vocabulary: Vocabulary, yaw: float, token: float) -> None:
     ids = grammar.encode_scene(Scene((clevr_object(0, 0, shape="cube", yaw=yaw),)))
@@ -269,7 +271,7 @@ def test_a_distribution_a_token_is_needed(grammar: SceneGrammar) -> None:
 # Confidence.
 
 def sure_but(grammar: SceneGrammar, ids: list[int], doubts: dict[int, dict[int, float]]) -> list:
-    """Distributions that are certain of `ids`, except at the positions of `doubts`: {position: {token: probability}}."""
+    """Distributions that are certain of `ids`, except for `doubts`: {position: {token: probability}}."""
     distributions = []
     for position, state in enumerate(grammar.states(ids)[:-1]):
         allowed = grammar.allowed(state)

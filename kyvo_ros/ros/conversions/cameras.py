@@ -1,8 +1,8 @@
 """Cameras: sensor_msgs/CameraInfo -> PinholeCamera of the image that came with it.
 
-K and D belong to the raw image of the full sensor; binning and region of interest say which part of it the image
-shows. Source: REP-104 and sensor_msgs/CameraInfo. Pixel centres: ROS counts them at whole numbers, PinholeCamera at
-halves, so half a pixel is added to the principal point.
+K and D belong to the raw image of the full sensor, P to the rectified one; binning and region of interest say which
+part of it the image shows. Pixel centres: ROS counts them at whole numbers, PinholeCamera at halves, so half a pixel
+is added to the principal point. Source: REP-104 and sensor_msgs/CameraInfo.
 """
 
 from __future__ import annotations
@@ -24,28 +24,31 @@ class CameraInfoError(ValueError):
     """A CameraInfo cannot be used; the message says why and what to do."""
 
 
-def camera_from_msg(message: Any, width: int, height: int) -> PinholeCamera:
-    """The raw camera of an image of `width` x `height` pixels.
+def camera_from_msg(message: Any, width: int, height: int, rectified: bool = False) -> PinholeCamera:
+    """The camera of an image of `width` x `height` pixels; `rectified` images have P and no distortion.
 
     An image that is the calibrated one resized (same aspect) is understood. Raises CameraInfoError for uncalibrated
     cameras, unknown distortion models, and images of another shape than the calibration's.
     """
-    _check(message)
+    _check(message, rectified)
     binning_x, binning_y = max(1, message.binning_x), max(1, message.binning_y)
     roi = message.roi
     full = roi.width == 0 or roi.height == 0
     shown_width, shown_height = (message.width, message.height) if full else (roi.width, roi.height)
     left, top = (0, 0) if full else (roi.x_offset, roi.y_offset)
-    camera = _pinhole(message, shown_width, shown_height)
+    camera = (_rectified if rectified else _raw)(message, shown_width, shown_height)
     camera = replace(camera, cx=camera.cx - left, cy=camera.cy - top)
     camera = camera.resized(max(1, shown_width // binning_x), max(1, shown_height // binning_y))
     return _at_size(camera, width, height)
 
 
-def _check(message: Any) -> None:
+def _check(message: Any, rectified: bool) -> None:
     if message.k[0] == 0 or message.k[4] == 0:
         raise CameraInfoError("the camera is uncalibrated (camera_info has K[0] = 0); calibrate it "
                               "(camera_calibration) or let its driver publish the calibration")
+    if rectified and (message.p[0] == 0 or message.p[5] == 0):
+        raise CameraInfoError("camera_info has no projection matrix (P[0] = 0), which rectified images need; set the "
+                              "parameter image_rectified to false for raw images")
     if message.width == 0 or message.height == 0:
         raise CameraInfoError("camera_info has no image size (width or height is 0); its publisher must fill them in")
     if message.distortion_model not in _MODELS:
@@ -53,12 +56,21 @@ def _check(message: Any) -> None:
                               f"known are {', '.join(name for name in _MODELS if name)}")
 
 
-def _pinhole(message: Any, width: int, height: int) -> PinholeCamera:
+def _raw(message: Any, width: int, height: int) -> PinholeCamera:
     distortion = tuple(float(v) for v in message.d)
+    return _pinhole(width, height, (message.k[0], message.k[4], message.k[2], message.k[5]),
+                    distortion if any(distortion) else (), _MODELS[message.distortion_model])
+
+
+def _rectified(message: Any, width: int, height: int) -> PinholeCamera:
+    return _pinhole(width, height, (message.p[0], message.p[5], message.p[2], message.p[6]), (), "plumb_bob")
+
+
+def _pinhole(width: int, height: int, matrix: tuple[float, float, float, float], distortion: tuple[float, ...],
+             model: str) -> PinholeCamera:
+    fx, fy, cx, cy = (float(v) for v in matrix)
     try:
-        return PinholeCamera(width, height, float(message.k[0]), float(message.k[4]),
-                             float(message.k[2]) + _PIXEL_CENTRE, float(message.k[5]) + _PIXEL_CENTRE,
-                             distortion if any(distortion) else (), _MODELS[message.distortion_model])
+        return PinholeCamera(width, height, fx, fy, cx + _PIXEL_CENTRE, cy + _PIXEL_CENTRE, distortion, model)
     except ValueError as error:
         raise CameraInfoError(f"camera_info is not usable: {error}") from error
 

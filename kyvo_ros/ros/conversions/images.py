@@ -86,11 +86,11 @@ def _pixels(message: Any, layout: _Layout) -> np.ndarray:
         raise ImageMessageError(f"the image is empty: {width}x{height} pixels; check the camera driver")
     row = width * layout.channels * layout.dtype.itemsize
     if step < row:
-        raise ImageMessageError(f"image step {step} is too small: {width} pixels of {message.encoding} take {row} bytes; "
-                                "the camera driver must fill in step = bytes of a row")
+        raise ImageMessageError(f"image step {step} is too small: {width} pixels of {message.encoding} take {row} "
+                                "bytes; the camera driver must fill in step = bytes of a row")
     if len(message.data) != step * height:
-        raise ImageMessageError(f"image data has {len(message.data)} bytes, expected step x height = {step} x {height} = "
-                                f"{step * height}; the camera driver sends broken images")
+        raise ImageMessageError(f"image data has {len(message.data)} bytes, expected step x height = {step} x {height} "
+                                f"= {step * height}; the camera driver sends broken images")
     rows = np.frombuffer(message.data, dtype=np.uint8).reshape(height, step)[:, :row]
     if layout.dtype.itemsize == 1:
         return rows.reshape(height, width, layout.channels)

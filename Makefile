@@ -1,0 +1,49 @@
+# make setup     the environment in .venv (also done by the targets below)
+# make demo      recorded images through the real node, scenes out
+# make test      the tests (ARGS="-k camera" goes to pytest)
+# make weights   train the shipped model again, by the recipes
+#
+# PYTHON=python3.12        the Python to make the environment from (3.10 to 3.12)
+# TORCH_INDEX=URL          package index to take torch from, TORCH_SPEC='torch==2.13.0+cpu' which one;
+#                          without them pip's own configuration decides
+# ROS_WHEELS=jazzy         wheels of ROS 2 Jazzy in place of Kilted (with VENV=.venv-jazzy: beside it)
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+TORCH_SPEC ?=
+ROS_WHEELS ?= kilted
+ARGS ?=
+# In this order: each may build on the weights of the one before.
+RECIPES ?= $(sort $(wildcard recipes/*.toml))
+TEST_LIMIT_S ?= 1800
+DEMO_LIMIT_S ?= 900
+
+VENV_PYTHON := $(abspath $(VENV))/bin/python
+ON_LOOPBACK := $(VENV_PYTHON) tools/on_loopback.py
+# Set by the ROS 2 wheels of another environment, where make was started from there.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.PHONY: setup demo test weights
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+setup:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make setup: there is no $(PYTHON). Install Python 3.10, 3.11 or 3.12, or name it: make setup PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) tools/setup_environment.py --venv "$(VENV)" --torch-spec "$(TORCH_SPEC)" --torch-index "$(TORCH_INDEX)" \
+	  --ros-wheels "$(ROS_WHEELS)"
+
+demo: setup
+	@$(ON_LOOPBACK) --limit-s $(DEMO_LIMIT_S) $(VENV_PYTHON) -m kyvo_ros.ros.demo $(ARGS)
+
+test: setup
+	@$(ON_LOOPBACK) --limit-s $(TEST_LIMIT_S) $(VENV_PYTHON) -m pytest $(ARGS)
+
+weights: setup
+	@test -n "$(strip $(RECIPES))" || { echo "make weights: no recipes (recipes/*.toml)" >&2; exit 1; }
+	@for recipe in $(RECIPES); do \
+	  echo "$$recipe"; $(VENV_PYTHON) -m kyvo_ros.cli train $$recipe $(ARGS) || exit 1; done

@@ -1,0 +1,220 @@
+"""A model folder: everything that a model is, in files that anybody can read and nothing that can run code.
+
+    config.json                  sizes, vocabulary, schema (units, frame), canonical camera, token grid
+    decoder.safetensors          weights of the decoder (without the codebook, which is the image tokenizer's)
+    image_tokenizer.safetensors  weights of the image tokenizer
+    tokenizer.json               the text tokenizer, as the `tokenizers` library writes it
+
+Matrices are stored in float16 and loaded as float32; vectors (norms, biases, running statistics) stay float32. The
+card, README.md, is written by training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.tokens.scene_grammar import SceneGrammar
+from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.tokens.text import TextTokenizer, TextTokenizerError
+from kyvo_ros.tokens.vocabulary import Vocabulary
+
+CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER = (
+    "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "tokenizer.json")
+#: Raised when a folder of the version before can no longer be read.
+FORMAT_VERSION = 1
+#: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
+_CODEBOOK = "embedding.codebook"
+
+T = TypeVar("T")
+
+
+class ModelFolderError(ValueError):
+    """A model folder is missing or broken; the message names the file or tensor and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelBundle:
+    """A model with all that belongs to it."""
+
+    name: str  # how the model calls itself in logs and diagnostics
+    vocabulary: Vocabulary  # the decoder's
+    schema: SceneSchema  # what its scenes can say
+    text_tokenizer: TextTokenizer  # words to ids
+    decoder: Decoder  # float32
+    image_tokenizer: ImageTokenizer  # float32; its codebook is the decoder's
+    canonical: CanonicalCamera  # the camera that it knows
+    grammar: SceneGrammar = field(init=False)  # the language of its scenes
+    builder: SequenceBuilder = field(init=False)  # the layout of its sequences
+
+    def __post_init__(self) -> None:
+        config = self.decoder.config
+        if self.vocabulary != config.vocabulary:
+            raise ModelFolderError("the bundle's vocabulary is not the decoder's")
+        if tuple(self.image_tokenizer.grid) != config.image_grid:
+            raise ModelFolderError(f"the image tokenizer makes {tuple(self.image_tokenizer.grid)} codes, the decoder "
+                                   f"reads {config.image_grid}; they belong to different models")
+        camera, tokenizer = self.canonical, self.image_tokenizer.config
+        if (camera.width, camera.height) != (tokenizer.width, tokenizer.height):
+            raise ModelFolderError(f"the canonical camera makes {camera.width}x{camera.height} images, the image "
+                                   f"tokenizer reads {tokenizer.width}x{tokenizer.height}")
+        if not torch.equal(self.decoder.embedding.codebook.cpu(), self.image_tokenizer.codebook.float().cpu()):
+            raise ModelFolderError("the decoder was made for another codebook than the image tokenizer's")
+        grammar = SceneGrammar(self.vocabulary, self.text_tokenizer, self.schema)
+        object.__setattr__(self, "grammar", grammar)
+        object.__setattr__(self, "builder", SequenceBuilder(self.vocabulary, grammar, self.text_tokenizer, config.image_grid))
+
+
+def save_model(folder: str | Path, bundle: ModelBundle) -> None:
+    """Write a model folder; inverse of `load_model` up to the rounding of matrices to float16.
+
+    Other files in the folder, such as the card, stay. Raises ModelFolderError where a weight is not finite in float16.
+    """
+    folder = Path(folder)
+    weights = {DECODER: _stored(bundle.decoder, DECODER),
+               IMAGE_TOKENIZER: _stored(bundle.image_tokenizer, IMAGE_TOKENIZER)}
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "name": bundle.name,
+        "schema": bundle.schema.to_dict(),
+        "decoder": bundle.decoder.config.to_dict(),
+        "image_tokenizer": bundle.image_tokenizer.config.to_dict(),
+        "canonical": bundle.canonical.to_dict(),
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
+    for file, tensors in weights.items():
+        save_file(tensors, folder / file)
+
+
+def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelBundle:
+    """Read a model folder; inverse of `save_model`. Modules come in evaluation mode, in float32.
+
+    Raises ModelFolderError where the folder or a file is missing, JSON or weights are broken, the format is another, or
+    a tensor is missing, unknown, misshapen or not finite.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
+                               f"of a folder that holds {CONFIG}")
+    config = _read_config(folder / CONFIG)
+    section = _SectionReader(folder / CONFIG, config)
+    schema = section("schema", SceneSchema.from_dict)
+    decoder_config = section("decoder", DecoderConfig.from_dict)
+    image_tokenizer = ImageTokenizer(section("image_tokenizer", ImageTokenizerConfig.from_dict))
+    _load_weights(image_tokenizer, folder / IMAGE_TOKENIZER)
+    try:
+        decoder = Decoder(decoder_config, image_tokenizer.codebook)
+    except ValueError as error:
+        raise ModelFolderError(f"{folder / CONFIG}: decoder and image tokenizer do not fit: {error}") from error
+    _load_weights(decoder, folder / DECODER)
+    text_tokenizer = _read_text_tokenizer(folder / TEXT_TOKENIZER)
+    try:
+        return ModelBundle(
+            name=section("name", str), vocabulary=decoder_config.vocabulary, schema=schema, text_tokenizer=text_tokenizer,
+            decoder=decoder.eval().to(device), image_tokenizer=image_tokenizer.eval().to(device),
+            canonical=section("canonical", CanonicalCamera.from_dict))
+    except ModelFolderError:
+        raise
+    except ValueError as error:  # of the grammar
+        raise ModelFolderError(f"{folder / TEXT_TOKENIZER} and the schema in {CONFIG} do not fit: {error}") from error
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module that its file holds."""
+    return {name: tensor for name, tensor in module.state_dict().items() if name != _CODEBOOK}
+
+
+def _stored(module: nn.Module, file: str) -> dict[str, Tensor]:
+    """What a module's file holds: matrices in float16, the rest as it is, on the CPU."""
+    stored = {}
+    for name, tensor in _state(module).items():
+        tensor = tensor.detach().cpu()
+        tensor = tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
+        if not tensor.isfinite().all():
+            raise ModelFolderError(f"{name} of {file} is not finite in {tensor.dtype}; the training has diverged, "
+                                   "go back to an earlier checkpoint")
+        stored[name] = tensor.contiguous()
+    return stored
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    """Fill a module from its file. Raises ModelFolderError naming every tensor that does not fit."""
+    expected, found = _state(module), _read_tensors(path)
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    faults += [f"{name} is unknown" for name in found if name not in expected]
+    both = [name for name in expected if name in found]
+    faults += [f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
+               for name in both if found[name].shape != expected[name].shape]
+    faults += [f"{name} is not finite" for name in both if not found[name].isfinite().all()]
+    if faults:
+        raise ModelFolderError(f"{path} does not fit {CONFIG}: {'; '.join(faults)}. The files belong to different "
+                               "models, or one is damaged; copy or train the whole folder again")
+    module.load_state_dict(found, strict=False)  # the codebook of the decoder is not in its file
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    _require(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ModelFolderError(f"{path} is not a whole safetensors file ({error}); copy it again") from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    _require(path)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelFolderError(f"{path} is broken JSON ({error}); copy it again") from error
+    if not isinstance(config, dict):
+        raise ModelFolderError(f"{path} must hold a JSON object, got a {type(config).__name__}")
+    version = config.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelFolderError(f"{path} has format_version {version!r}, this package reads {FORMAT_VERSION}; use the "
+                               "version of kyvo_ros that wrote it, or train the model again")
+    return config
+
+
+@dataclass(frozen=True)
+class _SectionReader:
+    """Builds the parts of a configuration and names the part that is broken."""
+
+    path: Path
+    config: dict[str, Any]
+
+    def __call__(self, name: str, build: Callable[[Any], T]) -> T:
+        if name not in self.config:
+            raise ModelFolderError(f"{self.path} lacks the section {name!r}; copy it again")
+        try:
+            return build(self.config[name])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelFolderError(f"section {name!r} of {self.path} is broken: {type(error).__name__}: {error}") from error
+
+
+def _read_text_tokenizer(path: Path) -> TextTokenizer:
+    _require(path)
+    try:
+        return TextTokenizer.load(path)
+    except TextTokenizerError as error:
+        raise ModelFolderError(f"{error}; copy it again") from error
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise ModelFolderError(f"{path} is missing; a model folder holds {CONFIG}, {DECODER}, {IMAGE_TOKENIZER} and "
+                               f"{TEXT_TOKENIZER}; copy it again")

@@ -1,0 +1,190 @@
+"""The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene.
+
+`KyvoPipeline` holds a loaded model and does no input or output; the node, the command line and the evaluation all
+run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in metres.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kyvo_ros.autoencoders.canonical import CanonicalError, to_canonical
+from kyvo_ros.autoencoders.folding import folded
+from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor
+from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
+from kyvo_ros.model.generation import generate
+from kyvo_ros.model.inference import CachedDecoder
+from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
+
+#: The model that ships with the package.
+SHIPPED_MODEL = Path("models") / "clevr-nano"
+#: How the model's units become metres; see `KyvoPipeline.recognize`.
+SCALES = ("units", "distance")
+
+
+class DeviceError(ValueError):
+    """A device was asked for that this machine or this torch does not have."""
+
+
+class KyvoPipeline:
+    """A model ready to recognise.
+
+    `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`.
+    """
+
+    def __init__(self, bundle: ModelBundle, device: str = "auto", threads: int | None = None) -> None:
+        """`device` is auto, cpu, cuda or cuda:N; `threads` are torch's CPU threads for the whole process, None leaves
+        them. Raises DeviceError.
+        """
+        if threads is not None:
+            if threads < 1:
+                raise ValueError(f"threads must be positive or None, got {threads}")
+            torch.set_num_threads(threads)
+        self.device = choose_device(device)
+        self.name = bundle.name
+        self.schema = bundle.schema
+        self.canonical = bundle.canonical
+        self.last_timings_s: dict[str, float] = {}
+        self._grammar = bundle.grammar
+        self._builder = bundle.builder
+        self._image_tokenizer = folded(bundle.image_tokenizer).to(self.device)
+        self._decoder = CachedDecoder(bundle.decoder.to(self.device))
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
+                        threads: int | None = None) -> KyvoPipeline:
+        """Load a model folder; None means the model shipped with the package.
+
+        Raises ModelFolderError where the folder is missing or broken, DeviceError.
+        """
+        bundle = load_model(shipped_model() if path is None else Path(path), device=str(choose_device(device)))
+        return cls(bundle, device, threads)
+
+    def recognize(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None,
+                  scale: str = "units") -> Scene:
+        """The scene that an image (H, W, 3) uint8 RGB shows, in PLANE_FRAME, metres.
+
+        Args:
+            camera: the image's camera; its plane, where known, also tells the model where it stands. A PinholeCamera
+                is taken to stand like the model's nominal camera, and so is None, which also stands for its lens
+                (`CanonicalCamera.assumed_camera`).
+            scale: "units" takes a model unit as the schema's `metres_per_unit`; "distance" as many metres as make the
+                camera's true distance to the plane the nominal one, for scenes of another size such as table-tops.
+
+        Raises CanonicalError where image and camera do not fit, DistortionError, PlaneNotVisibleError where `scale`
+        is "distance" and the plane is not known.
+        """
+        return self.recognize_batch([image], [camera], scale)[0]
+
+    def recognize_batch(self, images: Sequence[np.ndarray],
+                        cameras: Sequence[CameraView | PinholeCamera | None] | None = None,
+                        scale: str = "units") -> list[Scene]:
+        """As `recognize`, for several images at once; they may come from different cameras."""
+        if not len(images):
+            return []
+        if cameras is None:
+            cameras = [None] * len(images)
+        if len(cameras) != len(images):
+            raise ValueError(f"expected a camera for each of {len(images)} images, got {len(cameras)}")
+        timings: dict[str, float] = {}
+        with _timed(timings, "warp"):
+            views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
+            metres = [self._metres_per_unit(view.plane, scale) for view in views]
+            canonical = np.stack([to_canonical(image, view, self.canonical) for image, view in zip(images, views)])
+        with _timed(timings, "encode"):
+            codes = self._image_tokenizer.encode(images_to_tensor(canonical).to(self.device)).cpu().numpy()
+        with _timed(timings, "generate"):
+            generations = self._generate(codes, views, metres)
+        with _timed(timings, "decode"):
+            scenes = [self._grammar.decode_scene(g.token_ids, g.distributions) for g in generations]
+            scenes = [_scaled(scene, m / self.schema.metres_per_unit) for scene, m in zip(scenes, metres)]
+        self.last_timings_s = timings
+        return scenes
+
+    def view_of(self, image: np.ndarray, camera: CameraView | PinholeCamera | None) -> CameraView:
+        """The camera that `recognize` takes an image to come from; its plane stays None where nobody knows it.
+
+        Raises CanonicalError where the image is none, or its camera cannot be guessed from its size.
+        """
+        if isinstance(camera, CameraView):
+            return camera
+        if camera is not None:
+            return CameraView(camera)
+        if image.ndim != 3:
+            raise CanonicalError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+        return CameraView(self.canonical.assumed_camera(image.shape[1], image.shape[0]))
+
+    def nominal_plane(self) -> PlaneCamera:
+        """Where a camera without a known plane is taken to stand, metres."""
+        return self.canonical.nominal_plane().scaled(self.schema.metres_per_unit)
+
+    def _metres_per_unit(self, plane: PlaneCamera | None, scale: str) -> float:
+        if scale not in SCALES:
+            raise ValueError(f"scale must be one of {SCALES}, got {scale!r}")
+        if scale == "units":
+            return self.schema.metres_per_unit
+        if plane is None:
+            raise PlaneNotVisibleError("scale 'distance' needs the camera's distance to the support plane; give it")
+        return plane.distance_m / self.canonical.nominal_distance
+
+    @torch.inference_mode()
+    def _generate(self, codes: np.ndarray, views: list[CameraView], metres: list[float]) -> list:
+        prompts = [self._builder.prompt("I->3", image_codes=c) for c in codes]
+        cells = [self.canonical.cells(view.plane and view.plane.scaled(1.0 / m), self._builder.image_grid)
+                 for view, m in zip(views, metres)]
+        return generate(self._decoder, torch.from_numpy(np.stack([p.token_ids for p in prompts])).to(self.device),
+                        cells=torch.from_numpy(np.stack(cells)).to(self.device),
+                        prefix_length=prompts[0].prefix_length, grammar=self._grammar)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first GPU where torch can use one. Raises DeviceError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise DeviceError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try cpu or auto") from error
+    return device
+
+
+def shipped_model() -> Path:
+    """The folder of the model that ships with the package, in a source checkout or where the package is installed.
+
+    Raises ModelFolderError with the places where it was looked for.
+    """
+    here = Path(__file__).resolve()
+    installed = Path("share") / "kyvo_ros" / SHIPPED_MODEL
+    overlays = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    places = [here.parents[1] / SHIPPED_MODEL, *(prefix / installed for prefix in (*here.parents, *overlays))]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise ModelFolderError(f"the shipped model is at none of {', '.join(map(str, dict.fromkeys(places)))}; reinstall the "
+                           "package, train one with `kyvo train`, or give the path of a model folder")
+
+
+def _scaled(scene: Scene, factor: float) -> Scene:
+    """The scene with every length multiplied."""
+    if factor == 1.0:
+        return scene
+    return replace(scene, objects=tuple(replace(
+        o, position_m=o.position_m * factor, size_m=None if o.size_m is None else o.size_m * factor,
+        position_covariance_m2=None if o.position_covariance_m2 is None else o.position_covariance_m2 * factor**2,
+    ) for o in scene.objects))
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[stage] = time.perf_counter() - start

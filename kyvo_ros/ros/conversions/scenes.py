@@ -1,0 +1,87 @@
+"""Scenes: placed objects -> kyvo_msgs/SceneGraph and vision_msgs/Detection3DArray, and a SceneGraph back to a Scene."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Vector3
+from kyvo_msgs.msg import Attribute, SceneGraph
+from kyvo_msgs.msg import Relation as RelationMsg
+from kyvo_msgs.msg import SceneObject as SceneObjectMsg
+from std_msgs.msg import Header
+from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
+
+from kyvo_ros.ros.conversions.placing import PlacedObject
+from kyvo_ros.scene import Relation, Scene, SceneError, SceneObject, Transform
+
+
+def pose_to_msg(placed: PlacedObject) -> Pose:
+    """geometry_msgs/Pose of an object's centre."""
+    x, y, z, w = placed.quaternion_xyzw.tolist()
+    return Pose(position=Point(**_xyz(placed.position_m)), orientation=Quaternion(x=x, y=y, z=z, w=w))
+
+
+def scene_to_graph_msg(objects: Sequence[PlacedObject], relations: Iterable[Relation], header: Header) -> SceneGraph:
+    """kyvo_msgs/SceneGraph; relations refer to `objects` by index. Inverse of `scene_from_graph_msg`."""
+    ids = [placed.object.id for placed in objects]
+    return SceneGraph(
+        header=header, objects=[_object_to_msg(placed) for placed in objects],
+        relations=[RelationMsg(subject_id=ids[r.subject], predicate=r.predicate, object_id=ids[r.object])
+                   for r in relations])
+
+
+def scene_from_graph_msg(message: SceneGraph) -> Scene:
+    """The Scene of a SceneGraph whose frame has z up. Inverse of `scene_to_graph_msg`.
+
+    Raises SceneError where objects are tilted, as in optical frames, since a yaw cannot hold such a pose.
+    """
+    stamp = message.header.stamp
+    return Scene([_object_from_msg(item) for item in message.objects], message.header.frame_id,
+                 stamp.sec * 1_000_000_000 + stamp.nanosec)
+
+
+def scene_to_detections_msg(objects: Sequence[PlacedObject], header: Header) -> Detection3DArray:
+    """vision_msgs/Detection3DArray; class_id is the object's label in words."""
+    return Detection3DArray(header=header, detections=[_detection(placed, header) for placed in objects])
+
+
+def _detection(placed: PlacedObject, header: Header) -> Detection3D:
+    item, pose = placed.object, pose_to_msg(placed)
+    result = ObjectHypothesisWithPose(
+        hypothesis=ObjectHypothesis(class_id=item.label, score=min(1.0, float(item.confidence))),
+        pose=PoseWithCovariance(pose=pose, covariance=placed.covariance.ravel()))
+    return Detection3D(header=header, results=[result], bbox=BoundingBox3D(center=pose, size=_size(item)), id=item.id)
+
+
+def _object_to_msg(placed: PlacedObject) -> SceneObjectMsg:
+    item = placed.object
+    attributes = [Attribute(name=name, value=value, score=float(item.attribute_confidence.get(name, 1.0)))
+                  for name, value in item.attributes.items()]
+    return SceneObjectMsg(
+        id=item.id, label=item.label, attributes=attributes, score=min(1.0, float(item.confidence)),
+        pose=PoseWithCovariance(pose=pose_to_msg(placed), covariance=placed.covariance.ravel()), size=_size(item))
+
+
+def _object_from_msg(message: SceneObjectMsg) -> SceneObject:
+    position, q = message.pose.pose.position, message.pose.pose.orientation
+    pose = Transform.from_quaternion(np.array([q.x, q.y, q.z, q.w]), np.array([position.x, position.y, position.z]))
+    if not np.allclose(pose.rotation[2], [0, 0, 1], atol=1e-3):
+        raise SceneError(f"object '{message.id}' is tilted in its frame; ask the node for an output frame with z up")
+    covariance = np.asarray(message.pose.covariance, dtype=np.float64).reshape(6, 6)
+    size = np.array([message.size.x, message.size.y, message.size.z])
+    return SceneObject(
+        attributes={a.name: a.value for a in message.attributes}, position_m=pose.translation,
+        yaw_rad=None if covariance[5, 5] > 1.0 else math.atan2(pose.rotation[1, 0], pose.rotation[0, 0]),
+        size_m=size if size.any() else None, id=message.id, confidence=message.score,
+        attribute_confidence={a.name: a.score for a in message.attributes},
+        position_covariance_m2=covariance[:3, :3] if covariance.any() else None)
+
+
+def _size(item: SceneObject) -> Vector3:
+    return Vector3() if item.size_m is None else Vector3(**_xyz(item.size_m))
+
+
+def _xyz(values: np.ndarray) -> dict[str, float]:
+    return dict(zip("xyz", values.tolist()))

@@ -1,0 +1,93 @@
+"""What the node listens to: images and camera_info, and why nothing comes where nothing comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from kyvo_ros.ros.settings import Settings
+from kyvo_ros.ros.status import WARN, StageReport
+
+#: image_transport -> relative topic and message type.
+TRANSPORTS = {"raw": ("image", Image), "compressed": ("image/compressed", CompressedImage)}
+
+
+class Inputs:
+    """The subscriptions of a node. Callbacks run in the executor and must only store."""
+
+    def __init__(self, node: Node, settings: Settings, on_image: Callable[[Any], None],
+                 on_camera_info: Callable[[CameraInfo], None]) -> None:
+        self._node = node
+        self._qos_conflicts: dict[str, str] = {}
+        self._info_seen = False
+        self._on_camera_info = on_camera_info
+        relative, self._image_type = TRANSPORTS[settings.image_transport]
+        group = MutuallyExclusiveCallbackGroup()
+        self._image = node.create_subscription(
+            self._image_type, relative, on_image, _qos(settings.image_qos), callback_group=group,
+            event_callbacks=self._events("image"))
+        self._info = node.create_subscription(
+            CameraInfo, "camera_info", self._store_camera_info, _qos("sensor_data"), callback_group=group,
+            event_callbacks=self._events("camera_info"))
+
+    @property
+    def image_topic(self) -> str:
+        return self._image.topic_name
+
+    @property
+    def camera_info_topic(self) -> str:
+        return self._info.topic_name
+
+    def waiting(self, settings: Settings, seconds_since_image: float, any_image: bool) -> dict[str, StageReport]:
+        """The stages that wait for a message, with what could be the cause."""
+        waiting = {}
+        if not any_image or seconds_since_image > settings.input_timeout_s:
+            what = f"no image for {seconds_since_image:.0f} s" if any_image else "waiting for the first image"
+            cause = self._cause(self.image_topic, self._image_type, "image", "image")
+            waiting["image"] = StageReport("image", WARN, f"{what} on {self.image_topic}: {cause}", seconds_since_image)
+        if not self._info_seen and settings.camera_info_required:
+            cause = self._cause(self.camera_info_topic, CameraInfo, "camera_info", "camera_info")
+            waiting["camera_info"] = StageReport(
+                "camera_info", WARN, f"waiting for camera_info on {self.camera_info_topic}: {cause} (or set "
+                "camera_info_required to false)")
+        return waiting
+
+    def _store_camera_info(self, message: CameraInfo) -> None:
+        self._info_seen = True
+        self._on_camera_info(message)
+
+    def _cause(self, topic: str, message_type: type, name: str, remap: str) -> str:
+        """Why nothing comes on a topic, from what the ROS graph shows, and what to do."""
+        wanted = f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            offered = sorted(t for t, types in self._node.get_topic_names_and_types() if wanted in types and t != topic)
+            offered = [t for t in offered if self._node.count_publishers(t)][:5]
+            seen = f"; topics with {wanted}: {', '.join(offered)}" if offered else f"; no other topic carries {wanted}"
+            return f"nobody publishes it; remap {remap} to the camera's topic{seen}"
+        others = {p.topic_type for p in publishers} - {wanted}
+        if len(others) and not any(p.topic_type == wanted for p in publishers):
+            return f"it carries {', '.join(sorted(others))} instead of {wanted}; remap it or change image_transport"
+        if name in self._qos_conflicts:
+            return (f"the publisher's QoS does not match ({self._qos_conflicts[name]}); set image_qos to sensor_data "
+                    "or change the publisher")
+        return f"{len(publishers)} publisher(s) but no message; check that the camera runs and the network carries it"
+
+    def _events(self, name: str) -> SubscriptionEventCallbacks:
+        def incompatible(event: Any) -> None:
+            policy = qos_policy_name_from_kind(event.last_policy_kind)
+            self._qos_conflicts[name] = policy
+            self._node.get_logger().warning(f"a publisher of {name} offers QoS that does not match: {policy}")
+        return SubscriptionEventCallbacks(incompatible_qos=incompatible)
+
+
+def _qos(name: str) -> QoSProfile:
+    """Keep only the newest: what is older would be dropped anyway."""
+    reliability = ReliabilityPolicy.RELIABLE if name == "reliable" else ReliabilityPolicy.BEST_EFFORT
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=reliability)

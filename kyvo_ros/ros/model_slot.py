@@ -1,0 +1,90 @@
+"""The node's model: loading, ready or failed, with the reason. Knows nothing of ROS or of what a model is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from kyvo_ros.ros.recognition import Pipeline
+from kyvo_ros.ros.settings import SettingError, Settings
+from kyvo_ros.ros.status import ERROR, WARN, StageReport
+
+PipelineFactory = Callable[[Settings], Pipeline]
+
+
+def kyvo_pipeline(settings: Settings) -> Pipeline:
+    """The real pipeline. Imports torch, which takes seconds, so call it beside the executor."""
+    from kyvo_ros.pipeline import KyvoPipeline
+    return KyvoPipeline.from_pretrained(settings.model or None, settings.device, settings.threads or None)
+
+
+def check_model_folder(path: str) -> None:
+    """Raises SettingError where a model folder certainly cannot be loaded; the rest shows when it is."""
+    if path and not Path(path).is_dir():
+        raise SettingError(f"model folder '{path}' does not exist; give the path of a folder with config.json")
+    if path and not (Path(path) / "config.json").is_file():
+        raise SettingError(f"model folder '{path}' has no config.json; give the path of a trained model's folder")
+
+
+class ModelSlot:
+    """Holds the newest pipeline that could be loaded. `load` belongs in the worker's thread."""
+
+    def __init__(self, factory: PipelineFactory) -> None:
+        self._factory = factory
+        self._guard = threading.Lock()
+        self._pipeline: Pipeline | None = None
+        self._loaded_for: tuple | None = None
+        self._loading = True
+        self._error = ""
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        return self._pipeline
+
+    @staticmethod
+    def key(settings: Settings) -> tuple:
+        """The settings that make another model."""
+        return (settings.model, settings.device, settings.threads)
+
+    def load(self, settings: Settings) -> None:
+        """Load the model of the settings unless it is the one here. On failure the old one stays.
+
+        Raises what the factory raises, after keeping it for `report`.
+        """
+        with self._guard:
+            if self._loaded_for == self.key(settings) and not self._error:
+                return
+            self._loading, self._error = True, ""
+        error = ""
+        try:
+            self._pipeline = self._factory(settings)
+            self._loaded_for = self.key(settings)
+        except Exception as problem:
+            error = _explain(problem)
+            raise
+        finally:
+            with self._guard:
+                self._loading, self._error = False, error
+
+    def report(self) -> StageReport | None:
+        """What the diagnostics say of the model; None where all is well."""
+        with self._guard:
+            if self._loading:
+                return StageReport("model", WARN, "loading the model")
+            if not self._error:
+                return None
+            kept = f"; the model before it ({self._pipeline.name}) goes on" if self._pipeline else ""
+            return StageReport("model", ERROR if not self._pipeline else WARN, f"{self._error}{kept}")
+
+    def name_and_device(self) -> tuple[str, str]:
+        """For the diagnostics; "none" where no model is loaded."""
+        pipeline = self._pipeline
+        return (pipeline.name, str(pipeline.device)) if pipeline else ("none", "none")
+
+
+def _explain(problem: Exception) -> str:
+    if isinstance(problem, ImportError):
+        import sys
+        return f"{problem}; install it for the Python that runs this node ({sys.executable}), see the README"
+    return f"cannot load the model: {problem}" if str(problem) else f"cannot load the model: {problem!r}"

@@ -1,0 +1,76 @@
+"""What the node says: scene, detections, markers, the annotated image, and the support-plane frame on /tf.
+
+Messages that nobody listens to are not built, except the scene, which late comers get at once (transient local).
+"""
+
+from __future__ import annotations
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+from kyvo_msgs.msg import SceneGraph
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from kyvo_ros.drawing import draw_scene
+from kyvo_ros.ros.conversions.images import image_to_msg
+from kyvo_ros.ros.conversions.markers import MarkerBook
+from kyvo_ros.ros.conversions.scenes import scene_to_detections_msg, scene_to_graph_msg
+from kyvo_ros.ros.recognition import Recognition
+from kyvo_ros.ros.settings import Settings
+
+
+class Outputs:
+    """The publishers of a node. `publish` belongs in the worker's thread."""
+
+    def __init__(self, node: Node) -> None:
+        # Reliable publishers match both reliable and best-effort subscribers; depth 1, so nothing queues.
+        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        kept = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._scene = node.create_publisher(SceneGraph, "scene", kept)
+        self._detections = node.create_publisher(Detection3DArray, "detections", newest)
+        self._markers = node.create_publisher(MarkerArray, "markers", newest)
+        self._annotated = node.create_publisher(Image, "annotated_image", newest)
+        self._tf = node.create_publisher(TFMessage, "/tf", 100)
+        self._book = MarkerBook()
+        self._last_header = Header()
+
+    def publish(self, result: Recognition, stamp: Time, settings: Settings) -> None:
+        """Send all of a recognition, the transform first, since the rest refers to it."""
+        header = Header(stamp=stamp, frame_id=result.frame_id)
+        self._last_header = header
+        if settings.broadcasts_plane:
+            self._tf.publish(TFMessage(transforms=[_plane_transform(result, stamp)]))
+        self._scene.publish(graph_of(result, stamp))
+        if self._detections.get_subscription_count():
+            self._detections.publish(scene_to_detections_msg(result.objects, header))
+        if self._markers.get_subscription_count():
+            self._markers.publish(self._book.update(result.objects, header, settings.marker_lifetime_s))
+        if self._annotated.get_subscription_count():
+            picture = draw_scene(result.image_rgb, result.scene, result.view)
+            self._annotated.publish(image_to_msg(picture, Header(stamp=stamp, frame_id=result.camera_frame)))
+
+    def clear_markers(self) -> None:
+        """Delete what is on display, before the node goes."""
+        deletions = self._book.clear(self._last_header)
+        if deletions.markers:
+            self._markers.publish(deletions)
+
+
+def graph_of(result: Recognition, stamp: Time) -> SceneGraph:
+    """kyvo_msgs/SceneGraph of a recognition."""
+    return scene_to_graph_msg(result.objects, result.relations, Header(stamp=stamp, frame_id=result.frame_id))
+
+
+def _plane_transform(result: Recognition, stamp: Time) -> TransformStamped:
+    """optical_T_plane: the support-plane frame as a child of the camera's, at the image's stamp."""
+    pose = result.view.plane_T_optical().inverse()
+    x, y, z, w = pose.quaternion().tolist()
+    return TransformStamped(
+        header=Header(stamp=stamp, frame_id=result.camera_frame), child_frame_id=result.frame_id,
+        transform=Transform(translation=Vector3(**dict(zip("xyz", pose.translation.tolist()))),
+                            rotation=Quaternion(x=x, y=y, z=z, w=w)))

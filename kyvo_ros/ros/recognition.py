@@ -1,0 +1,246 @@
+"""One frame from message to result: decode, camera, pose over the plane, pipeline, names, output frame.
+
+All that the node does with an image, without a node: it reads messages by their fields, asks a TransformSource and a
+pipeline, and gives a `Recognition`. A frame that cannot be used raises FrameDropped with a reason that the diagnostics
+count, and a message that says what to do.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from kyvo_ros.ros.camera_infos import CameraInfoCache
+from kyvo_ros.ros.conversions.cameras import CameraInfoError, camera_from_msg
+from kyvo_ros.ros.conversions.images import ImageMessageError, image_from_compressed_msg, image_from_msg
+from kyvo_ros.ros.conversions.placing import PlacedObject, place
+from kyvo_ros.ros.identity import IdentityKeeper
+from kyvo_ros.ros.settings import Settings
+from kyvo_ros.ros.status import WARN, Status
+from kyvo_ros.ros.transforms import TransformError
+from kyvo_ros.scene import (
+    CameraView,
+    PinholeCamera,
+    PlaneCamera,
+    PlaneNotVisibleError,
+    Relation,
+    Scene,
+    Transform,
+    relations_of,
+    view_from_pose,
+)
+
+#: Frame of an image whose header names none.
+DEFAULT_CAMERA_FRAME = "camera_optical_frame"
+#: CLEVR's epsilon of relations, and how far an object may move between frames and keep its name; in model units.
+RELATION_EPSILON_UNITS, SAME_OBJECT_UNITS = 0.2, 0.5
+#: A true distance to the plane that differs from the model's by more than this factor means a wrong scale.
+_PLAUSIBLE_SCALE = 1.5
+
+
+class FrameDropped(Exception):
+    """A frame cannot be used; `reason` is a key of `status.DROP_REASONS`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Pipeline(Protocol):
+    """What a frame needs of `kyvo_ros.pipeline.KyvoPipeline`."""
+
+    name: str
+    device: Any
+    schema: Any  # with metres_per_unit
+
+    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units") -> Scene: ...
+
+    def view_of(self, image: np.ndarray, camera: CameraView | PinholeCamera | None) -> CameraView: ...
+
+    def nominal_plane(self) -> PlaneCamera: ...
+
+
+class Transforms(Protocol):
+    """What a frame needs of `tf_listener.TransformSource`."""
+
+    def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Transform: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """An image as it arrived."""
+
+    message: Any  # sensor_msgs/Image or CompressedImage
+    arrived_s: float  # time.monotonic()
+    epoch: int = 0  # counts the jumps back in time before it
+
+    @property
+    def stamp_ns(self) -> int:
+        return stamp_to_ns(self.message.header.stamp)
+
+
+@dataclass(frozen=True, eq=False)
+class Recognition:
+    """What came out of a frame."""
+
+    scene: Scene  # PLANE_FRAME, with ids
+    image_rgb: np.ndarray  # (H, W, 3) uint8
+    view: CameraView  # with a plane, the nominal one where nobody knows it
+    camera_frame: str
+    frame_id: str  # of the output
+    objects: list[PlacedObject]  # in the output's frame
+    relations: list[Relation]
+    inference_s: float
+
+
+def stamp_to_ns(stamp: Any) -> int:
+    """builtin_interfaces/Time in nanoseconds."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+class Recognizer:
+    """Runs frames through a pipeline, in one thread."""
+
+    def __init__(self, infos: CameraInfoCache, transforms: Transforms, status: Status) -> None:
+        self._infos = infos
+        self._transforms = transforms
+        self._status = status
+        self._identities = IdentityKeeper()
+        self._epoch = 0
+
+    def recognize(self, frame: Frame, pipeline: Pipeline, settings: Settings) -> Recognition:
+        """The newest frame of the stream; objects keep their names from frame to frame. Raises FrameDropped."""
+        if frame.epoch != self._epoch:
+            self._epoch = frame.epoch
+            self._identities.reset()
+        return self._recognize(frame, None, pipeline, settings, self._identities)
+
+    def recognize_once(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline,
+                       settings: Settings) -> Recognition:
+        """A single image, with its own CameraInfo if given; names hold within the answer only. Raises FrameDropped."""
+        return self._recognize(frame, camera_info, pipeline, settings, IdentityKeeper())
+
+    def _recognize(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline, settings: Settings,
+                   identities: IdentityKeeper) -> Recognition:
+        image = _image(frame.message)
+        header = frame.message.header
+        camera_frame = settings.camera_frame or header.frame_id or DEFAULT_CAMERA_FRAME
+        if not (settings.camera_frame or header.frame_id):
+            self._status.failed("image", WARN, "the image's header.frame_id is empty; set it in the driver or give the "
+                                f"parameter camera_frame ('{DEFAULT_CAMERA_FRAME}' is used)")
+        camera = self._camera(camera_info, header.frame_id, image, settings)
+        view = self._view(camera, image, camera_frame, frame.stamp_ns, pipeline, settings)
+        known = view if view.plane is not None else replace(view, plane=pipeline.nominal_plane())
+        unit_m = self._metres_per_unit(view.plane, pipeline, settings)
+        start = time.monotonic()
+        scene = self._infer(image, view, pipeline, settings)
+        inference_s = time.monotonic() - start
+        scene = _named(_confident(scene, settings.confidence_threshold), known, unit_m, identities)
+        frame_id, frame_T_plane = self._output_frame(known, camera_frame, frame.stamp_ns, settings)
+        relations = relations_of(scene, RELATION_EPSILON_UNITS * unit_m)
+        return Recognition(replace(scene, stamp_ns=frame.stamp_ns), image, known, camera_frame, frame_id,
+                           place(scene, frame_T_plane), relations, inference_s)
+
+    def _camera(self, camera_info: Any | None, frame_id: str, image: np.ndarray,
+                settings: Settings) -> PinholeCamera | None:
+        """The image's lens; None where it is unknown and need not be known."""
+        remark = ""
+        if camera_info is None:
+            camera_info, remark = self._infos.latest(frame_id)
+        if remark:
+            self._status.failed("camera_info", WARN, remark)
+        if camera_info is None:
+            if not settings.camera_info_required:
+                return None
+            others = self._infos.frames()
+            raise FrameDropped("no_camera_info", (
+                f"no camera_info for images of frame '{frame_id}', only for {', '.join(map(repr, others))}; remap "
+                "camera_info to this camera's topic" if others else
+                "no camera_info has come; remap camera_info to the camera's topic, or set camera_info_required to "
+                "false to assume the model's own lens"))
+        try:
+            return camera_from_msg(camera_info, image.shape[1], image.shape[0], settings.image_rectified)
+        except CameraInfoError as error:
+            if settings.camera_info_required:
+                raise FrameDropped("bad_camera_info", str(error)) from error
+            self._status.failed("camera_info", WARN, f"{error}; the model's own lens is assumed")
+            return None
+
+    def _view(self, camera: PinholeCamera | None, image: np.ndarray, camera_frame: str, stamp_ns: int,
+              pipeline: Pipeline, settings: Settings) -> CameraView:
+        """Lens and pose over the plane, as far as they are known."""
+        try:
+            view = pipeline.view_of(image, camera)
+        except ValueError as error:
+            raise FrameDropped("bad_camera_info", str(error)) from error
+        try:
+            if settings.plane_frame:
+                pose = self._lookup(settings.plane_frame, camera_frame, stamp_ns, settings)
+                return view_from_pose(view.intrinsics, pose, settings.plane_height_m)
+            if settings.plane_distance_m > 0:
+                elevation = settings.plane_elevation_rad or pipeline.nominal_plane().elevation_rad
+                return replace(view, plane=PlaneCamera(settings.plane_distance_m, elevation))
+        except PlaneNotVisibleError as error:
+            raise FrameDropped("plane_not_visible", str(error)) from error
+        return view
+
+    def _metres_per_unit(self, plane: PlaneCamera | None, pipeline: Pipeline, settings: Settings) -> float:
+        """How many metres a model unit is in this frame; warns where the scale cannot be meant."""
+        unit_m = pipeline.schema.metres_per_unit
+        if plane is None:
+            return unit_m
+        ratio = plane.distance_m / pipeline.nominal_plane().distance_m
+        if settings.scale == "distance":
+            return unit_m * ratio
+        if not 1 / _PLAUSIBLE_SCALE < ratio < _PLAUSIBLE_SCALE:
+            self._status.failed("transforms", WARN, (
+                f"the plane is {plane.distance_m:.2f} m away and with scale 'units' the model expects "
+                f"{pipeline.nominal_plane().distance_m:.2f} m, so that poses and sizes will not fit; set scale to "
+                "'distance'"))
+        return unit_m
+
+    def _infer(self, image: np.ndarray, view: CameraView, pipeline: Pipeline, settings: Settings) -> Scene:
+        try:
+            return pipeline.recognize(image, view, settings.scale)
+        except PlaneNotVisibleError as error:
+            raise FrameDropped("plane_not_visible", str(error)) from error
+
+    def _output_frame(self, view: CameraView, camera_frame: str, stamp_ns: int,
+                      settings: Settings) -> tuple[str, Transform]:
+        """Name of the output's frame, and the transform from the support plane to it."""
+        if settings.broadcasts_plane:
+            return settings.support_plane_frame, Transform.identity()
+        optical_T_plane = view.plane_T_optical().inverse()
+        target = settings.output_frame
+        if target in ("", camera_frame):
+            return camera_frame, optical_T_plane
+        if target == settings.plane_frame and view.world_T_plane is not None:
+            return target, view.world_T_plane
+        return target, self._lookup(target, camera_frame, stamp_ns, settings) @ optical_T_plane
+
+    def _lookup(self, target: str, source: str, stamp_ns: int, settings: Settings) -> Transform:
+        try:
+            return self._transforms.lookup(target, source, stamp_ns, settings.tf_timeout_s)
+        except TransformError as error:
+            raise FrameDropped("no_transform", str(error)) from error
+
+
+def _image(message: Any) -> np.ndarray:
+    try:
+        return image_from_msg(message) if hasattr(message, "encoding") else image_from_compressed_msg(message)
+    except ImageMessageError as error:
+        raise FrameDropped("bad_image", str(error)) from error
+
+
+def _confident(scene: Scene, threshold: float) -> Scene:
+    return replace(scene, objects=tuple(o for o in scene.objects if o.confidence >= threshold))
+
+
+def _named(scene: Scene, view: CameraView, unit_m: float, identities: IdentityKeeper) -> Scene:
+    """The scene with ids; objects are followed in the world where the camera's pose in it is known."""
+    still_T_plane = view.world_T_plane or Transform.identity()
+    names = identities.assign(scene.objects, still_T_plane.apply(scene.positions_m()), SAME_OBJECT_UNITS * unit_m)
+    return replace(scene, objects=tuple(replace(o, id=name) for o, name in zip(scene.objects, names)))

@@ -1,0 +1,103 @@
+"""The card of a model: what it was trained on, by which command, for how long, on what, and how it scores.
+
+Everything on it is read from files that training and `kyvo evaluate` wrote; nothing is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import torch
+
+from kyvo_ros.training.plots import read_metrics
+from kyvo_ros.training.recipe import Recipe
+from kyvo_ros.training.trainer import METRICS
+
+CARD, HISTORY, EVALUATION = "README.md", "training.json", "evaluation.json"
+_TRAINED = ("encoder", "codes", "pixels", "decoder")
+
+
+def hardware() -> str:
+    """The processor or GPU that training runs on, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux: the platform's own word stays
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def stage_history(metrics: Path) -> dict[str, float | int | dict]:
+    """Steps, seconds over all resumed runs, and the last evaluation, of one stage's metrics file."""
+    rows = read_metrics(metrics)
+    seconds = last = 0.0
+    for row in (r for r in rows if "seconds" in r):
+        seconds += row["seconds"] - last if row["seconds"] > last else row["seconds"]
+        last = row["seconds"]
+    evaluations = [r["evaluation"] for r in rows if "evaluation" in r]
+    return {"steps": max((r["step"] for r in rows), default=0), "seconds": round(seconds),
+            "held_out": evaluations[-1] if evaluations else {}}
+
+
+def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, int], source: str | None) -> None:
+    """Write `training.json` beside the weights; a model that started from this folder keeps what came before."""
+    path = folder / HISTORY
+    earlier = json.loads(path.read_text(encoding="utf-8"))["runs"] if source and path.exists() else []
+    stages = {name: {**stage_history(work / name / METRICS), "batch_size": getattr(recipe, name).batch_size}
+              for name in _TRAINED if (work / name / METRICS).exists()}
+    run = {"recipe": recipe.name, "started_from": source, "hardware": hardware(), "torch": torch.__version__,
+           "examples": examples, "stages": stages}
+    path.write_text(json.dumps({"runs": [*earlier, run]}, indent=1) + "\n", encoding="utf-8")
+
+
+def write_card(folder: Path, recipe_path: str) -> None:
+    """Write the card of a model folder from `training.json` and, where it is there, `evaluation.json`."""
+    history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+    lines = [f"# {folder.name}", "",
+             "A small Kyvo model (arXiv 2506.08002) that reads CLEVR scenes: image tokens in, a grammatical scene out, in",
+             "the support-plane frame of the camera. Files: `config.json` (sizes, vocabulary, grammar, canonical camera),",
+             "`decoder.safetensors`, `image_tokenizer.safetensors`, `tokenizer.json`, `training.json`, `evaluation.json`.", "",
+             "## Training", "",
+             f"    python3 -m kyvo_ros.cli train all --recipe {recipe_path} --renders DIR", "",
+             "Data: scenes of the project's own ray caster, and Cycles renders of CLEVR scenes under small virtual turns of the",
+             "camera, both mirrored at random. The image encoder is trained with an auxiliary dense head on ground-truth objects,",
+             "which the paper's VQGAN does not have; the decoder's image states have one, too, in training. Models were selected",
+             "on renders held out of the training folder.", ""]
+    for run in history["runs"]:
+        lines += _run_lines(run)
+    if (folder / EVALUATION).exists():
+        lines += _score_lines(json.loads((folder / EVALUATION).read_text(encoding="utf-8")), folder.name)
+    lines += ["## Limits", "",
+              "CLEVR's classes only (cubes, spheres, cylinders; two sizes, eight colours, rubber and metal), at most ten objects on",
+              "one plane, a camera that looks down by about 25 to 32 degrees. It has seen nothing else and will find such objects",
+              "in any picture.", ""]
+    (folder / CARD).write_text("\n".join(lines), encoding="utf-8")
+
+
+def _run_lines(run: dict) -> list[str]:
+    counts = ", ".join(f"{count} {name}" for name, count in run["examples"].items())
+    lines = [f"Recipe `{run['recipe']}` on {run['hardware']} (torch {run['torch']})"
+             + (f", started from `{run['started_from']}`" if run["started_from"] else "") + f". Images: {counts}.", "",
+             "| stage | steps | batch | images or sequences | minutes | on held-out renders |", "|---|---|---|---|---|---|"]
+    for name, stage in run["stages"].items():
+        numbers = ", ".join(f"{k} {v:.3g}" for k, v in stage["held_out"].items())
+        lines.append(f"| {name} | {stage['steps']} | {stage['batch_size']} | {stage['steps'] * stage['batch_size']} | "
+                     f"{stage['seconds'] / 60:.0f} | {numbers} |")
+    return [*lines, ""]
+
+
+def _score_lines(report: dict, name: str) -> list[str]:
+    lines = ["## Scores", "", f"    kyvo evaluate recognition --data DIR --model models/{name} --json evaluation.json", "",
+             f"On {report['scenes']} Cycles renders that were never trained on:", "", "| measure | value |", "|---|---|"]
+    lines += [f"| Jaccard index, tau {tau} | {value:.3f} |" for tau, value in report["jaccard"].items()]
+    lines.append(f"| all four attributes right, of objects matched by place | {report['all_attributes']:.3f} |")
+    lines += [f"| {attribute} right | {value:.3f} |" for attribute, value in report["attributes"].items()]
+    lines += [f"| {label} | {report[key]:.3f} |" for key, label in
+              (("location_error_m", "location error, units"), ("yaw_error_deg", "yaw error of cubes, degrees"))
+              if report.get(key) is not None]
+    return [*lines, ""]

@@ -1,0 +1,88 @@
+"""A pipeline without a model, whose behaviour tests control by a folder and by the images.
+
+A folder's `config.json`: `name`, `latency_s` (time a frame takes), `objects` (list of {size, color, material, shape, x,
+y, yaw}). In an image the first pixel steers: (1, 2, 3) raises; red in 1..254 shows that many of the objects; all else
+shows all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene, SceneObject
+
+OBJECTS = (
+    {"size": "large", "color": "red", "material": "rubber", "shape": "cube", "x": -1.0, "y": 0.5, "yaw": 0.5},
+    {"size": "small", "color": "blue", "material": "metal", "shape": "sphere", "x": 0.8, "y": -0.7, "yaw": None},
+    {"size": "large", "color": "green", "material": "rubber", "shape": "cylinder", "x": 2.0, "y": 1.5, "yaw": None},
+)
+NOMINAL = PlaneCamera(11.267, 0.4948)
+RAISES = (1, 2, 3)
+
+
+class FakePipeline:
+    """Stands in for KyvoPipeline in the node."""
+
+    def __init__(self, name: str = "fake", latency_s: float = 0.0, objects: tuple = OBJECTS) -> None:
+        self.name, self.device = name, "cpu"
+        self.schema = SimpleNamespace(metres_per_unit=1.0)
+        self._latency_s = latency_s
+        self._objects = objects
+        self.seen: list[tuple[CameraView, str]] = []
+
+    def view_of(self, image: np.ndarray, camera: PinholeCamera | None) -> CameraView:
+        height, width = image.shape[:2]
+        return CameraView(camera or PinholeCamera(width, height, 1.1 * width, 1.1 * width, width / 2, height / 2))
+
+    def nominal_plane(self) -> PlaneCamera:
+        return NOMINAL
+
+    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units") -> Scene:
+        self.seen = [*self.seen[-9:], (camera, scale)]
+        time.sleep(self._latency_s)
+        first = tuple(int(v) for v in image[0, 0])
+        if first == RAISES:
+            raise RuntimeError("this frame breaks the model")
+        if scale == "distance" and camera.plane is None:
+            raise PlaneNotVisibleError("scale 'distance' needs the camera's distance")
+        unit_m = camera.plane.distance_m / NOMINAL.distance_m if scale == "distance" else 1.0
+        shown = first[0] if 0 < first[0] < 255 else len(self._objects)
+        return Scene([_object(item, unit_m) for item in self._objects[:shown]])
+
+
+def _object(item: dict, unit_m: float) -> SceneObject:
+    side = (1.4 if item["size"] == "large" else 0.7) * unit_m
+    words = {name: item[name] for name in ("size", "color", "material", "shape")}
+    return SceneObject(
+        words, [item["x"] * unit_m, item["y"] * unit_m, side / 2], yaw_rad=item["yaw"], size_m=[side] * 3,
+        confidence=item.get("confidence", 0.9), attribute_confidence={"shape": 0.8},
+        position_covariance_m2=np.diag([0.01, 0.04, 0.0]) * unit_m ** 2)
+
+
+def fake_factory(settings) -> FakePipeline:
+    """Makes the pipeline of a folder; no folder means the plain one."""
+    if not settings.model:
+        return FakePipeline()
+    config = json.loads((Path(settings.model) / "config.json").read_text())
+    if "broken" in config:
+        raise ValueError(f"{settings.model}/decoder.safetensors lacks tensor '{config['broken']}'; train or copy it again")
+    return FakePipeline(config["name"], config.get("latency_s", 0.0), tuple(config.get("objects", OBJECTS)))
+
+
+def write_model(folder: Path, name: str, **config) -> str:
+    """A folder for `fake_factory`; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"name": name, **config}))
+    return str(folder)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from kyvo_ros.ros.node import main
+    sys.exit(main(factory=fake_factory))

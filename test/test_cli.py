@@ -1,0 +1,162 @@
+"""The command line: what it prints and writes, and its errors."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_model import tiny_bundle
+
+from kyvo_ros.cli import UsageError, main, read_camera
+from kyvo_ros.data.images import read_rgb, write_rgb
+from kyvo_ros.model.folder import save_model
+from kyvo_ros.scene import PinholeCamera
+from kyvo_ros.scene.records import scene_from_dict
+
+CALIBRATION = """
+image_width: 320
+image_height: 240
+camera_matrix: {rows: 3, cols: 3, data: [350.0, 0, 159.5, 0, 350.0, 119.5, 0, 0, 1]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 5, data: [0.0, 0, 0, 0, 0]}
+"""
+ECHOED = """
+header: {frame_id: camera}
+height: 240
+width: 320
+distortion_model: plumb_bob
+d: [0.0, 0.0, 0.0, 0.0, 0.0]
+k: [350.0, 0.0, 159.5, 0.0, 350.0, 119.5, 0.0, 0.0, 1.0]
+---
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(folder, tiny_bundle())
+    return str(folder)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    write_rgb(path, np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8))
+    return str(path)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A CLEVR folder of three images with one ball each."""
+    folder = tmp_path / "clevr"
+    scenes = []
+    for index in range(3):
+        name = f"{index}.png"
+        write_rgb(folder / "images" / name, np.full((240, 320, 3), 60 * index, np.uint8))
+        ball = {"shape": "sphere", "size": "large", "color": "red", "material": "metal", "3d_coords": [index, 0.0, 0.7],
+                "rotation": 0.0}
+        c, s = math.cos(0.5), math.sin(0.5)
+        pose = [[1, 0, 0, 0], [0, -s, -c, 0], [0, c, -s, 11.0], [0, 0, 0, 1]]
+        scenes.append({"image_index": index, "image_filename": name, "objects": [ball], "camera": {
+            "width": 320, "height": 240, "fx": 350, "fy": 350, "cx": 160, "cy": 120, "world_to_camera": pose}})
+    (folder / "scenes.json").write_text(json.dumps({"scenes": scenes}))
+    return str(folder)
+
+
+def test_recognize(model, picture, tmp_path, capsys):
+    written = tmp_path / "out" / "scenes.json"
+    assert main(["recognize", picture, "--model", model, "--json", str(written), "--draw", str(tmp_path / "drawn")]) == 0
+    printed = capsys.readouterr().out
+    document = json.loads(written.read_text())
+    scene = scene_from_dict(document["scenes"][0])
+    assert f"{len(scene)} objects" in printed and all(o.label in printed for o in scene.objects)
+    assert document["model"] == "tiny" and document["scenes"][0]["image"] == picture
+    assert read_rgb(tmp_path / "drawn" / "picture.png").shape == (480, 640, 3)
+
+
+@pytest.mark.parametrize("options", [
+    ["--fx", "350"], ["--fx", "350", "--fy", "350", "--cx", "159.5", "--cy", "119.5"],
+    ["--elevation-deg", "28.35"], ["--distance-m", "11.267", "--scale", "distance"],
+])
+def test_stating_the_assumed_camera_changes_little(model, picture, tmp_path, options):
+    paths = [tmp_path / "bare.json", tmp_path / "stated.json"]
+    main(["recognize", picture, "--model", model, "--json", str(paths[0])])
+    main(["recognize", picture, "--model", model, "--json", str(paths[1]), *options])
+    bare, stated = (scene_from_dict(json.loads(path.read_text())["scenes"][0]) for path in paths)
+    assert [o.label for o in bare.objects] == [o.label for o in stated.objects]
+    assert bare.positions_m() == pytest.approx(stated.positions_m(), abs=0.02)
+
+
+@pytest.mark.parametrize("text", [CALIBRATION, ECHOED], ids=["camera_calibration", "ros2 topic echo"])
+def test_calibration_files(tmp_path, text):
+    path = tmp_path / "camera.yaml"
+    path.write_text(text)
+    assert read_camera(path) == PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0, (0.0,) * 5)
+    path.write_text("rate: 10\n")
+    with pytest.raises(UsageError, match="no camera calibration"):
+        read_camera(path)
+
+
+def test_evaluate_recognition(model, data, tmp_path, capsys):
+    files = {name: tmp_path / f"report.{name}" for name in ("json", "markdown")}
+    sheet = tmp_path / "sheet.png"
+    assert main(["evaluate", "recognition", "--data", data, "--model", model, "--batch-size", "2", "--sheet", str(sheet),
+                 "--json", str(files["json"]), "--markdown", str(files["markdown"])]) == 0
+    report = json.loads(files["json"].read_text())
+    assert set(report["jaccard"]) == {"0.05", "0.1", "0.25", "0.5"} and "all_attributes" in report
+    assert report["scenes"] == 3 and report["true_objects"] == 3 and report["model"] == "tiny"
+    printed = capsys.readouterr().out
+    assert "Jaccard index" in printed and f"{report['jaccard']['0.25']:.3f}" in printed
+    assert files["markdown"].read_text().startswith("| tau (m) |")
+    assert read_rgb(sheet).shape == (480 + 18, 3 * 640, 3)
+
+
+def test_evaluate_a_part(model, data, tmp_path):
+    main(["evaluate", "recognition", "--data", data, "--model", model, "--limit", "2", "--json", str(tmp_path / "r.json")])
+    assert json.loads((tmp_path / "r.json").read_text())["scenes"] == 2
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["recognize", "missing.png"], "missing.png"),
+    (["recognize", "PICTURE", "--model", "nowhere"], "nowhere"),
+    (["recognize", "PICTURE", "--device", "abacus"], "abacus"),
+    (["recognize", "PICTURE", "PICTURE", "--draw", "d"], "same name"),
+    (["recognize", "PICTURE", "--cx", "3"], "need --fx"),
+    (["recognize", "PICTURE", "--scale", "distance"], "--distance-m"),
+    (["recognize", "PICTURE", "--elevation-deg", "3"], "look down"),
+    (["recognize", "PICTURE", "--camera", "none.yaml"], "none.yaml"),
+    (["evaluate", "recognition", "--data", "nowhere"], "no CLEVR folder"),
+    (["evaluate", "recognition", "--data", "nowhere", "--limit", "0"], "--limit"),
+])
+def test_errors_take_one_line_and_code_2(model, picture, capsys, arguments, message):
+    arguments = [picture if a == "PICTURE" else a for a in arguments]
+    if "--model" not in arguments:
+        arguments += ["--model", model]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("kyvo: error: ") and error.count("\n") == 1
+
+
+def test_bugs_are_not_dressed_up_as_errors(monkeypatch, picture):
+    import kyvo_ros.cli
+    monkeypatch.setattr(kyvo_ros.cli, "_load", lambda args: {}["a bug"])
+    with pytest.raises(KeyError):
+        main(["recognize", picture])
+
+
+def test_help_needs_no_torch():
+    root = Path(__file__).resolve().parents[1]
+    code = "import sys\nsys.modules['torch'] = None\nfrom kyvo_ros.cli import main\nmain(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0 and "evaluate" in done.stdout, done.stderr
+    done = subprocess.run([sys.executable, "-m", "kyvo_ros.cli", "evaluate"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2 and "TASK" in done.stderr
+
+
+def test_train_takes_the_options_of_training(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    assert ended.value.code == 0 and "--minutes" in capsys.readouterr().out

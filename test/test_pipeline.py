@@ -1,0 +1,177 @@
+"""The pipeline on a tiny random model: always valid scenes, in the right frame and scale, whatever the camera."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import tiny_bundle
+
+import kyvo_ros.pipeline
+from kyvo_ros.autoencoders.canonical import CanonicalError
+from kyvo_ros.autoencoders.folding import folded
+from kyvo_ros.model.folder import ModelFolderError, save_model
+from kyvo_ros.pipeline import DeviceError, KyvoPipeline, shipped_model
+from kyvo_ros.scene import PLANE_FRAME, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError
+from kyvo_ros.scene.records import scene_to_dict
+
+CLEVR = PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0)
+OTHER = PinholeCamera(400, 300, 300.0, 310.0, 190.0, 160.0, (0.05, -0.01, 0.001, 0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return KyvoPipeline(tiny_bundle(), "cpu")
+
+
+def image(width=320, height=240, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), dtype=np.uint8).repeat(
+        20, axis=0).repeat(20, axis=1)
+
+
+def test_scenes_are_always_valid(pipeline):
+    images = [image(seed=seed) for seed in range(12)]
+    scenes = pipeline.recognize_batch(images)
+    assert len({str(scene_to_dict(scene)) for scene in scenes}) > 1  # the image matters
+    for scene in scenes:
+        assert scene.frame_id == PLANE_FRAME and len(scene) <= pipeline.schema.max_objects
+        for o in scene.objects:
+            for word in pipeline.schema.words:
+                assert o.attributes[word.name] in word.values
+            assert (o.yaw_rad is not None) == (o.attributes["shape"] == "cube")
+            assert o.size_m == pytest.approx(pipeline.schema.extents_m(o.attributes))
+            assert o.position_m[2] == pytest.approx(o.size_m[2] / 2)
+            assert 0 <= o.confidence <= 1 and set(o.attribute_confidence) == set(o.attributes)
+
+
+def test_one_by_one_and_in_a_batch_are_the_same(pipeline):
+    images = [image(), image(400, 300, 1), image(seed=2)]
+    cameras = [None, CameraView(OTHER, PlaneCamera(9.0, 0.6), 0.1), CameraView(CLEVR, PlaneCamera(12.0, 0.45))]
+    together = pipeline.recognize_batch(images, cameras)
+    for one, camera, scene in zip(images, cameras, together):
+        alone = pipeline.recognize(one, camera)
+        assert [o.label for o in alone.objects] == [o.label for o in scene.objects]
+        assert alone.positions_m() == pytest.approx(scene.positions_m(), abs=1e-3)
+    assert pipeline.recognize_batch([]) == []
+
+
+def test_without_a_camera_the_image_is_the_models_own(pipeline):
+    bare, pinhole, stated = (scene_to_dict(pipeline.recognize(image(), camera)) for camera in (
+        None, CLEVR, CameraView(CLEVR, pipeline.nominal_plane())))
+    assert bare == pinhole == stated
+    assert scene_to_dict(pipeline.recognize(image(480, 320), None))["frame_id"] == PLANE_FRAME
+
+
+def test_the_pose_of_the_camera_reaches_the_model(pipeline):
+    near, far = (pipeline.recognize(image(seed=5), CameraView(CLEVR, PlaneCamera(d, 0.4))) for d in (5.0, 14.0))
+    assert scene_to_dict(near) != scene_to_dict(far)
+
+
+def test_scale_by_distance(pipeline):
+    """A table-top at a twentieth of the nominal distance is the nominal scene, a twentieth as large."""
+    nominal = pipeline.nominal_plane()
+    large = pipeline.recognize(image(seed=3), CameraView(CLEVR, nominal))
+    small = pipeline.recognize(image(seed=3), CameraView(CLEVR, nominal.scaled(0.05)), scale="distance")
+    assert len(large)
+    for a, b in zip(large.objects, small.objects):
+        assert b.label == a.label
+        assert b.position_m == pytest.approx(a.position_m * 0.05) and b.size_m == pytest.approx(a.size_m * 0.05)
+        assert b.position_covariance_m2 == pytest.approx(a.position_covariance_m2 * 0.0025)
+    with pytest.raises(PlaneNotVisibleError, match="distance"):
+        pipeline.recognize(image(), CLEVR, scale="distance")
+    with pytest.raises(ValueError, match="scale"):
+        pipeline.recognize(image(), scale="feet")
+
+
+@pytest.mark.parametrize("bad, camera, message", [
+    (image().astype(np.float32), None, "uint8"),
+    (image()[..., 0], None, r"\(H, W, 3\)"),
+    (image(200, 200), None, "200x200"),
+    (image(200, 200), CLEVR, "200x200 and its camera 320x240"),
+])
+def test_bad_images_are_named(pipeline, bad, camera, message):
+    with pytest.raises(CanonicalError, match=message):
+        pipeline.recognize(bad, camera)
+
+
+def test_a_camera_for_each_image(pipeline):
+    with pytest.raises(ValueError, match="each of 2 images"):
+        pipeline.recognize_batch([image()] * 2, [None])
+
+
+def test_timings_cover_the_stages(pipeline):
+    pipeline.recognize(image())
+    assert set(pipeline.last_timings_s) == {"warp", "encode", "generate", "decode"}
+    assert all(seconds > 0 for seconds in pipeline.last_timings_s.values())
+
+
+def test_from_a_model_folder(pipeline, tmp_path):
+    save_model(tmp_path / "tiny", tiny_bundle())
+    loaded = KyvoPipeline.from_pretrained(tmp_path / "tiny", device="cpu")
+    assert loaded.name == "tiny"
+    assert [len(loaded.recognize(image(seed=s))) for s in range(3)] == [len(pipeline.recognize(image(seed=s))) for s in range(3)]
+    with pytest.raises(ModelFolderError):
+        KyvoPipeline.from_pretrained(tmp_path / "none")
+
+
+def test_the_shipped_model_is_found_where_the_package_is_installed(tmp_path, monkeypatch):
+    module = tmp_path / "lib" / "python3.12" / "site-packages" / "kyvo_ros" / "pipeline.py"
+    monkeypatch.setattr(kyvo_ros.pipeline, "__file__", str(module))
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    with pytest.raises(ModelFolderError, match="kyvo train"):
+        shipped_model()
+    overlay = tmp_path / "overlay" / "share" / "kyvo_ros" / "models" / "clevr-nano"
+    overlay.mkdir(parents=True)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'overlay'}:{tmp_path / 'else'}")
+    assert shipped_model() == overlay
+    prefix = tmp_path / "share" / "kyvo_ros" / "models" / "clevr-nano"
+    prefix.mkdir(parents=True)
+    assert shipped_model() == prefix
+    checkout = module.parents[1] / "models" / "clevr-nano"
+    checkout.mkdir(parents=True)
+    assert shipped_model() == checkout
+
+
+def test_devices_and_threads():
+    with pytest.raises(DeviceError, match="try cpu or auto"):
+        KyvoPipeline(tiny_bundle(), "tpu-of-nobody")
+    with pytest.raises(ValueError, match="threads"):
+        KyvoPipeline(tiny_bundle(), "cpu", threads=0)
+    before = torch.get_num_threads()
+    try:
+        KyvoPipeline(tiny_bundle(), "cpu", threads=3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.cuda
+def test_a_gpu_sees_the_same_scenes(pipeline):
+    on_gpu = KyvoPipeline(tiny_bundle(), "cuda")
+    images = [image(seed=seed) for seed in range(4)]
+    for a, b in zip(pipeline.recognize_batch(images), on_gpu.recognize_batch(images)):
+        assert [o.label for o in a.objects] == [o.label for o in b.objects]
+        assert a.positions_m() == pytest.approx(b.positions_m(), abs=0.01)
+
+
+def test_folded_batch_normalisation_gives_the_same_codes():
+    tokenizer = tiny_bundle().image_tokenizer
+    for module in tokenizer.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.running_mean.uniform_(-0.5, 0.5), module.running_var.uniform_(0.5, 2.0)
+    images = torch.rand(4, 3, 20, 32) * 2 - 1
+    fast = folded(tokenizer)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fast.modules())
+    torch.testing.assert_close(fast.latents(images), tokenizer.latents(images), rtol=1e-4, atol=1e-4)
+    assert (fast.encode(images) == tokenizer.encode(images)).float().mean() > 0.99
+
+
+def test_the_pipeline_needs_neither_ros_nor_plots():
+    code = ("import sys, kyvo_ros.pipeline, kyvo_ros.cli\n"
+            "print([m for m in sys.modules if m.split('.')[0] in ('rclpy', 'trimesh', 'matplotlib', 'transformers')])")
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

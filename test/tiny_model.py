@@ -1,0 +1,34 @@
+"""A model with random weights that is small enough for tests: valid scenes, no sense."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.folder import ModelBundle
+from kyvo_ros.tokens import CLEVR_SCHEMA, LANGUAGE_WORDS, SceneSchema, TextTokenizer, Vocabulary, train_text_tokenizer
+
+
+@lru_cache(maxsize=1)
+def text_tokenizer() -> TextTokenizer:
+    return train_text_tokenizer([], [*CLEVR_SCHEMA.vocabulary_words(), *LANGUAGE_WORDS])
+
+
+def tiny_bundle(seed: int = 0, schema: SceneSchema = replace(CLEVR_SCHEMA, max_objects=4)) -> ModelBundle:
+    """Images of 32x20 pixels, 5x8 codes, two layers of width 32; the same seed, the same weights."""
+    torch.manual_seed(seed)
+    image_tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, widths=(8, 16), blocks=(0, 1), code_dim=8)).eval()
+    vocabulary = Vocabulary.small()
+    config = DecoderConfig(vocabulary, dim=32, layers=2, heads=2, kv_heads=1, ffn_dim=64, max_length=160, code_dim=8,
+                           image_grid=image_tokenizer.grid)
+    decoder = Decoder(config, image_tokenizer.codebook).eval()
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # decided logits, so that outputs differ between inputs
+    return ModelBundle(name="tiny", vocabulary=vocabulary, schema=schema, text_tokenizer=text_tokenizer(), decoder=decoder,
+                       image_tokenizer=image_tokenizer, canonical=CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5))

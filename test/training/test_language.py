@@ -1,0 +1,113 @@
+"""Training the decoder: labels, targets, and a loss that falls."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.scene import PlaneCamera, Scene, SceneObject
+from kyvo_ros.tokens.scene_grammar import SceneGrammar
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA
+from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.tokens.text import LANGUAGE_WORDS, train_text_tokenizer
+from kyvo_ros.tokens.vocabulary import Vocabulary
+from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.language import LanguageModel, LanguageStage, encode_examples, number_values
+
+CANONICAL = CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5)
+VALUES = word_values(CLEVR_SCHEMA)
+
+
+def _random_scene(rng: np.random.Generator) -> Scene:
+    objects = []
+    for x in np.sort(rng.uniform(-3, 3, rng.integers(1, 4))):
+        attributes = {name: str(rng.choice(words)) for name, words in VALUES.items()}
+        yaw = float(rng.uniform(0, 1.5)) if attributes["shape"] == "cube" else None
+        objects.append(SceneObject(attributes, [x, rng.uniform(-3, 3), CLEVR_SCHEMA.resting_height(attributes)], yaw))
+    return Scene(tuple(objects))
+
+
+@pytest.fixture(scope="module")
+def grammar() -> SceneGrammar:
+    return SceneGrammar(Vocabulary.small(), train_text_tokenizer([], [*CLEVR_SCHEMA.vocabulary_words(), *LANGUAGE_WORDS]), CLEVR_SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def stage(grammar) -> LanguageStage:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, (4, 8), (0, 0), 1024, 8))
+    builder = SequenceBuilder(grammar.vocabulary, grammar, None, tokenizer.grid)
+    scenes = [_random_scene(rng) for _ in range(12)]
+    images = rng.integers(0, 256, (12, 20, 32, 3), dtype=np.uint8)
+    examples = ExampleSet.from_scenes(images, scenes, [PlaneCamera(11.2, 0.5)] * 12, VALUES, 10)
+    codes = encode_examples(examples, tokenizer, builder, grammar, CANONICAL, torch.device("cpu"))
+    config = DecoderConfig(grammar.vocabulary, dim=32, layers=2, heads=2, kv_heads=1, ffn_dim=64, max_length=260, code_dim=8,
+                           image_grid=tokenizer.grid)
+    model = LanguageModel(Decoder(config, tokenizer.codebook), CLEVR_SCHEMA)
+    return LanguageStage(model, grammar, builder, None, codes, codes, scenes, render_ratio=1.0,
+                         batch_size=4, label_sigma=1.0, dense_weight=0.2, canonical=CANONICAL, device=torch.device("cpu"))
+
+
+def test_every_number_token_knows_its_value(stage, grammar):
+    codes = stage.renders
+    span = grammar.vocabulary.range("numbers")
+    for i in range(len(codes)):
+        chosen = codes.worth[i] & (codes.targets[i] >= span.start) & (codes.targets[i] < span.stop)
+        assert np.array_equal(chosen, ~np.isnan(codes.values[i]))
+        said = grammar.vocabulary.numbers_of(codes.targets[i][chosen])
+        gap = np.abs(said - codes.values[i][chosen])
+        period = CLEVR_SCHEMA.yaw.period_rad
+        assert (np.minimum(gap, np.abs(gap - period)) <= 0.0251 + 0.02).all()  # half a step; a yaw's last one is narrower
+
+
+def test_numbers_come_in_the_order_of_the_tokens(grammar):
+    attributes = {"size": "large", "color": "red", "material": "metal", "shape": "cube"}
+    right = SceneObject(attributes, [1.0, 0.5, 0.495], 2.0)
+    left = SceneObject({**attributes, "shape": "sphere"}, [-1.0, 2.0, 0.7])
+    assert number_values(Scene((right, left)), grammar) == pytest.approx([-1.0, 2.0, 1.0, 0.5, 2.0 - np.pi / 2])
+
+
+def test_soft_labels_are_bells_round_the_value(stage, grammar):
+    values = torch.tensor([0.02, 1.55, 0.01])
+    labels = stage._soft_labels(values, torch.tensor([False, False, True]))
+    grid = torch.as_tensor(grammar.vocabulary.numbers.values(), dtype=torch.float32)
+    assert torch.allclose(labels.sum(-1), torch.ones(3))
+    assert (labels[:2] @ grid).tolist() == pytest.approx([0.02, 1.55], abs=1e-3)
+    yaw = labels[2]
+    assert yaw[(grid < -0.01) | (grid > 1.56)].sum() == 0
+    assert yaw[(grid > 1.5) & (grid < 1.56)].sum() > 0.1  # round the corner of the period
+    hard = replace(stage, label_sigma=0.0)._soft_labels(values, torch.tensor([False, False, True]))
+    assert (hard.max(-1).values > 0.999).all()
+
+
+def test_the_loss_falls_and_the_dense_head_can_be_left_out(stage):
+    optimizer = torch.optim.AdamW(stage.model.parameters(), lr=3e-3)
+    losses = []
+    for step in range(40):
+        loss, numbers = stage.loss_of(np.random.default_rng(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(numbers["words"] + numbers["numbers"])
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    _, numbers = replace(stage, dense_weight=0.0).loss_of(np.random.default_rng(0))
+    assert "dense" not in numbers
+
+
+def test_batches_depend_on_the_generator_alone(stage):
+    stage.model.eval()
+    first, again, other = (float(stage.loss_of(np.random.default_rng(s))[0].detach()) for s in (5, 5, 6))
+    assert first == again != other
+
+
+def test_evaluation_generates_scenes(stage):
+    numbers = stage.evaluate()
+    assert set(numbers) == {"jaccard_0.05", "jaccard_0.1", "jaccard_0.25", "jaccard_0.5"}
+    assert all(0 <= v <= 1 for v in numbers.values())

@@ -1,0 +1,122 @@
+"""The whole training path at toy size, by the command that a user types: examples to a model that recognises."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kyvo_ros import cli
+from kyvo_ros.pipeline import KyvoPipeline
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPE = """
+name: toy
+examples: {synthetic: 12, render_views: 2, held_out: 2, turn_deg: 1.0}
+canonical: {width: 32, height: 24, fx: 35.0, fy: 35.0, cx: 16.0, cy: 11.5}
+tokenizer: {width: 32, height: 24, widths: [8, 8], blocks: [0, 1], codebook_size: 1024, code_dim: 8}
+sizes: {dim: 32, layers: 2, heads: 2, kv_heads: 1, ffn_dim: 48}
+render_ratio: 0.5
+encoder: {steps: 4, batch_size: 4, evaluate_every: 4, checkpoint_every: 2, log_every: 1}
+codes: {steps: 3, decay_steps: 2, batch_size: 4, evaluate_every: 5, checkpoint_every: 2, log_every: 1}
+pixels: {steps: 3, batch_size: 4, evaluate_every: 3, checkpoint_every: 2, log_every: 1}
+decoder: {steps: 4, decay_steps: 2, batch_size: 4, evaluate_every: 6, checkpoint_every: 2, log_every: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def renders(tmp_path_factory) -> Path:
+    """A CLEVR-format folder of six flat pictures."""
+    folder = tmp_path_factory.mktemp("renders")
+    (folder / "images").mkdir()
+    scenes = []
+    rng = np.random.default_rng(0)
+    world_to_camera = [[0.640024, 0.768355, 0.0, 0.0], [0.358368, -0.298513, -0.884569, 0.0],
+                       [-0.679663, 0.566146, -0.466409, 11.267452], [0.0, 0.0, 0.0, 1.0]]
+    for index in range(6):
+        name = f"CLEVR_train_{index:06d}.png"
+        cv2.imwrite(str(folder / "images" / name), rng.integers(0, 256, (240, 320, 3), dtype=np.uint8))
+        item = {"shape": "cube", "size": "large", "color": "red", "material": "metal", "rotation": 30.0 * index,
+                "3d_coords": [0.3 * index - 1, 0.5, 0.49497], "pixel_coords": [160.0, 120.0, 11.0]}
+        scenes.append({"image_filename": name, "image_index": index, "split": "train", "objects": [item],
+                       "camera": {"width": 320, "height": 240, "fx": 350.0, "fy": 350.0, "cx": 160.0, "cy": 120.0,
+                                  "world_to_camera": world_to_camera}})
+    (folder / "scenes.json").write_text(json.dumps({"scenes": scenes}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, renders) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "toy.yaml").write_text(RECIPE)
+    assert _train(folder, "all", "--renders", str(renders), "--workers", "1") == 0
+    return folder
+
+
+def _train(folder: Path, stage: str, *more: str) -> int:
+    return cli.main(["train", stage, "--recipe", str(folder / "toy.yaml"), "--work", str(folder / "work"),
+                     "--out", str(folder / "model"), "--device", "cpu", "--threads", "1", *more])
+
+
+def test_every_stage_leaves_its_curve_and_the_model_its_card(trained):
+    for stage in ("encoder", "codes", "pixels", "decoder"):
+        assert (trained / "work" / stage / "curve.png").exists()
+        rows = [json.loads(line) for line in (trained / "work" / stage / "metrics.jsonl").read_text().splitlines()]
+        assert any("evaluation" in row for row in rows)
+    card = (trained / "model" / "README.md").read_text()
+    assert "12 synthetic, 8 views of renders, 2 held-out renders" in card and "| decoder | 6 | 4 | 24 |" in card
+
+
+def test_the_model_recognises_only_valid_scenes(trained):
+    pipeline = KyvoPipeline.from_pretrained(trained / "model", device="cpu")
+    scene = pipeline.recognize(np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8))
+    for item in scene.objects:
+        assert set(item.attributes) == {"size", "color", "material", "shape"} and 0 <= item.confidence <= 1
+
+
+def test_finished_stages_are_passed_over(trained):
+    before = (trained / "work" / "decoder" / "metrics.jsonl").read_text()
+    assert _train(trained, "decoder") == 0
+    assert (trained / "work" / "decoder" / "metrics.jsonl").read_text() == before
+
+
+def test_training_starts_again_from_a_model_folder(trained, tmp_path):
+    code = cli.main(["train", "decoder", "--recipe", str(trained / "toy.yaml"), "--work", str(tmp_path / "work"), "--from",
+                     str(trained / "model"), "--device", "cpu", "--threads", "1"])
+    assert code == 2  # no examples in the new work folder
+    (tmp_path / "work").mkdir(exist_ok=True)
+    (tmp_path / "work" / "examples").symlink_to(trained / "work" / "examples")
+    code = cli.main(["train", "decoder", "--recipe", str(trained / "toy.yaml"), "--work", str(tmp_path / "work"), "--from",
+                     str(trained / "model"), "--device", "cpu", "--threads", "1"])
+    assert code == 0 and (tmp_path / "work" / "decoder" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("stage,message", [("codes", "run `kyvo train encoder` before"), ("encoder", "run `kyvo train examples` first")])
+def test_a_stage_out_of_turn_says_what_is_missing(trained, tmp_path, capsys, stage, message):
+    work = tmp_path / "work"
+    if stage == "codes":
+        work.mkdir()
+        (work / "examples").symlink_to(trained / "work" / "examples")
+    code = cli.main(["train", stage, "--recipe", str(trained / "toy.yaml"), "--work", str(work), "--device", "cpu"])
+    assert code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options,message", [
+    (["--renders", "nowhere"], "--renders nowhere is no folder"),
+    (["--from", "nowhere"], "--from nowhere is no model folder"),
+    (["--recipe", "nowhere.yaml"], "there is no recipe at nowhere.yaml"),
+    (["--device", "abacus"], "device 'abacus' cannot be used"),
+])
+def test_wrong_options_are_named(capsys, options, message):
+    assert cli.main(["train", "examples", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_runs_uninstalled_without_trimesh_or_ros():
+    program = ("import sys\nfor name in ('trimesh', 'rclpy', 'kyvo_msgs', 'vision_msgs'): sys.modules[name] = None\n"
+               "from kyvo_ros import cli\nsys.exit(cli.main(['train', 'all', '--recipe', 'nowhere.yaml']))")
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "there is no recipe" in done.stderr
