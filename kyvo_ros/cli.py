@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kyvo_ros.data.clevr import ClevrSample
     from kyvo_ros.drawing import Mark
     from kyvo_ros.pipeline import KyvoPipeline
-    from kyvo_ros.scene import CameraView, Scene
+    from kyvo_ros.scene import CameraView, PinholeCamera, Scene, SceneObject
 
 #: From the pixel coordinates of camera calibrations (the first pixel's centre is 0) to ours (0.5).
 _PIXEL_CENTRE = 0.5
@@ -83,14 +83,16 @@ def _load(args: argparse.Namespace) -> KyvoPipeline:
 
 
 def _add_recognize(parser: argparse.ArgumentParser) -> None:
-    parser.description = ("Print what images show, in the frame on the support plane: origin where the optical axis meets "
-                          "it, x right, y away from the camera, z up. Without camera options an image counts as taken by "
-                          "the model's own camera (a CLEVR image of any resolution).")
+    parser.description = (
+        "Print what images show, in the frame on the support plane: origin where the optical axis meets it, x right, "
+        "y away from the camera, z up. Without camera options an image counts as taken by the model's own camera (a "
+        "CLEVR image of any resolution).")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scenes as JSON")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each image with boxes and labels, as PNG")
     _add_model(parser)
-    camera = parser.add_argument_group("camera", "pixel coordinates as in camera_info: the centre of the first pixel is 0")
+    camera = parser.add_argument_group(
+        "camera", "pixel coordinates as in camera_info: the centre of the first pixel is 0")
     camera.add_argument("--camera", type=Path, metavar="YAML", help="calibration file, as camera_calibration or "
                         "`ros2 topic echo --once camera_info` write it")
     camera.add_argument("--fx", type=float, help="focal length in pixels, instead of --camera")
@@ -99,10 +101,10 @@ def _add_recognize(parser: argparse.ArgumentParser) -> None:
     camera.add_argument("--cy", type=float)
     camera.add_argument("--elevation-deg", type=float, help="angle of the optical axis under the horizon (default: the "
                         "model's nominal one)")
-    camera.add_argument("--distance-m", type=float, help="from the camera to the plane along the optical axis (default: "
-                        "the model's nominal one)")
-    camera.add_argument("--scale", choices=("units", "distance"), default="units", help="metres: the model's own, or such "
-                        "that --distance-m is its nominal distance (table-tops) (default: %(default)s)")
+    camera.add_argument("--distance-m", type=float, help="from the camera to the plane along the optical axis "
+                        "(default: the model's nominal one)")
+    camera.add_argument("--scale", choices=("units", "distance"), default="units", help="metres: the model's own, or "
+                        "such that --distance-m is its nominal distance (table-tops) (default: %(default)s)")
     parser.set_defaults(run=_recognize)
 
 
@@ -119,7 +121,8 @@ def _recognize(args: argparse.Namespace) -> int:
         image = read_rgb(path)
         view = _view(args, pipeline, image.shape[1], image.shape[0])
         scene = pipeline.recognize(image, view, args.scale)
-        print(f"{path}: {len(scene)} objects, {1e3 * sum(pipeline.last_timings_s.values()):.0f} ms\n{scene_table(scene)}\n")
+        milliseconds = 1e3 * sum(pipeline.last_timings_s.values())
+        print(f"{path}: {len(scene)} objects, {milliseconds:.0f} ms\n{scene_table(scene)}\n")
         records.append({"image": str(path), **scene_to_dict(scene)})
         if args.draw:
             write_rgb(args.draw / f"{path.stem}.png", draw_scene(image, scene, view))
@@ -151,7 +154,8 @@ def _view(args: argparse.Namespace, pipeline: KyvoPipeline, width: int, height: 
     if args.camera:
         intrinsics = read_camera(args.camera)
     elif args.fx:
-        cx, cy = (size / 2 if value is None else value + _PIXEL_CENTRE for value, size in ((args.cx, width), (args.cy, height)))
+        cx, cy = (size / 2 if value is None else value + _PIXEL_CENTRE
+                  for value, size in ((args.cx, width), (args.cy, height)))
         intrinsics = PinholeCamera(width, height, args.fx, args.fy or args.fx, cx, cy)
     else:
         intrinsics = pipeline.canonical.assumed_camera(width, height)
@@ -161,8 +165,8 @@ def _view(args: argparse.Namespace, pipeline: KyvoPipeline, width: int, height: 
     return CameraView(intrinsics, PlaneCamera(distance_m, elevation))
 
 
-def read_camera(path: Path):
-    """The PinholeCamera of a calibration file: YAML as ROS's camera_calibration or `ros2 topic echo` writes it.
+def read_camera(path: Path) -> PinholeCamera:
+    """The camera of a calibration file: YAML as ROS's camera_calibration or `ros2 topic echo` writes it.
 
     Raises UsageError where it holds no calibration.
     """
@@ -190,8 +194,9 @@ def read_camera(path: Path):
 
 
 def _add_evaluate_recognition(parser: argparse.ArgumentParser) -> None:
-    parser.description = ("Score recognised scenes against the ground truth of a CLEVR folder (scenes.json and images/, or "
-                          "CLEVR v1.0), in the frame on the support plane that the known camera pose gives.")
+    parser.description = (
+        "Score recognised scenes against the ground truth of a CLEVR folder (scenes.json and images/, or CLEVR v1.0), "
+        "in the frame on the support plane that the known camera pose gives.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
@@ -215,8 +220,9 @@ def _evaluate_recognition(args: argparse.Namespace) -> int:
     pipeline = _load(args)
     predictions, seconds = _predict(pipeline, samples, args.batch_size)
     report = evaluate_recognition((p, s.scene) for p, s in zip(predictions, samples))
-    print(f"{pipeline.name} on {args.data} ({pipeline.device}, {seconds / len(samples) * 1e3:.0f} ms an image in batches of "
-          f"{min(args.batch_size, len(samples))})\n\n{report.table()}")
+    milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))
+    print(f"{pipeline.name} on {args.data} ({pipeline.device}, {milliseconds:.0f} ms an image in batches of "
+          f"{batch_size})\n\n{report.table()}")
     if args.json:
         document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data)}
         _write(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
@@ -242,7 +248,7 @@ def _predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int
 
 
 def _write_sheet(path: Path, samples: list[ClevrSample], predictions: list[Scene], count: int) -> None:
-    """Predictions on images spread evenly over the data: right ones green, wrong ones red, missed objects dashed."""
+    """Predictions on images spread evenly over the data: right ones green, wrong ones red, missed objects thin."""
     from kyvo_ros.data.images import write_rgb
     from kyvo_ros.drawing import contact_sheet, draw_scene
     from kyvo_ros.evaluation import jaccard_index
@@ -259,7 +265,7 @@ def _write_sheet(path: Path, samples: list[ClevrSample], predictions: list[Scene
     write_rgb(path, contact_sheet(panels, captions))
 
 
-def _verdict(predicted: Scene, truth: Scene) -> tuple[list, list[Mark]]:
+def _verdict(predicted: Scene, truth: Scene) -> tuple[list[SceneObject], list[Mark]]:
     """The true objects that no prediction matches, and how to draw the predictions followed by these."""
     from kyvo_ros.drawing import MISSED_RGB, RIGHT_RGB, WRONG_RGB, Mark, default_mark
     from kyvo_ros.evaluation import match_scene
@@ -267,8 +273,9 @@ def _verdict(predicted: Scene, truth: Scene) -> tuple[list, list[Mark]]:
     pairs = match_scene(predicted, truth, _SHEET_TAU_M)
     right, found = ({pair[side] for pair in pairs} for side in (0, 1))
     missed = [o for j, o in enumerate(truth.objects) if j not in found]
-    marks = [Mark(RIGHT_RGB if i in right else WRONG_RGB, default_mark(o).label) for i, o in enumerate(predicted.objects)]
-    return missed, marks + [Mark(MISSED_RGB, f"missed: {o.label}", dashed=True) for o in missed]
+    marks = [Mark(RIGHT_RGB if i in right else WRONG_RGB, default_mark(o).label)
+             for i, o in enumerate(predicted.objects)]
+    return missed, marks + [Mark(MISSED_RGB, f"missed: {o.label}", thin=True) for o in missed]
 
 
 def _write(path: Path, text: str) -> None:

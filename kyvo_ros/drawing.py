@@ -40,7 +40,7 @@ class Mark:
 
     color_rgb: tuple[int, int, int]
     label: str = ""  # written above the box; empty for none
-    dashed: bool = False
+    thin: bool = False  # lines without an outline, for what should stay in the background
 
 
 def default_mark(scene_object: SceneObject) -> Mark:
@@ -65,7 +65,8 @@ def draw_scene(image_rgb: np.ndarray, scene: Scene, view: CameraView, *, marks: 
     drawn as far as they are seen. Raises PlaneNotVisibleError where the view has no plane.
     """
     scale = scale or max(1, round(_READABLE_WIDTH / image_rgb.shape[1]))
-    image = cv2.resize(image_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else image_rgb.copy()
+    image = image_rgb.copy() if scale == 1 else cv2.resize(
+        image_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     marks = [default_mark(o) for o in scene.objects] if marks is None else marks
     optical_T_plane = view.plane_T_optical().inverse()
     depth = optical_T_plane.apply(scene.positions_m())[:, 2]
@@ -89,7 +90,7 @@ def _draw_box(image: np.ndarray, corners_optical: np.ndarray, view: CameraView, 
         if len(points) < 2 or np.abs(points).max() > 20 * max(image.shape):
             continue
         fixed = np.rint((points - 0.5) * 8).astype(np.int32)  # pixel centres are at 0.5; three bits of sub-pixels
-        if hidden in (a, b) or mark.dashed:
+        if hidden in (a, b) or mark.thin:
             pieces = fixed.reshape(1, -1, 2) if hidden not in (a, b) else np.stack([fixed[:-1:2], fixed[1::2]], axis=1)
             cv2.polylines(image, list(pieces), False, mark.color_rgb, 1, cv2.LINE_AA, 3)
         else:
@@ -107,7 +108,8 @@ def _draw_label(image: np.ndarray, corners: np.ndarray, mark: Mark, taken: list[
     left = int(np.clip((corners[:, 0].min() + corners[:, 0].max() - width) / 2, 0, max(0, image.shape[1] - width)))
     best = int(corners[:, 1].min()) - height - 1
     lowest = max(0, image.shape[0] - height)
-    tops = sorted({min(max(0, best + d), lowest) for d in range(-5 * height, 9 * height, 3)}, key=lambda top: abs(top - best))
+    tops = {min(max(0, best + d), lowest) for d in range(-5 * height, 9 * height, 3)}
+    tops = sorted(tops, key=lambda top: abs(top - best))
     free = (top for top in tops if not any(_overlap((left, top, width, height), other) for other in taken))
     top = next(free, min(max(0, best), lowest))
     taken.append((left, top, width, height))

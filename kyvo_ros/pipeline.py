@@ -169,8 +169,8 @@ def shipped_model() -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise ModelFolderError(f"the shipped model is at none of {', '.join(map(str, dict.fromkeys(places)))}; reinstall the "
-                           "package, train one with `kyvo train`, or give the path of a model folder")
+    raise ModelFolderError(f"the shipped model is at none of {', '.join(map(str, dict.fromkeys(places)))}; reinstall "
+                           "the package, train one with `kyvo train`, or give the path of a model folder")
 
 
 def _scaled(scene: Scene, factor: float) -> Scene:

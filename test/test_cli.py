@@ -68,13 +68,14 @@ def data(tmp_path):
 
 def test_recognize(model, picture, tmp_path, capsys):
     written = tmp_path / "out" / "scenes.json"
-    assert main(["recognize", picture, "--model", model, "--json", str(written), "--draw", str(tmp_path / "drawn")]) == 0
+    drawn = tmp_path / "drawn"
+    assert main(["recognize", picture, "--model", model, "--json", str(written), "--draw", str(drawn)]) == 0
     printed = capsys.readouterr().out
     document = json.loads(written.read_text())
     scene = scene_from_dict(document["scenes"][0])
     assert f"{len(scene)} objects" in printed and all(o.label in printed for o in scene.objects)
     assert document["model"] == "tiny" and document["scenes"][0]["image"] == picture
-    assert read_rgb(tmp_path / "drawn" / "picture.png").shape == (480, 640, 3)
+    assert read_rgb(drawn / "picture.png").shape == (480, 640, 3)
 
 
 @pytest.mark.parametrize("options", [
@@ -103,8 +104,8 @@ def test_calibration_files(tmp_path, text):
 def test_evaluate_recognition(model, data, tmp_path, capsys):
     files = {name: tmp_path / f"report.{name}" for name in ("json", "markdown")}
     sheet = tmp_path / "sheet.png"
-    assert main(["evaluate", "recognition", "--data", data, "--model", model, "--batch-size", "2", "--sheet", str(sheet),
-                 "--json", str(files["json"]), "--markdown", str(files["markdown"])]) == 0
+    assert main(["evaluate", "recognition", "--data", data, "--model", model, "--batch-size", "2",
+                 "--sheet", str(sheet), "--json", str(files["json"]), "--markdown", str(files["markdown"])]) == 0
     report = json.loads(files["json"].read_text())
     assert set(report["jaccard"]) == {"0.05", "0.1", "0.25", "0.5"} and "all_attributes" in report
     assert report["scenes"] == 3 and report["true_objects"] == 3 and report["model"] == "tiny"
@@ -115,8 +116,9 @@ def test_evaluate_recognition(model, data, tmp_path, capsys):
 
 
 def test_evaluate_a_part(model, data, tmp_path):
-    main(["evaluate", "recognition", "--data", data, "--model", model, "--limit", "2", "--json", str(tmp_path / "r.json")])
-    assert json.loads((tmp_path / "r.json").read_text())["scenes"] == 2
+    written = tmp_path / "r.json"
+    main(["evaluate", "recognition", "--data", data, "--model", model, "--limit", "2", "--json", str(written)])
+    assert json.loads(written.read_text())["scenes"] == 2
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -60,8 +60,9 @@ def test_labels():
     assert default_mark(CUBE).label == "red cube"
     scored = SceneObject({"shape": "cube"}, np.zeros(3), id="7", confidence=0.5)
     assert default_mark(scored).label == "7: cube 0.50"
-    bare, labelled = (draw_scene(np.zeros((240, 320, 3), np.uint8), Scene([CUBE] * 3), VIEW, marks=[Mark((255, 0, 0), text)] * 3)
-                      for text in ("", "a label"))
+    bare, labelled = (
+        draw_scene(np.zeros((240, 320, 3), np.uint8), Scene([CUBE] * 3), VIEW, marks=[Mark((255, 0, 0), text)] * 3)
+        for text in ("", "a label"))
     assert (labelled != bare).any(axis=-1).sum() > 100
 
 

@@ -111,7 +111,8 @@ def test_from_a_model_folder(pipeline, tmp_path):
     save_model(tmp_path / "tiny", tiny_bundle())
     loaded = KyvoPipeline.from_pretrained(tmp_path / "tiny", device="cpu")
     assert loaded.name == "tiny"
-    assert [len(loaded.recognize(image(seed=s))) for s in range(3)] == [len(pipeline.recognize(image(seed=s))) for s in range(3)]
+    images = [image(seed=seed) for seed in range(3)]
+    assert list(map(len, loaded.recognize_batch(images))) == list(map(len, pipeline.recognize_batch(images)))
     with pytest.raises(ModelFolderError):
         KyvoPipeline.from_pretrained(tmp_path / "none")
 

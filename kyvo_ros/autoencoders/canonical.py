@@ -81,8 +81,8 @@ class CanonicalCamera:
             return PinholeCamera(width, height, self.fx / self.width * width, self.fy / self.width * width,
                                  width / 2, height / 2)
         raise CanonicalError(
-            f"nothing is known of the camera of a {width}x{height} image: expected the aspect {self.width}:{self.height}, "
-            "4:3 or 3:2; give the camera's intrinsics")
+            f"nothing is known of the camera of a {width}x{height} image: expected the aspect "
+            f"{self.width}:{self.height}, 4:3 or 3:2; give the camera's intrinsics")
 
     def cells(self, plane: PlaneCamera | None, grid: tuple[int, int]) -> np.ndarray:
         """Ground coordinates (h*w, 2) float32 of the centres of a grid of image cells, raster order.
@@ -113,8 +113,8 @@ def to_canonical(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCa
         raise CanonicalError(f"expected an RGB image (H, W, 3) of uint8, got {image_rgb.shape} of {image_rgb.dtype}")
     if image_rgb.shape[:2] != (camera.height, camera.width):
         raise CanonicalError(
-            f"the image is {image_rgb.shape[1]}x{image_rgb.shape[0]} and its camera {camera.width}x{camera.height} pixels; "
-            "resize the calibration with the image (PinholeCamera.resized)")
+            f"the image is {image_rgb.shape[1]}x{image_rgb.shape[0]} and its camera {camera.width}x{camera.height} "
+            "pixels; resize the calibration with the image (PinholeCamera.resized)")
     distorted = is_distorted(camera)
     if not distorted and abs(view.roll_rad) < _NO_ROLL_RAD:
         window = _whole_window(camera, canonical)
@@ -125,19 +125,20 @@ def to_canonical(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCa
     sampled = canonical.intrinsics().resized(canonical.width * oversampling, canonical.height * oversampling)
     if distorted:
         maps = _distorted_maps(camera, round(view.roll_rad, 4), sampled)
-        sampled_image = cv2.remap(image_rgb, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(image_rgb, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     else:
-        sampled_image = cv2.warpAffine(image_rgb, _affine(camera, view.roll_rad, sampled), (sampled.width, sampled.height),
-                                       flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-    return _shrink_or_grow(sampled_image, canonical.width, canonical.height)
+        affine = _affine(camera, view.roll_rad, sampled)
+        warped = cv2.warpAffine(image_rgb, affine, (sampled.width, sampled.height),
+                                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    return _shrink_or_grow(warped, canonical.width, canonical.height)
 
 
 @lru_cache(maxsize=64)
 def _whole_window(camera: PinholeCamera, canonical: CanonicalCamera) -> tuple[int, int, int, int] | None:
     """(left, top, right, bottom) of the canonical image in the source, where these are whole pixels inside it."""
     sx, sy = camera.fx / canonical.fx, camera.fy / canonical.fy
-    edges = np.array([camera.cx - sx * canonical.cx, camera.cy - sy * canonical.cy,
-                      camera.cx + sx * (canonical.width - canonical.cx), camera.cy + sy * (canonical.height - canonical.cy)])
+    left, top = camera.cx - sx * canonical.cx, camera.cy - sy * canonical.cy
+    edges = np.array([left, top, left + sx * canonical.width, top + sy * canonical.height])
     whole = np.rint(edges)
     inside = whole[0] >= 0 and whole[1] >= 0 and whole[2] <= camera.width and whole[3] <= camera.height
     return tuple(int(e) for e in whole) if inside and np.abs(edges - whole).max() < 1e-3 else None

@@ -102,7 +102,8 @@ def _documents(folder: Path, split: str) -> tuple[list[dict], Path]:
     single = [p for p in sorted((folder / "scenes").glob("*.json")) if not p.name.endswith("_scenes.json")]
     if single:
         return [_load(path) for path in single], folder / "images"
-    raise ClevrFormatError(f"{folder} is no CLEVR folder: expected scenes.json, scenes/*.json or {official.name} in scenes/")
+    raise ClevrFormatError(
+        f"{folder} is no CLEVR folder: expected scenes.json, scenes/*.json or {official.name} in scenes/")
 
 
 def _load(path: Path) -> dict:
@@ -116,16 +117,18 @@ def _load(path: Path) -> dict:
 
 
 def _scene(document: dict, view: CameraView) -> Scene:
-    return in_plane_frame([
-        clevr_object({word.name: entry[word.name] for word in CLEVR_SCHEMA.words}, entry["3d_coords"], math.radians(entry["rotation"]))
-        for entry in document["objects"]], view)
+    objects = []
+    for entry in document["objects"]:
+        attributes = {word.name: entry[word.name] for word in CLEVR_SCHEMA.words}
+        objects.append(clevr_object(attributes, entry["3d_coords"], math.radians(entry["rotation"])))
+    return in_plane_frame(objects, view)
 
 
 def _view(document: dict, image_size: tuple[int, int] | None) -> CameraView:
     if "camera" not in document:
         return _view_without_pose(document, *image_size)
     camera = document["camera"]
-    intrinsics = PinholeCamera(camera["width"], camera["height"], camera["fx"], camera["fy"], camera["cx"], camera["cy"])
+    intrinsics = PinholeCamera(**{name: camera[name] for name in ("width", "height", "fx", "fy", "cx", "cy")})
     return view_from_pose(intrinsics, Transform.from_matrix(camera["world_to_camera"]).inverse())
 
 

@@ -1,7 +1,7 @@
 """Rays against CLEVR's solids: where a ray meets them, with which normal, and by how much it misses them.
 
-Knows spheres, upright cylinders and cubes (indices 1, 2 and 0 of `placement.SHAPES`) in their own frames: origin at the centre,
-z up, turned by the yaw. Everything is element-wise over K rays, so it runs on any device. Lengths in scene units.
+Knows cubes, spheres and upright cylinders, each in its own frame: origin at the centre, z up, turned by the yaw.
+Everything is element-wise over rays, so it runs on any device. Lengths in scene units.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CUBE, SPHERE, CYLINDER = 0, 1, 2
+#: Indices into `placement.SHAPES`.
+SHAPES = CUBE, SPHERE, CYLINDER = 0, 1, 2
+#: The distance of what is not met.
 FAR = 1e6
 #: Radius of the rounded edges of cubes and cylinders, in halves.
 BEVEL = 0.06
@@ -62,8 +64,8 @@ def _tube(origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], radius: Tensor) -
 def clearance(shape: int, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], half: Tensor) -> Tensor:
     """Signed distance between the line and the solid's silhouette seen along it; negative when the line hits.
 
-    `ray` has unit length. Exact for spheres and for lines that pass a cube's silhouette edges (axes of the separating axis
-    theorem), first order at the round ends of a cylinder's silhouette.
+    `ray` has unit length. Exact for spheres and beside the edges of a cube's silhouette (axes of the separating axis
+    theorem), first order at the round ends of a cylinder's.
     """
     ox, oy, oz = origin
     dx, dy, dz = ray
@@ -72,8 +74,8 @@ def clearance(shape: int, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], h
         return (ox * ox + oy * oy + oz * oz - along * along).clamp_min(0).sqrt() - half
     if shape == CUBE:
         ax, ay, az = dx.abs(), dy.abs(), dz.abs()
-        pairs = (((oy * dz - oz * dy).abs(), ay, az), ((oz * dx - ox * dz).abs(), az, ax), ((ox * dy - oy * dx).abs(), ax, ay))
-        sides = [(moment - half * (m + n)) * torch.rsqrt(m * m + n * n + _EPS) for moment, m, n in pairs]
+        pairs = ((oy * dz - oz * dy, ay, az), (oz * dx - ox * dz, az, ax), (ox * dy - oy * dx, ax, ay))
+        sides = [(moment.abs() - half * (m + n)) * torch.rsqrt(m * m + n * n + _EPS) for moment, m, n in pairs]
         return torch.maximum(torch.maximum(sides[0], sides[1]), sides[2])
     flat = (dx * dx + dy * dy).clamp_min(_EPS).sqrt()
     across = (ox * dy - oy * dx) / flat / half

@@ -28,7 +28,7 @@ class LookSettings:
     color_jitter: float = 0.0  # largest change of an object's albedo in each channel
     blur_px: Range = (0.0, 0.0)  # sigma of a Gaussian
     noise: Range = (0.0, 0.0)  # sigma of Gaussian noise, of full scale, after the view transform
-    jpeg: Range = (0.0, 0.0)  # quantisation step of 8x8 DCT blocks, of full scale; 0 switches it off
+    jpeg: Range = (0.0, 0.0)  # quantisation step of 8x8 DCT blocks, of full scale
     highlight: Range = (1.0, 1.0)  # factor on the lamps' mirror images
 
     def __post_init__(self) -> None:
@@ -48,8 +48,8 @@ class LookSettings:
     def varied(cls) -> LookSettings:
         """A different look for every scene, around the plain one."""
         return cls(exposure_stops=(-0.5, 0.4), white_balance=(0.9, 1.1), lamp_power=(0.7, 1.3), lamp_size=(0.5, 2.0),
-                   ambient=(0.5, 1.6), ground_shade=(0.75, 1.2), ground_tint=0.06, color_jitter=0.06, blur_px=(0.0, 0.8),
-                   noise=(0.0, 0.03), jpeg=(0.0, 0.06), highlight=(0.5, 1.5))
+                   ambient=(0.5, 1.6), ground_shade=(0.75, 1.2), ground_tint=0.06, color_jitter=0.06,
+                   blur_px=(0.0, 0.8), noise=(0.0, 0.03), jpeg=(0.0, 0.06), highlight=(0.5, 1.5))
 
 
 def draw(bounds: Range, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
@@ -59,7 +59,7 @@ def draw(bounds: Range, shape: tuple[int, ...], generator: torch.Generator, devi
 
 
 def develop(linear: Tensor, look: LookSettings, generator: torch.Generator) -> Tensor:
-    """Linear light (B, H, W, 3) to uint8 RGB: exposure, white balance, blur, sRGB curve, JPEG, noise."""
+    """Linear light (B, H, W, 3) to uint8 RGB: exposure, white balance, blur, sRGB curve, noise, JPEG."""
     batch, device = len(linear), linear.device
     gain = 2.0 ** draw(look.exposure_stops, (batch, 1, 1, 1), generator, device)
     image = linear * (gain * draw(look.white_balance, (batch, 1, 1, 3), generator, device))
@@ -67,12 +67,12 @@ def develop(linear: Tensor, look: LookSettings, generator: torch.Generator) -> T
     if look.blur_px[1] > 0:
         image = _blur(image, sigma)
     image = srgb_from_linear(image)
-    step = draw(look.jpeg, (batch, 1, 1, 1), generator, device)
-    if look.jpeg[1] > 0:
-        image = _quantise_blocks(image, step)
     sigma = draw(look.noise, (batch, 1, 1, 1), generator, device)
     if look.noise[1] > 0:
         image = image + sigma * torch.randn(image.shape, generator=generator).to(device)
+    step = draw(look.jpeg, (batch, 1, 1, 1), generator, device)
+    if look.jpeg[1] > 0:
+        image = _quantise_blocks(image, step)
     return (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
 
 
@@ -87,8 +87,10 @@ def _blur(image: Tensor, sigma: Tensor) -> Tensor:
     taps = torch.exp(-torch.arange(3, device=image.device)[None] ** 2 / (2 * sigma.clamp_min(1e-3)[:, None] ** 2))
     taps = (taps / (taps[:, :1] + 2 * taps[:, 1:].sum(1, keepdim=True)))[:, :, None, None, None]
     for axis in (1, 2):
-        padded = torch.cat([image.narrow(axis, 0, 1)] * 2 + [image] + [image.narrow(axis, image.shape[axis] - 1, 1)] * 2, axis)
-        part = [padded.narrow(axis, k, image.shape[axis]) for k in range(5)]
+        size = image.shape[axis]
+        first, last = image.narrow(axis, 0, 1), image.narrow(axis, size - 1, 1)
+        padded = torch.cat([first, first, image, last, last], axis)
+        part = [padded.narrow(axis, k, size) for k in range(5)]
         image = taps[:, 0] * part[2] + taps[:, 1] * (part[1] + part[3]) + taps[:, 2] * (part[0] + part[4])
     return image
 

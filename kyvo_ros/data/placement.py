@@ -49,7 +49,8 @@ class PlacementSettings:
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_objects <= self.max_objects:
-            raise ValueError(f"object counts must be 1 <= min <= max, got {self.min_objects}..{self.max_objects}")
+            raise ValueError("1 <= min_objects <= max_objects must hold, got "
+                             f"{self.min_objects} and {self.max_objects}")
         for name in ("min_gap", "margin", "camera_jitter", "aim_jitter", "lamp_jitter", "min_visible_pixels"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -97,7 +98,8 @@ class SceneBatch:
 def half_height(size: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """Height of the centre over the plane, for indices into SIZES and SHAPES of any one shape."""
     radius = RADII[size]
-    return np.where(np.asarray(shape) == SHAPES.index("cube"), radius / np.float32(math.sqrt(2)), radius).astype(np.float32)
+    cube = np.asarray(shape) == SHAPES.index("cube")
+    return np.where(cube, radius / math.sqrt(2), radius).astype(np.float32)
 
 
 def look_at(camera: np.ndarray, aim: np.ndarray) -> np.ndarray:
@@ -111,7 +113,8 @@ def look_at(camera: np.ndarray, aim: np.ndarray) -> np.ndarray:
     return pose
 
 
-def sample_scenes(rng: np.random.Generator, batch: int, *, settings: PlacementSettings = PlacementSettings()) -> SceneBatch:
+def sample_scenes(rng: np.random.Generator, batch: int, *, settings: PlacementSettings = PlacementSettings()
+                  ) -> SceneBatch:
     """Draw `batch` scenes by CLEVR's rules; every number of objects is equally frequent.
 
     Raises PlacementError when the rules leave no room.
@@ -124,12 +127,13 @@ def sample_scenes(rng: np.random.Generator, batch: int, *, settings: PlacementSe
         count=count, position=np.zeros((batch, n, 3), np.float32),
         yaw_rad=rng.uniform(0, 2 * math.pi, (batch, n)).astype(np.float32), **indices,
         world_T_optical=look_at(_sample_cameras(rng, batch, settings), _sample_aims(rng, batch, settings)),
-        lights=(LAMP_HOMES + rng.uniform(-settings.lamp_jitter, settings.lamp_jitter, (batch, 3, 3))).astype(np.float32))
+        lights=(LAMP_HOMES + settings.lamp_jitter * rng.uniform(-1, 1, (batch, 3, 3))).astype(np.float32))
     blank = {name: np.where(scenes.mask, getattr(scenes, name), 0) for name in ("yaw_rad", *indices)}
     return place_again(rng, replace(scenes, **blank), scenes.mask, settings=settings)
 
 
-def place_again(rng: np.random.Generator, scenes: SceneBatch, move: np.ndarray, *, settings: PlacementSettings) -> SceneBatch:
+def place_again(rng: np.random.Generator, scenes: SceneBatch, move: np.ndarray, *, settings: PlacementSettings
+                ) -> SceneBatch:
     """New places for the objects of mask `move` (B, N); the others stay unless a scene has no room left.
 
     Raises PlacementError when even empty scenes cannot be filled.
@@ -146,7 +150,7 @@ def place_again(rng: np.random.Generator, scenes: SceneBatch, move: np.ndarray, 
 
 def _place(rng: np.random.Generator, scenes: SceneBatch, position: np.ndarray, todo: np.ndarray,
            settings: PlacementSettings) -> np.ndarray:
-    """Write places for `todo` (B, N) into `position`, object by object; (B,) bool, the scenes in which one found no place."""
+    """Write places for `todo` (B, N) into `position`, object by object; (B,) bool, where one found no place."""
     standing, stuck = scenes.mask & ~todo, np.zeros(len(scenes), bool)
     axes = scenes.world_T_optical[:, :2, [0, 2]]  # right and forward on the plane: (B, 2, 2)
     axes = (axes / np.linalg.norm(axes, axis=1, keepdims=True)).astype(np.float32)

@@ -1,10 +1,11 @@
 """A batch of CLEVR scenes as tensors: solids, lamps, ground, with the look's random draws in them.
 
-Component-first layout throughout: points, directions and colours are (3, K), tables have the scene or the solid last, so that
-every operation runs over contiguous memory. World frame, z up, scene units; radiance is linear RGB with 1 = white of the view
-transform.
+Component-first layout throughout: points, directions and colours are (3, K), tables have the scene or the solid last,
+so that every operation runs over contiguous memory. World frame, z up, scene units; radiance is linear RGB, 1 is the
+white of the view transform.
 
-Source of the constants: the lamps, sun, ground mesh and material nodes of CLEVR's public base_scene.blend, Rubber.blend and MyMetal.blend.
+Source of the constants: the lamps, the sun and the colours of CLEVR's public base_scene.blend and properties.json;
+AMBIENT is fitted to Cycles renders.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from kyvo_ros.data.look import LookSettings, draw
 from kyvo_ros.data.placement import MATERIALS, RADII, SceneBatch, half_height
 
 #: Albedo of placement.COLORS; CLEVR writes its 8-bit values straight into the linear shader.
-PALETTE = torch.tensor([[87, 87, 87], [173, 35, 35], [42, 75, 215], [29, 105, 20], [129, 74, 25], [129, 38, 192], [41, 208, 208],
-                        [255, 238, 51]]) / 255.0
+PALETTE = torch.tensor([[87, 87, 87], [173, 35, 35], [42, 75, 215], [29, 105, 20],
+                        [129, 74, 25], [129, 38, 192], [41, 208, 208], [255, 238, 51]]) / 255.0
 #: Radiant intensity on the axis of key, back and fill lamp: power / pi, times colour.
-LAMP_INTENSITY = torch.tensor([[25.0], [12.5], [7.5]]) * torch.tensor([[1.0, 0.932, 0.817], [1.0, 1.0, 1.0], [0.762, 0.818, 1.0]])
+LAMP_INTENSITY = torch.tensor([[25.0], [12.5], [7.5]]) * torch.tensor(
+    [[1.0, 0.932, 0.817], [1.0, 1.0, 1.0], [0.762, 0.818, 1.0]])
 LAMP_SIZE = (0.5, 1.0, 0.5)  # edges of the square lamps
 SUN_DIRECTION = (0.41450, -0.19458, 0.88900)
 SUN_IRRADIANCE, SUN_HALF_ANGLE_RAD, SUN_DISTANCE = 0.45, 0.1, 1000.0
@@ -34,7 +36,7 @@ AMBIENT = 0.1  # scattered irradiance / pi on an upright surface
 
 @dataclass(frozen=True)
 class World:
-    """B scenes of N padded objects, M = B * N solids (flat index scene * N + object), L = 4 lamps: key, back, fill, sun."""
+    """B scenes of N padded objects: M = B * N solids (index scene * N + object); L = 4 lamps: key, back, fill, sun."""
 
     scenes: int  # B
     objects: int  # N
@@ -79,8 +81,9 @@ def build_world(scenes: SceneBatch, look: LookSettings, generator: torch.Generat
     half_size = torch.tensor([*(0.5 * s for s in LAMP_SIZE), SUN_HALF_ANGLE_RAD * SUN_DISTANCE], device=device)[:, None]
     tint = draw((1 - look.ground_tint, 1 + look.ground_tint), (3, batch), generator, device)
     return World(
-        scenes=batch, objects=n, center=solids(scenes.position), half=half, bound=half * reach * solids(scenes.mask), shape=shape,
-        turn=torch.stack([solids(np.cos(scenes.yaw_rad)), solids(np.sin(scenes.yaw_rad))]), albedo=albedo.clamp(0.01, 1.0),
+        scenes=batch, objects=n, center=solids(scenes.position), shape=shape, half=half,
+        bound=half * reach * solids(scenes.mask), albedo=albedo.clamp(0.01, 1.0),
+        turn=torch.stack([solids(np.cos(scenes.yaw_rad)), solids(np.sin(scenes.yaw_rad))]),
         metal=torch.as_tensor(scenes.material.reshape(-1) == MATERIALS.index("metal"), device=device),
         camera=last(scenes.world_T_optical[:, :3, 3]), rotation=last(scenes.world_T_optical[:, :3, :3]),
         lamp=lamp, lamp_axis=-lamp / lamp.norm(dim=1, keepdim=True),
@@ -108,13 +111,14 @@ def unit(vector: Tensor) -> Tensor:
 
 def into_solid(turn: Tensor, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """World vectors (3, ...) in the frames of solids whose cosines and sines are `turn` (2, ...)."""
-    return (torch.addcmul(turn[0] * vector[0], turn[1], vector[1]), torch.addcmul(turn[0] * vector[1], turn[1], vector[0], value=-1.0),
-            vector[2])
+    x = torch.addcmul(turn[0] * vector[0], turn[1], vector[1])
+    return x, torch.addcmul(turn[0] * vector[1], turn[1], vector[0], value=-1.0), vector[2]
 
 
 def out_of_solid(turn: Tensor, vector: tuple[Tensor, ...]) -> Tensor:
     """Vectors (3, ...) in the world frame; inverse of `into_solid`."""
-    return torch.stack([turn[0] * vector[0] - turn[1] * vector[1], turn[1] * vector[0] + turn[0] * vector[1], vector[2]])
+    x, y, z = vector
+    return torch.stack([turn[0] * x - turn[1] * y, turn[1] * x + turn[0] * y, z])
 
 
 def surface_normal(world: World, solid: Tensor, point: Tensor) -> Tensor:
@@ -122,7 +126,7 @@ def surface_normal(world: World, solid: Tensor, point: Tensor) -> Tensor:
     half, turn = take(world.half, solid), take(world.turn, solid)
     local = torch.stack(into_solid(turn, point - take(world.center, solid)))
     kind, normal = take(world.shape, solid), torch.empty_like(point)
-    for shape in (geometry.CUBE, geometry.SPHERE, geometry.CYLINDER):
+    for shape in geometry.SHAPES:
         rows = torch.nonzero(kind == shape)[:, 0]
         normal[:, rows] = torch.stack(geometry.normal(shape, take(local, rows).unbind(), take(half, rows)))
     return out_of_solid(turn, normal.unbind())

@@ -53,7 +53,14 @@ def ground_distances_m(predicted: Scene, truth: Scene) -> np.ndarray:
 
 
 def same_attributes(one: SceneObject, other: SceneObject) -> bool:
-    return all(name in one.attributes and one.attributes[name] == other.attributes.get(name) for name in MATCH_ATTRIBUTES)
+    """Whether both have all of MATCH_ATTRIBUTES, and the same."""
+    return all(rights(one, other))
+
+
+def rights(guess: SceneObject, true: SceneObject) -> tuple[bool, ...]:
+    """For each of MATCH_ATTRIBUTES whether the guess is right; one that the truth lacks is not."""
+    return tuple(name in true.attributes and guess.attributes.get(name) == true.attributes[name]
+                 for name in MATCH_ATTRIBUTES)
 
 
 def bootstrap_interval(

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 import numpy as np
 
-from kyvo_ros.evaluation.jaccard import MATCH_ATTRIBUTES, ground_distances_m
+from kyvo_ros.evaluation.jaccard import ground_distances_m, rights
 from kyvo_ros.scene import Scene, SceneObject
 
 #: Ground distance under which two objects are at one place.
@@ -47,9 +47,8 @@ def compare_by_place(predicted: Scene, truth: Scene) -> list[PlaceMatch]:
 
 
 def _compare(guess: SceneObject, true: SceneObject) -> PlaceMatch:
-    right = tuple(name in true.attributes and guess.attributes.get(name) == true.attributes[name] for name in MATCH_ATTRIBUTES)
     yaw = None if guess.yaw_rad is None or true.yaw_rad is None else cube_yaw_error_rad(guess.yaw_rad, true.yaw_rad)
-    return PlaceMatch(float(np.hypot(*(guess.position_m - true.position_m)[:2])), right, yaw)
+    return PlaceMatch(float(np.hypot(*(guess.position_m - true.position_m)[:2])), rights(guess, true), yaw)
 
 
 def cube_yaw_error_rad(one: float, other: float) -> float:

@@ -123,9 +123,11 @@ class Decoder(nn.Module):
             return F.linear(hidden.float(), self.head.weight.float())
 
     def check(self, token_ids: Tensor) -> None:
-        """Raise SequenceError unless `token_ids` is (B, S), not too long, and within the vocabulary."""
+        """Raise SequenceError unless `token_ids` is (B, S) of integers, not too long, and within the vocabulary."""
         if token_ids.ndim != 2 or token_ids.numel() == 0:
             raise SequenceError(f"token ids must be (B, S) and not empty, got shape {tuple(token_ids.shape)}")
+        if token_ids.dtype not in (torch.int64, torch.int32):
+            raise SequenceError(f"token ids must be integers, got {token_ids.dtype}")
         if token_ids.shape[1] > self.config.max_length:
             raise SequenceError(f"{token_ids.shape[1]} tokens are more than max_length {self.config.max_length}")
         low, high = (int(v) for v in token_ids.aminmax())

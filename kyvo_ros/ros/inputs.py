@@ -49,10 +49,10 @@ class Inputs:
         waiting = {}
         if not any_image or seconds_since_image > settings.input_timeout_s:
             what = f"no image for {seconds_since_image:.0f} s" if any_image else "waiting for the first image"
-            cause = self._cause(self.image_topic, self._image_type, "image", "image")
+            cause = self._cause(self.image_topic, self._image_type, "image")
             waiting["image"] = StageReport("image", WARN, f"{what} on {self.image_topic}: {cause}", seconds_since_image)
         if not self._info_seen and settings.camera_info_required:
-            cause = self._cause(self.camera_info_topic, CameraInfo, "camera_info", "camera_info")
+            cause = self._cause(self.camera_info_topic, CameraInfo, "camera_info")
             waiting["camera_info"] = StageReport(
                 "camera_info", WARN, f"waiting for camera_info on {self.camera_info_topic}: {cause} (or set "
                 "camera_info_required to false)")
@@ -62,22 +62,27 @@ class Inputs:
         self._info_seen = True
         self._on_camera_info(message)
 
-    def _cause(self, topic: str, message_type: type, name: str, remap: str) -> str:
+    def _cause(self, topic: str, message_type: type, name: str) -> str:
         """Why nothing comes on a topic, from what the ROS graph shows, and what to do."""
         wanted = f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            offered = sorted(t for t, types in self._node.get_topic_names_and_types() if wanted in types and t != topic)
-            offered = [t for t in offered if self._node.count_publishers(t)][:5]
-            seen = f"; topics with {wanted}: {', '.join(offered)}" if offered else f"; no other topic carries {wanted}"
-            return f"nobody publishes it; remap {remap} to the camera's topic{seen}"
-        others = {p.topic_type for p in publishers} - {wanted}
-        if len(others) and not any(p.topic_type == wanted for p in publishers):
-            return f"it carries {', '.join(sorted(others))} instead of {wanted}; remap it or change image_transport"
+            topics = self._node.get_topic_names_and_types()
+            offered = sorted(topic for topic, types in topics if wanted in types and self._by_others(topic))
+            seen = f"topics with {wanted}: {', '.join(offered[:5])}" if offered else f"no other topic carries {wanted}"
+            return f"nobody publishes it; remap {name} to the camera's topic; {seen}"
+        types = {p.topic_type for p in publishers}
+        if wanted not in types:
+            return f"it carries {', '.join(sorted(types))} instead of {wanted}; remap it or change image_transport"
         if name in self._qos_conflicts:
             return (f"the publisher's QoS does not match ({self._qos_conflicts[name]}); set image_qos to sensor_data "
                     "or change the publisher")
         return f"{len(publishers)} publisher(s) but no message; check that the camera runs and the network carries it"
+
+    def _by_others(self, topic: str) -> bool:
+        """Whether another node publishes a topic."""
+        own = (self._node.get_name(), self._node.get_namespace())
+        return any((p.node_name, p.node_namespace) != own for p in self._node.get_publishers_info_by_topic(topic))
 
     def _events(self, name: str) -> SubscriptionEventCallbacks:
         def incompatible(event: Any) -> None:

@@ -52,7 +52,8 @@ def _radial_factor(radius: np.ndarray, camera: PinholeCamera) -> np.ndarray:
     if model not in _COEFFICIENTS:
         raise DistortionError(f"unknown distortion model {model!r}; expected one of {', '.join(_COEFFICIENTS)}")
     if len(k) not in _COEFFICIENTS[model]:
-        raise DistortionError(f"{model} distortion has {' or '.join(map(str, _COEFFICIENTS[model]))} coefficients, got {len(k)}")
+        expected = " or ".join(map(str, _COEFFICIENTS[model]))
+        raise DistortionError(f"{model} distortion has {expected} coefficients, got {len(k)}")
     if model == "equidistant":
         angle = np.arctan(radius)
         bent = angle * (1 + k[0] * angle**2 + k[1] * angle**4 + k[2] * angle**6 + k[3] * angle**8)

@@ -12,7 +12,8 @@ _DIGITS = 6  # micrometres and microradians, which keeps files readable
 
 def scene_to_dict(scene: Scene) -> dict[str, Any]:
     """JSON-ready, rounded to micrometres; what is unknown is None. Inverse of `scene_from_dict`."""
-    return {"frame_id": scene.frame_id, "stamp_ns": scene.stamp_ns, "objects": [_object_to_dict(o) for o in scene.objects]}
+    objects = [_object_to_dict(o) for o in scene.objects]
+    return {"frame_id": scene.frame_id, "stamp_ns": scene.stamp_ns, "objects": objects}
 
 
 def scene_from_dict(record: Mapping[str, Any]) -> Scene:

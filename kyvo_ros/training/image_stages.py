@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
-from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, images_to_tensor
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, images_to_tensor, tensor_to_images
 from kyvo_ros.autoencoders.quantizer import perplexity
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.evaluation.jaccard import jaccard_index
@@ -111,7 +111,7 @@ class PixelStage:
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """PSNR and SSIM on renders held out of training, and how many codes they use."""
-        images = np.concatenate([i for i in np.array_split(self.held_out.images, max(1, len(self.held_out) // 32))])
+        images = self.held_out.images
         codes = torch.cat([self.tokenizer.encode(chunk) for chunk in _chunks(images, self.batches.device)])
         drawn = torch.cat([self.tokenizer.decode(part) for part in codes.split(32)])
         truth = images_to_tensor(images).to(drawn.device)
@@ -121,6 +121,17 @@ class PixelStage:
                 "ssim": float(np.mean([ssim(a, b) for a, b in pairs])),
                 "codes_used": int(len(codes.unique())),
                 "perplexity": perplexity(codes, self.tokenizer.config.codebook_size)}
+
+
+@torch.no_grad()
+def reconstruction_sheet(tokenizer: ImageTokenizer, images: np.ndarray, scale: int = 2) -> np.ndarray:
+    """uint8 RGB picture: images (N, H, W, 3) in the upper row of each pair, what their codes hold below."""
+    device = next(tokenizer.parameters()).device
+    drawn = tensor_to_images(tokenizer.decode(tokenizer.encode(images_to_tensor(images).to(device))))
+    columns = min(4, len(images))
+    rows = [np.concatenate(list(part[i: i + columns]), axis=1)
+            for i in range(0, len(images) - columns + 1, columns) for part in (images, drawn)]
+    return np.concatenate(rows).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def object_pixels(images: Tensor) -> Tensor:

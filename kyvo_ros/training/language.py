@@ -9,7 +9,8 @@ are encoded once; every further epoch costs the decoder alone. It knows the I->3
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, images_to_tensor
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.evaluation.jaccard import jaccard_index
@@ -48,13 +50,28 @@ class CodeSet:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def save(self, path: Path) -> None:
+        """Write an .npz; inverse of `load`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        own = {name: value for name, value in vars(self).items() if name != "truth"}
+        truth = {f"truth_{name}": value for name, value in vars(self.truth).items()}
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **own, **truth)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> CodeSet:
+        with np.load(path) as arrays:
+            truth = ExampleSet(**{f.name: arrays[f"truth_{f.name}"] for f in fields(ExampleSet)})
+            return cls(**{f.name: arrays[f.name] for f in fields(cls) if f.name != "truth"}, truth=truth)
+
 
 @torch.no_grad()
 def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, builder: SequenceBuilder, grammar: SceneGrammar,
                     canonical: CanonicalCamera, device: torch.device) -> CodeSet:
     """Codes and target tokens of all examples of a set."""
     values = word_values(grammar.schema)
-    tokenizer.eval()
+    tokenizer = folded(tokenizer)
     codes = [tokenizer.encode(images_to_tensor(examples.images[i:i + 64]).to(device)).flatten(1).cpu()
              for i in tqdm(range(0, len(examples), 64), desc="codes", unit="batch", mininterval=5)]
     codes = torch.cat(codes).numpy().astype(np.int16)
@@ -66,7 +83,7 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, builder: Se
         start = sequence.prompt_length
         rows.append((sequence.token_ids[start:], sequence.loss_mask[start:], number_values(scene, grammar)))
     longest = max(len(ids) for ids, _, _ in rows)
-    targets = np.full((len(rows), longest), builder_pad(grammar), np.int16)
+    targets = np.full((len(rows), longest), grammar.vocabulary.structure_id("[PAD]"), np.int16)
     worth, numbers = np.zeros((len(rows), longest), bool), np.full((len(rows), longest), np.nan, np.float32)
     is_number = np.zeros(grammar.vocabulary.size, bool)
     is_number[list(grammar.vocabulary.range("numbers"))] = True
@@ -75,10 +92,6 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, builder: Se
         numbers[i, np.flatnonzero(mask & is_number[ids])] = value
     bare = replace(examples, images=np.zeros((len(examples), 0, 0, 3), np.uint8))
     return CodeSet(codes, cells, targets, worth, numbers, np.array([len(ids) for ids, _, _ in rows]), bare)
-
-
-def builder_pad(grammar: SceneGrammar) -> int:
-    return grammar.vocabulary.structure_id("[PAD]")
 
 
 def number_values(scene: Scene, grammar: SceneGrammar) -> list[float]:

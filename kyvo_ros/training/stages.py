@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.data.images import write_rgb
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import ModelBundle, load_model, save_model
@@ -23,7 +25,7 @@ from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.batches import ImageBatches
 from kyvo_ros.training.card import write_card, write_history
 from kyvo_ros.training.dense_head import word_values
-from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage
+from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import CodeSet, LanguageModel, LanguageStage, encode_examples
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.recipe import Recipe, load_recipe
@@ -169,20 +171,31 @@ def train_decoder(shop: Workshop) -> None:
     recipe, tokenizer = shop.recipe, shop.tokenizer()
     synthetic, renders, held_out = shop.examples
 
-    def encoded(examples: ExampleSet | None, mirrored: bool) -> CodeSet | None:
+    def encoded(name: str, examples: ExampleSet | None, mirrored: bool) -> CodeSet | None:
         if examples is None:
             return None
-        both = ExampleSet.concatenate([examples, examples.mirrored()]) if mirrored else examples
-        return encode_examples(both, tokenizer, shop.builder, shop.grammar, recipe.canonical, shop.device)
+        path = shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}.npz"
+        if not path.exists():
+            both = ExampleSet.concatenate([examples, examples.mirrored()]) if mirrored else examples
+            encode_examples(both, tokenizer, shop.builder, shop.grammar, recipe.canonical, shop.device).save(path)
+        return CodeSet.load(path)
 
     values = word_values(shop.schema)
     truth = [held_out.scene(i, values) for i in range(len(held_out))]
     model = LanguageModel(shop.new_decoder(tokenizer.codebook), shop.schema).to(shop.device)
     stage = LanguageStage(
-        model, shop.grammar, shop.builder, encoded(synthetic, True), encoded(renders, True), encoded(held_out, False), truth,
+        model, shop.grammar, shop.builder, encoded("synthetic", synthetic, True), encoded("renders", renders, True),
+        encoded("held_out", held_out, False), truth,
         render_ratio=recipe.render_ratio, batch_size=recipe.decoder.batch_size, label_sigma=recipe.label_sigma,
         dense_weight=recipe.dense_weight, canonical=recipe.canonical, device=shop.device)
     shop.train("decoder", recipe.decoder, stage, model)
+
+
+def digest(tokenizer: ImageTokenizer) -> str:
+    """Short name of an encoder and its codebook: codes of another one are of no use."""
+    state = tokenizer.state_dict()
+    parts = [state[name].cpu().numpy().tobytes() for name in sorted(state) if not name.startswith("decoder.")]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def export(shop: Workshop) -> None:
@@ -194,6 +207,7 @@ def export(shop: Workshop) -> None:
     save_model(shop.out, bundle)
     synthetic, renders, held_out = shop.examples
     counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()), "held-out renders": len(held_out)}
+    write_rgb(shop.out / "reconstructions.png", reconstruction_sheet(tokenizer.eval(), held_out.images[:16]))
     write_history(shop.out, shop.work, shop.recipe, counts, None if shop.source is None else str(shop.source))
     write_card(shop.out, str(shop.recipe_path))
     log.info("wrote %s", shop.out)

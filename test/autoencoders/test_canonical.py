@@ -90,7 +90,8 @@ def test_roll_has_the_sign_of_camera_view():
 
 @pytest.mark.parametrize("scale", [2, 5, 9])
 def test_shrinking_does_not_alias(scale):
-    camera = PinholeCamera(128 * scale + 3, 80 * scale + 3, 140 * scale, 140 * scale, 64 * scale + 1.3, 38 * scale + 1.7)
+    focal = 140 * scale
+    camera = PinholeCamera(128 * scale + 3, 80 * scale + 3, focal, focal, 64 * scale + 1.3, 38 * scale + 1.7)
     checks = np.zeros((camera.height, camera.width, 3), np.uint8)
     checks[::2, ::2] = checks[1::2, 1::2] = 255
     assert np.abs(to_canonical(checks, CameraView(camera), CANONICAL)[2:-2, 2:-2].astype(int) - 127).max() <= 30

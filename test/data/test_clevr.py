@@ -27,8 +27,8 @@ def document(index=0):
     world_to_camera[:3, :3] = np.stack([right, np.cross(forward, right), forward])
     world_to_camera[:3, 3] = -world_to_camera[:3, :3] @ camera
     objects = [
-        {"shape": "cube", "size": "large", "color": "red", "material": "metal", "3d_coords": [1.0, 0.5, 0.7 / math.sqrt(2)],
-         "rotation": 30.0},
+        {"shape": "cube", "size": "large", "color": "red", "material": "metal",
+         "3d_coords": [1.0, 0.5, 0.7 / math.sqrt(2)], "rotation": 30.0},
         {"shape": "sphere", "size": "small", "color": "blue", "material": "rubber", "3d_coords": [-2.0, 1.5, 0.35],
          "rotation": 10.0},
         {"shape": "cylinder", "size": "small", "color": "gray", "material": "rubber", "3d_coords": [0.5, -2.5, 0.35],
@@ -36,7 +36,8 @@ def document(index=0):
     ]
     for entry in objects:
         optical = world_to_camera @ [*entry["3d_coords"], 1.0]
-        entry["pixel_coords"] = [160 + 350 * optical[0] / optical[2], 120 + 350 * optical[1] / optical[2], round(optical[2], 3)]
+        u, v = 160 + 350 * optical[0] / optical[2], 120 + 350 * optical[1] / optical[2]
+        entry["pixel_coords"] = [u, v, round(optical[2], 3)]
     behind = np.array([forward[0], forward[1], 0]) / np.hypot(*forward[:2])
     return {"image_index": index, "image_filename": f"CLEVR_val_{index:06d}.png", "objects": objects,
             "directions": {"right": right.tolist(), "left": (-right).tolist(), "behind": behind.tolist()},

@@ -22,7 +22,7 @@ def thing(attributes, x, y, yaw_deg=None, confidence=1.0):
 
 def test_hand_worked_report():
     truth = Scene([thing(CUBE, 0, 0, 10), thing(BALL, 2, 0), thing(BALL, -2, -2)])
-    predicted = Scene([thing(CUBE, 0.3, 0.4 - 1e-6, 95, confidence=0.9),  # just under 0.5 away, yaw 5 degrees off modulo 90
+    predicted = Scene([thing(CUBE, 0.3, 0.4 - 1e-6, 95, confidence=0.9),  # just under 0.5 away, yaw 5 degrees off
                        thing({**BALL, "color": "red", "size": "large"}, 2.0, 0.1, confidence=0.2),
                        thing(BALL, 3, 3, confidence=0.4)])  # nothing there
     report = evaluate_recognition([(predicted, truth), (Scene(), Scene())])
@@ -76,7 +76,8 @@ def test_average_precision():
     assert average_precision([0.9, 0.8, 0.7], [1, 0, 1], 2) == pytest.approx((1 / 1 + 2 / 3) / 2)
     assert average_precision([0.9, 0.8, 0.7], [1, 0, 1], 4) == pytest.approx((1 / 1 + 2 / 3) / 4)
     assert average_precision([0.5, 0.5], [1, 0], 1) == average_precision([0.5, 0.5], [0, 1], 1) == 0.5
-    assert average_precision([], [], 0) == 1.0 and average_precision([0.5], [0], 0) == average_precision([], [], 3) == 0.0
+    assert average_precision([], [], 0) == 1.0
+    assert average_precision([0.5], [0], 0) == average_precision([], [], 3) == 0.0
 
 
 def test_calibration_error():

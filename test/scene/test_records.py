@@ -10,8 +10,8 @@ from kyvo_ros.scene.records import scene_from_dict, scene_to_dict
 
 
 def test_round_trip_through_json():
-    full = SceneObject({"color": "red", "shape": "cube"}, np.array([1.23456789, -2.0, 0.5]), 0.25, np.array([1.0, 1.0, 1.0]),
-                       "7", 0.75, {"color": 0.9}, np.diag([0.01, 0.02, 0.001]))
+    full = SceneObject({"color": "red", "shape": "cube"}, np.array([1.23456789, -2.0, 0.5]), 0.25, np.ones(3), "7",
+                       0.75, {"color": 0.9}, np.diag([0.01, 0.02, 0.001]))
     bare = SceneObject({"shape": "sphere"}, np.zeros(3))
     scene = Scene([full, bare], "map", 12)
     back = scene_from_dict(json.loads(json.dumps(scene_to_dict(scene), allow_nan=False)))

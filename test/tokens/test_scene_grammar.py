@@ -286,11 +286,12 @@ def test_confidence_by_a_hand_worked_example(
     ids = grammar.encode_scene(Scene((clevr_object(1.0, 0.0),)))
     start, end = (vocabulary.structure_id(name) for name in ("[OBJECT-START]", "[SCENE-END]"))
     red, blue = map(text_tokenizer.word_id, ("red", "blue"))
-    one, one_05, three = vocabulary.number_ids([1.0, 1.05, 3.0]).tolist()
+    zero, one, one_05, three = vocabulary.number_ids([0.0, 1.0, 1.05, 3.0]).tolist()
     distributions = sure_but(grammar, ids, {
-        1: {start: 0.9, end: 0.1}, 5: {red: 0.8, blue: 0.2}, 11: {one: 0.45, one_05: 0.45, three: 0.1}})
+        1: {start: 0.9, end: 0.1}, 5: {red: 0.8, blue: 0.2},
+        11: {one: 0.45, one_05: 0.45, three: 0.1}, 12: {zero: 0.7, three: 0.3}})
     decoded = grammar.decode_scene(ids, distributions).objects[0]
-    assert decoded.confidence == pytest.approx(0.9 * 0.8 * 0.9)
+    assert decoded.confidence == pytest.approx(0.9 * 0.8 * 0.9 * 0.7)
     assert dict(decoded.attribute_confidence) == pytest.approx(
         {"size": 1.0, "color": 0.8, "material": 1.0, "shape": 1.0})
     np.testing.assert_allclose(decoded.position_m, [1.025, 0.0, 0.7])

@@ -1,0 +1,80 @@
+"""The executables colcon installs: the node and the command line, each under a Python that has torch.
+
+ROS starts executables with the Python of the shell, and torch is often in a virtual environment that this Python does
+not see. So before anything is imported, the executable looks for torch, and where it is absent starts itself again
+under, in this order: the Python named by KYVO_PYTHON, the activated virtual environment's, the one `make setup` made
+beside the sources (its path is installed as share/kyvo_ros/kyvo_python). Knows nothing of the node.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+#: Names a Python to start the executables with.
+PYTHON_VARIABLE = "KYVO_PYTHON"
+#: Set in the environment of an executable that was started again, so that it happens once.
+GUARD_VARIABLE = "KYVO_PYTHON_FOUND"
+RECORD = "kyvo_python"
+
+
+def kyvo_node() -> int:
+    """`ros2 run kyvo_ros kyvo_node`."""
+    return _run("kyvo_ros.ros.node")
+
+
+def kyvo() -> int:
+    """`ros2 run kyvo_ros kyvo`."""
+    return _run("kyvo_ros.cli")
+
+
+def _run(module: str) -> int:
+    if importlib.util.find_spec("torch") is None or _is_overruled(os.environ):
+        python = None if GUARD_VARIABLE in os.environ else next(_candidates(os.environ), None)
+        if python is None:
+            print(_advice(module), file=sys.stderr)
+            return 1
+        os.environ[GUARD_VARIABLE] = python
+        os.execv(python, [python, *sys.argv])
+    os.environ.pop(GUARD_VARIABLE, None)
+    return importlib.import_module(module).main()
+
+
+def _is_overruled(environment: Mapping[str, str]) -> bool:
+    """Whether KYVO_PYTHON names another Python than this one."""
+    wanted = environment.get(PYTHON_VARIABLE)
+    return bool(wanted) and GUARD_VARIABLE not in environment and not _is_this_python(Path(wanted))
+
+
+def _is_this_python(python: Path) -> bool:
+    """Compares the environments: the executables of a virtual environment and of its base are one file."""
+    return os.path.abspath(python.parent.parent) == os.path.abspath(sys.prefix)
+
+
+def _candidates(environment: Mapping[str, str]) -> Iterator[str]:
+    """Paths of Pythons that may have torch, the most explicit first."""
+    if environment.get(PYTHON_VARIABLE):
+        yield environment[PYTHON_VARIABLE]
+        return  # what is asked for by name is not replaced by something else
+    if environment.get("VIRTUAL_ENV"):
+        yield from _existing(Path(environment["VIRTUAL_ENV"], "bin", "python3"))
+    for prefix in environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        record = Path(prefix, "share", "kyvo_ros", RECORD)
+        if prefix and record.is_file():
+            yield from _existing(Path(record.read_text(encoding="utf-8").strip()))
+
+
+def _existing(python: Path) -> Iterator[str]:
+    """The path of a Python, if it is one and not the one that runs."""
+    if python.is_file() and not _is_this_python(python):
+        yield str(python)
+
+
+def _advice(module: str) -> str:
+    return (f"{module}: {sys.executable} has no torch. Run `make setup` in the sources of kyvo_ros with ROS sourced and "
+            f"build again with colcon, or activate the virtual environment that has torch, or name its Python: "
+            f"export {PYTHON_VARIABLE}=/path/to/venv/bin/python3")

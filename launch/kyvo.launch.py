@@ -1,0 +1,70 @@
+"""Starts kyvo_node on a camera's topics, and RViz if asked.
+
+    ros2 launch kyvo_ros kyvo.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info rviz:=true
+    ros2 launch kyvo_ros kyvo.launch.py simulate:=true rviz:=true     # the demo's recording instead of a camera
+
+Arguments that are left empty keep the parameter file's value.
+"""
+
+import os
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SHARE = get_package_share_directory("kyvo_ros")
+
+ARGUMENTS = {
+    "image_topic": ("/camera/image_raw", "Topic of the images; with image_transport:=compressed without /compressed."),
+    "camera_info_topic": ("/camera/camera_info", "Topic of the camera's calibration."),
+    "image_transport": ("", "raw or compressed."),
+    "params_file": (os.path.join(SHARE, "config", "kyvo_node.yaml"), "Parameter file of the node."),
+    "model": ("", "Folder of the model; empty takes the shipped one."),
+    "device": ("", "auto, cpu, cuda or cuda:N."),
+    "output_frame": ("", "Frame of the output: support_plane, or a TF frame; empty is the camera's optical frame."),
+    "plane_frame": ("", "TF frame with z up that holds the support plane."),
+    "namespace": ("", "Namespace of the node and its topics."),
+    "use_sim_time": ("false", "Take the time from /clock."),
+    "log_level": ("info", "debug, info, warn, error."),
+    "rviz": ("false", "Start RViz, too."),
+    "rviz_frame": ("camera_optical_frame", "Fixed frame of RViz."),
+    "simulate": ("false", "Play the demo's recording as the camera."),
+}
+#: Arguments that are parameters of the node where they are not empty.
+PARAMETERS = ("image_transport", "model", "device", "output_frame", "plane_frame")
+
+
+def start_node(context):
+    """The node, with the parameters that were given as arguments over those of the file."""
+    def value(name):
+        return LaunchConfiguration(name).perform(context)
+
+    simulate = value("simulate").lower() in ("true", "1")
+    given = {name: value(name) for name in PARAMETERS if value(name)}
+    image, info = value("image_topic"), value("camera_info_topic")
+    if simulate:
+        image, info = "/camera/image", "/camera/camera_info"
+        given = {"image_transport": "compressed", **given}
+    node = Node(
+        package="kyvo_ros", executable="kyvo_node", name="kyvo_node", namespace=value("namespace"), output="screen",
+        parameters=[value("params_file"), {**given, "use_sim_time": value("use_sim_time").lower() in ("true", "1")}],
+        remappings=[("image", image), ("image/compressed", image + "/compressed"), ("camera_info", info)],
+        arguments=["--ros-args", "--log-level", "kyvo_node:=" + value("log_level")])
+    if not simulate:
+        return [node]
+    recording = os.path.join(SHARE, "demo", "recording")
+    return [node, Node(package="kyvo_ros", executable="camera_simulator", output="screen",
+                       parameters=[{"bag": recording, "loop": True}])]
+
+
+def generate_launch_description():
+    declared = [DeclareLaunchArgument(name, default_value=default, description=text)
+                for name, (default, text) in ARGUMENTS.items()]
+    rviz = Node(
+        package="rviz2", executable="rviz2", name="rviz2", namespace=LaunchConfiguration("namespace"),
+        condition=IfCondition(LaunchConfiguration("rviz")),
+        arguments=["-d", os.path.join(SHARE, "rviz", "kyvo.rviz"), "-f", LaunchConfiguration("rviz_frame")])
+    return LaunchDescription([*declared, OpaqueFunction(function=start_node), rviz])

@@ -1,0 +1,137 @@
+"""The unified embedding: what each modality carries, and where image tokens lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.embedding import INIT_STD, WAVELENGTHS, UnifiedEmbedding, plane_features, sincos_features
+from kyvo_ros.tokens import Vocabulary
+
+VOCABULARY = Vocabulary.small()
+IMAGE, NUMBERS = VOCABULARY.range("image"), VOCABULARY.range("numbers")
+
+
+@pytest.fixture(scope="module")
+def embedding(decoder: Decoder) -> UnifiedEmbedding:
+    return decoder.embedding
+
+
+def image_rows(embedding: UnifiedEmbedding, images: int = 1) -> torch.Tensor:
+    """(1, S) a word, then images that repeat one code, each followed by a word."""
+    row = [3]
+    for _ in range(images):
+        row += [IMAGE.start + 7] * embedding.config.cells + [4]
+    return torch.tensor([row])
+
+
+def test_features_span_their_wavelengths() -> None:
+    values = torch.tensor([0.0, WAVELENGTHS[0], WAVELENGTHS[1]])
+    features = sincos_features(values, 16)
+    assert features.shape == (3, 16)
+    assert torch.allclose(features[0], torch.cat((torch.zeros(8), torch.ones(8))))
+    assert torch.allclose(features[1, [0, 8]], torch.tensor([0.0, 1.0]), atol=1e-4)  # a whole turn of the first
+    assert torch.allclose(features[2, [7, 15]], torch.tensor([0.0, 1.0]), atol=1e-4)  # and of the last
+
+
+def test_neighbouring_numbers_are_close_and_all_are_told_apart() -> None:
+    features = sincos_features(torch.as_tensor(VOCABULARY.numbers.values()), 32)
+    distances = torch.cdist(features, features)
+    assert (distances + 99 * torch.eye(len(features))).min() > 0.1
+    assert torch.equal((distances + 99 * torch.eye(len(features))).argmin(1)[1:-1].sub(torch.arange(1, len(features) - 1)).abs(),
+                       torch.ones(len(features) - 2, dtype=torch.long))
+
+
+def test_a_number_carries_the_features_of_the_cell_where_it_points(embedding: UnifiedEmbedding) -> None:
+    value = VOCABULARY.numbers.values()[50]
+    point = torch.tensor([value, value], dtype=torch.float32)
+    assert torch.allclose(embedding.number_features[50], plane_features(point, embedding.config.dim), atol=1e-6)
+
+
+def test_table_sums_what_is_known_of_an_id(embedding: UnifiedEmbedding) -> None:
+    table, learned = embedding.table(), embedding.learned.weight
+    number, code = NUMBERS.start + 5, IMAGE.start + 9
+    assert torch.allclose(table[number], learned[number] + embedding.number_scale * embedding.number_features[5])
+    assert torch.allclose(table[code], learned[code] + embedding.code_projection(embedding.codebook[9]), atol=1e-6)
+    for plain in (0, VOCABULARY.text_size - 1, VOCABULARY.structure_id("[PAD]"), NUMBERS.stop):
+        assert torch.equal(table[plain], learned[plain])
+
+
+def test_image_tokens_carry_their_place_and_a_second_image_starts_again(embedding: UnifiedEmbedding) -> None:
+    cells, ids = embedding.config.cells, image_rows(embedding, images=2)
+    x = embedding(ids)[0]
+    first, second = x[1:1 + cells], x[2 + cells:2 + 2 * cells]
+    assert torch.equal(first, second)
+    expected = embedding.table()[IMAGE.start + 7] + embedding.image_positions
+    assert torch.allclose(first, expected, atol=1e-6)
+    assert torch.equal(x[0], embedding.table()[3])
+
+
+def test_ground_points_reach_their_own_cell_of_their_own_row(embedding: UnifiedEmbedding) -> None:
+    count = embedding.config.cells
+    ids = image_rows(embedding).repeat(2, 1)
+    cells = torch.zeros(2, count, 2)
+    moved = cells.clone()
+    moved[1, 2] = torch.tensor([1.0, -2.0])
+    difference = (embedding(ids, moved) - embedding(ids, cells)).abs().amax(-1)
+    assert difference[1, 1 + 2] > 0.1
+    difference[1, 1 + 2] = 0.0
+    assert not difference.any()
+    assert not torch.allclose(embedding(ids, cells), embedding(ids))
+
+
+def test_without_ground_positions_cells_change_nothing(make_decoder: Callable[..., Decoder]) -> None:
+    embedding = make_decoder(ground_positions=False).embedding
+    ids = image_rows(embedding)
+    assert torch.equal(embedding(ids, torch.ones(1, embedding.config.cells, 2)), embedding(ids))
+
+
+def test_parts_start_at_one_scale(decoder: Decoder) -> None:
+    config = decoder.config
+    embedding = UnifiedEmbedding(config, 30.0 * torch.randn(len(IMAGE), config.code_dim))
+    assert not embedding.learned.weight[IMAGE.start:].any()
+
+    def size(x: torch.Tensor) -> float:
+        return x.square().mean().sqrt().item()
+
+    ground = embedding.places(4 * torch.randn(8, config.cells, 2)) - embedding.image_positions
+    parts = {"words": embedding.learned.weight[:100], "codes": embedding.table()[IMAGE.start:],
+             "numbers": embedding.number_scale * embedding.number_features, "places": embedding.image_positions,
+             "ground": ground}
+    for name, part in parts.items():
+        assert 0.5 * INIT_STD < size(part) < 2.0 * INIT_STD, name
+
+
+def test_every_part_but_the_codebook_learns(decoder: Decoder, cells: torch.Tensor) -> None:
+    embedding = UnifiedEmbedding(decoder.config, torch.randn(len(IMAGE), decoder.config.code_dim))
+    ids = torch.cat((image_rows(embedding), torch.tensor([[NUMBERS.start]])), dim=1)
+    embedding(ids, cells[:1]).square().sum().backward()
+    for name, parameter in embedding.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+    assert not embedding.codebook.requires_grad
+    assert "codebook" in embedding.state_dict()
+
+
+def test_wrong_shapes_are_named(embedding: UnifiedEmbedding) -> None:
+    ids = image_rows(embedding)
+    with pytest.raises(ValueError, match=r"cells must be \(B, 6, 2\), got \(1, 5, 2\)"):
+        embedding(ids, torch.zeros(1, 5, 2))
+    with pytest.raises(ValueError, match=r"cells must be \(2, 6, 2\) as the token ids have 2 rows, got \(3, 6, 2\)"):
+        embedding(ids.repeat(2, 1), torch.zeros(3, 6, 2))
+    with pytest.raises(ValueError, match=r"codebook must be \(1024, 8\).*got \(1024, 9\)"):
+        UnifiedEmbedding(embedding.config, torch.zeros(1024, 9))
+
+
+def test_the_paper_vocabulary_with_shape_codes_embeds() -> None:
+    """Ids behind the image range exist there; a thin body keeps the table small."""
+    from kyvo_ros.model.config import DecoderConfig
+    config = DecoderConfig(Vocabulary.paper(), dim=4, layers=1, heads=1, kv_heads=1, ffn_dim=4, max_length=8, code_dim=2,
+                           image_grid=(1, 2))
+    embedding = UnifiedEmbedding(config, torch.randn(1024, 2))
+    assert embedding(torch.tensor([[0, Vocabulary.paper().size - 1]])).shape == (1, 2, 4)
