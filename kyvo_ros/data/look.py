@@ -49,7 +49,7 @@ class LookSettings:
         """A different look for every scene, around the plain one."""
         return cls(exposure_stops=(-0.5, 0.4), white_balance=(0.9, 1.1), lamp_power=(0.7, 1.3), lamp_size=(0.5, 2.0),
                    ambient=(0.5, 1.6), ground_shade=(0.75, 1.2), ground_tint=0.06, color_jitter=0.06,
-                   blur_px=(0.0, 0.8), noise=(0.0, 0.03), jpeg=(0.0, 0.06), highlight=(0.5, 1.5))
+                   blur_px=(0.0, 0.8), noise=(0.0, 0.03), jpeg=(0.0, 0.04), highlight=(0.5, 1.5))
 
 
 def draw(bounds: Range, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

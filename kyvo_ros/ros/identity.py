@@ -28,8 +28,8 @@ class _Known:
 class IdentityKeeper:
     """Assigns ids `object_0`, `object_1`, ... greedily, the cheapest pair first.
 
-    The cost of a pair is its distance plus `radius_m` / 2 for each attribute that differs; pairs over `radius_m` never
-    match, so that at most one attribute may change in a frame.
+    The cost of a pair is its distance plus `radius_m` / 2 for each attribute that differs; pairs of `radius_m` or more
+    never match, so that at most one attribute may change in a frame.
     """
 
     def __init__(self, radius_m: float = 0.5) -> None:
@@ -70,7 +70,7 @@ class IdentityKeeper:
             for column, known in enumerate(self._known):
                 differing = sum(known.attributes.get(k) != v for k, v in item.attributes.items())
                 cost = float(np.linalg.norm(positions_m[row] - known.position_m)) + differing * radius_m / 2
-                if cost <= radius_m:
+                if cost < radius_m:
                     candidates.append((cost, row, column))
         rows, columns, pairs = set(), set(), []
         for _, row, column in sorted(candidates):

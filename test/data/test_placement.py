@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from kyvo_ros.data.placement import (
-    CAMERA_HOME, LAMP_HOMES, RADII, SHAPES, PlacementError, PlacementSettings, SceneBatch, look_at, place_again, sample_scenes)
+    CAMERA_HOME, LAMP_HOMES, RADII, SHAPES, PlacementError, PlacementSettings, SceneBatch, look_at, place_again,
+    sample_scenes)
 
 BATCH = 150
 
@@ -67,7 +68,8 @@ def test_cameras_look_at_the_origin_without_roll() -> None:
 
 
 def test_settings_of_the_camera_are_followed() -> None:
-    settings = PlacementSettings(elevation_deg=(50.0, 52.0), distance_factor=(2.0, 2.0), camera_jitter=0.0, aim_jitter=0.5)
+    settings = PlacementSettings(
+        elevation_deg=(50.0, 52.0), distance_factor=(2.0, 2.0), camera_jitter=0.0, aim_jitter=0.5)
     scenes = sample_scenes(np.random.default_rng(2), 20, settings=settings)
     camera = scenes.world_T_optical[:, :3, 3]
     distance = np.linalg.norm(camera, axis=1)

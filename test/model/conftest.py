@@ -17,8 +17,8 @@ from kyvo_ros.tokens import (
 GRID = (2, 3)
 
 
-def random_decoder(**sizes) -> Decoder:
-    """Weights a few times larger than at the start of training, so that attention and gains are far from uniform."""
+def random_decoder(spread: float = 15.0, **sizes) -> Decoder:
+    """Weights `spread` times larger than at the start of training, so that attention and gains are far from uniform."""
     torch.manual_seed(3)  # one whose scenes differ in length
     sizes = {"dim": 32, "layers": 3, "heads": 4, "kv_heads": 2, "ffn_dim": 48, "max_length": 128, "code_dim": 8,
              "image_grid": GRID, **sizes}
@@ -27,7 +27,7 @@ def random_decoder(**sizes) -> Decoder:
     with torch.no_grad():
         for parameter in decoder.parameters():
             if parameter.ndim > 1:
-                parameter.mul_(15.0).add_(torch.randn_like(parameter), alpha=0.05)
+                parameter.mul_(spread).add_(torch.randn_like(parameter), alpha=0.05)
             else:
                 parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return decoder

@@ -70,7 +70,7 @@ def fake_factory(settings) -> FakePipeline:
         return FakePipeline()
     config = json.loads((Path(settings.model) / "config.json").read_text())
     if "broken" in config:
-        raise ValueError(f"{settings.model}/decoder.safetensors lacks tensor '{config['broken']}'; train or copy it again")
+        raise ValueError(f"{settings.model}/decoder.safetensors lacks tensor '{config['broken']}'; copy it again")
     return FakePipeline(config["name"], config.get("latency_s", 0.0), tuple(config.get("objects", OBJECTS)))
 
 

@@ -1,0 +1,140 @@
+"""The node's picture of its own health, with a clock in the test's hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from kyvo_ros.ros.status import DROP_REASONS, ERROR, HOLD_S, OK, STAGES, WARN, Report, StageReport, Status
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def status(clock: Clock) -> Status:
+    return Status(clock)
+
+
+def _stage(report: Report, name: str) -> StageReport:
+    return next(stage for stage in report.stages if stage.stage == name)
+
+
+def test_every_drop_reason_names_a_known_stage() -> None:
+    assert {stage for stage, _ in DROP_REASONS.values()} <= set(STAGES)
+
+
+def test_a_healthy_node_says_ok_everywhere(status: Status) -> None:
+    status.image_arrived()
+    status.frame_done(0.1, 0.08, 3)
+    report = status.report()
+    assert [stage.level for stage in report.stages] == [OK] * len(STAGES)
+    assert report.values["frames published"] == "1"
+    assert report.values["objects in the last frame"] == "3"
+
+
+def test_a_fault_shows_with_its_message_count_and_age_and_goes_when_it_is_over(status: Status, clock: Clock) -> None:
+    status.dropped("bad_image", "unknown encoding; do this")
+    clock.now += 1.0
+    status.dropped("bad_image", "unknown encoding; do this")
+    stage = _stage(status.report(), "image")
+    assert (stage.level, stage.since_s) == (ERROR, 1.0)
+    assert stage.message == "unknown encoding; do this (2 times)"
+    clock.now += HOLD_S + 0.1
+    assert _stage(status.report(), "image").level == OK
+    assert status.report().values["dropped: bad_image"] == "2"
+    assert status.report().values["last drop"] == "bad_image: unknown encoding; do this"
+
+
+def test_a_later_fault_starts_a_new_episode(status: Status, clock: Clock) -> None:
+    status.failed("transforms", ERROR, "first")
+    clock.now += HOLD_S + 1.0
+    status.failed("transforms", WARN, "second")
+    stage = _stage(status.report(), "transforms")
+    assert (stage.message, stage.level, stage.since_s) == ("second", WARN, 0.0)
+
+
+def test_a_lesser_fault_does_not_hide_a_worse_one(status: Status) -> None:
+    status.failed("image", ERROR, "bad")
+    status.failed("image", WARN, "meh")
+    assert _stage(status.report(), "image").message == "bad"
+
+
+def test_the_worst_stage_comes_first_and_model_before_the_rest(status: Status) -> None:
+    status.failed("image", WARN, "starved")
+    assert status.report().worst().message == "starved"
+    status.failed("inference", ERROR, "broken")
+    assert status.report().worst().stage == "inference"
+    model = StageReport("model", ERROR, "no model")
+    assert status.report({"model": model}).worst() is model
+
+
+def test_normal_drops_are_counted_and_are_no_fault(status: Status) -> None:
+    for reason in ("newer_frame", "rate_limit", "time_jump", "no_model"):
+        status.dropped(reason)
+    report = status.report()
+    assert report.worst().level == OK
+    assert report.values["frames dropped"] == "4" == str(sum(status.drops().values()))
+
+
+def test_unknown_reasons_are_refused(status: Status) -> None:
+    with pytest.raises(KeyError):
+        status.dropped("because")
+
+
+def test_images_faster_than_inference_are_named(status: Status, clock: Clock) -> None:
+    for i in range(60):
+        clock.now += 1 / 30
+        status.image_arrived()
+        if i % 6 == 0:
+            status.frame_done(0.1, 0.1, 1)
+        else:
+            status.dropped("newer_frame")
+    report = status.report()
+    message = _stage(report, "inference").message
+    assert "images arrive at 30.0 Hz and 5.0 Hz are computed" in message and "newest frame wins" in message
+    assert report.worst().level == OK
+    assert report.values["frame rate [Hz]"] == "5.00"
+
+
+def test_percentiles_of_latency(status: Status, clock: Clock) -> None:
+    for ms in range(1, 101):
+        clock.now += 0.01
+        status.frame_done(ms / 1000, ms / 2000, 1)
+    values = status.report().values
+    assert values["latency p50 [ms]"] == "50.5"
+    assert values["latency p95 [ms]"] == "95.0" or values["latency p95 [ms]"] == "95.1"
+    assert values["inference p50 [ms]"] == "25.2" or values["inference p50 [ms]"] == "25.3"
+
+
+def test_rates_fall_when_nothing_comes(status: Status, clock: Clock) -> None:
+    for _ in range(30):
+        clock.now += 0.1
+        status.image_arrived()
+    assert status.report().values["image rate [Hz]"] == "10.00"
+    clock.now += 30.0
+    assert status.report().values["image rate [Hz]"] == "0.00"
+    assert status.seconds_since_image() == pytest.approx(30.0)
+
+
+def test_time_jumps_are_counted_and_said(status: Status) -> None:
+    status.time_jumped(5.5)
+    report = status.report()
+    assert report.values["time jumps back"] == "1"
+    assert "time jumped back by 5.50 s" in report.worst().message
+
+
+def test_waiting_gives_way_to_a_worse_fault(status: Status) -> None:
+    waiting = {"image": StageReport("image", WARN, "waiting")}
+    assert _stage(status.report(waiting), "image").message == "waiting"
+    status.failed("image", ERROR, "broken")
+    assert _stage(status.report(waiting), "image").message == "broken"
