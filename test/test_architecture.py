@@ -21,7 +21,7 @@ SEES = {
     "drawing": {"scene"},
     "autoencoders": {"scene", "tokens", "questions"},
     "model": {"scene", "tokens", "questions", "autoencoders"},
-    "data": {"scene", "tokens", "questions", "autoencoders.canonical"},  # the camera of a model; numpy and OpenCV only
+    "data": {"scene", "tokens", "questions"},
     "training": {"scene", "tokens", "questions", "autoencoders", "model", "data", "evaluation", "drawing"},
     "pipeline": {"scene", "tokens", "questions", "autoencoders", "model"},
     "ros": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing"},

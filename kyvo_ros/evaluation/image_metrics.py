@@ -41,4 +41,5 @@ def _local_mean(x: np.ndarray) -> np.ndarray:
 
 def _check(image: np.ndarray, truth: np.ndarray) -> None:
     if image.shape != truth.shape or image.ndim != 3 or min(image.shape[:2]) < _WINDOW:
-        raise ValueError(f"expected two images (H, W, C) of one size of at least {_WINDOW} pixels, got {image.shape} and {truth.shape}")
+        raise ValueError(f"expected two images (H, W, C) of one size of at least {_WINDOW} pixels, "
+                         f"got {image.shape} and {truth.shape}")

@@ -19,7 +19,7 @@ from kyvo_ros.data.look import LookSettings
 from kyvo_ros.data.placement import PlacementSettings
 from kyvo_ros.data.raycaster import Raycaster
 from kyvo_ros.data.stream import stream_scenes
-from kyvo_ros.data.turning import turned_example
+from kyvo_ros.training.turning import turned_example
 from kyvo_ros.training.recipe import ExampleSettings
 from kyvo_ros.training.trainer import TrainingError
 

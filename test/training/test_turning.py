@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
-from kyvo_ros.data.turning import turn_transform, turned_example, turned_view
+from kyvo_ros.training.turning import turn_transform, turned_example, turned_view
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, Scene, SceneObject, Transform
 
 INTRINSICS = PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0)
