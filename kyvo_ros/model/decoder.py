@@ -35,7 +35,7 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     Llama's own order of components; `transformers` keeps the halves of a head apart instead, which is a permutation
     of the rows of the query and key weights. One complex product costs half as much as sines and cosines apart.
     """
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * rope).flatten(-2).type_as(x)
 
 

@@ -7,6 +7,8 @@ many tokens as its grammar forces, and leave the batch when their scene ends. It
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,9 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kyvo_ros.model.cache import KVCache
 from kyvo_ros.model.decoder import Decoder, SequenceError
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.tokens.distribution import TokenDistribution
+
+
+#: Rows from which a step is work enough to share among CPU threads. Below, threads that wait for each other cost more
+#: than they save: on two cores that other processes want as well, two threads took thirty times as long as one.
+SHARED_FROM = 8
 
 
 class Grammar(Protocol):
@@ -86,6 +94,12 @@ def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_
     # All rows start alike, so that what is forced at the start can join the prompt.
     first = torch.tensor([row.feed(width) for row in rows], dtype=torch.int64, device=prompt.device)
     hidden = cached.prefill(torch.cat((prompt, first), dim=1), cache, cells=cells, prefix_length=prefix_length)
+    with _threads(1 if len(rows) < SHARED_FROM else torch.get_num_threads()):
+        _decode_steps(cached, cache, hidden, rows, width)
+
+
+def _decode_steps(cached: CachedDecoder, cache: KVCache, hidden: Tensor, rows: list[_Row], width: int | None) -> None:
+    """From the states (B, D) behind what was fed first to the end of every row."""
     active = rows
     while True:
         for row, state in zip(active, hidden.float().cpu().numpy()):
@@ -98,6 +112,17 @@ def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_
             active = [active[index] for index in going]
         lengths = [row.length for row in active]
         hidden = cached.step([row.feed(width) for row in active], lengths, cache)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Run on so many CPU threads of torch, a setting of the whole process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Row:

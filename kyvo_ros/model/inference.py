@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kyvo_ros.model.cache import KVCache
+from kyvo_ros.model.cache import KVCache, LayerMemory
 from kyvo_ros.model.decoder import Block, Decoder, rope_table, rotate
 
 
@@ -54,6 +54,8 @@ class CachedDecoder:
         self.norm = decoder.norm.weight.detach().to(self.dtype, copy=True)
         self._epsilon = torch.full((1, 1, 1), config.norm_eps, dtype=self.dtype, device=self.device)
         self._rope = self._full_rope()
+        self._mean = 1.0 / config.dim
+        self._heads, self._heads_written, self._head_dim = config.heads, 2 * config.kv_heads, config.head_dim
         self._groups = config.heads // config.kv_heads
         self._head_rows: dict[bytes, np.ndarray] = {}
 
@@ -87,9 +89,9 @@ class CachedDecoder:
         `lengths`: how many tokens of each row the cache holds already. Rows may differ in both.
         """
         width = max(map(len, tokens))
-        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in tokens], device=self.device)
-        positions = torch.tensor([[min(n + i, cache.length - 1) for i in range(width)] for n in lengths],
-                                 device=self.device)
+        ids, positions = torch.tensor([
+            [[*row, *[0] * (width - len(row))] for row in tokens],
+            [[min(n + i, cache.length - 1) for i in range(width)] for n in lengths]], device=self.device)
         end = max(n + len(row) for row, n in zip(tokens, lengths))
         mask = self._additive(torch.arange(end, device=self.device) <= positions.unsqueeze(-1))
         last = torch.tensor([i * width + len(row) - 1 for i, row in enumerate(tokens)], device=self.device)
@@ -117,19 +119,18 @@ class CachedDecoder:
         Keys and values go to the cache; attention reads its first `end` positions under `mask`. The last block needs
         the keys and values of all tokens but the output of the last ones alone.
         """
-        rows, width, dim = x.shape
-        config = self.config
+        rows, width, _ = x.shape
         rope = self._rope[positions.flatten()]
         slots = (positions + cache.length * torch.arange(rows, device=self.device).unsqueeze(1)).flatten()
         x = x.flatten(0, 1)
-        for layer, (block, memory) in enumerate(zip(self.blocks, cache.read(end))):
-            qkv = rotate((self._normalised(x) @ block.qkv).view(rows * width, -1, config.head_dim), rope)
-            cache.write(layer, slots, qkv[:, config.heads:])
-            query = qkv[:, :config.heads]
-            if layer == config.layers - 1 and width > 1:
+        for block, memory in zip(self.blocks, cache.read(end)):
+            qkv = rotate((self._normalised(x) @ block.qkv).view(rope.shape[0], -1, self._head_dim), rope)
+            query, keys_values = qkv.split((self._heads, self._heads_written), dim=1)
+            memory.write(slots, keys_values)
+            if block is self.blocks[-1] and width > 1:
                 x, query, mask = x[last], query[last], self._last_rows(mask, last, rows, width)
                 width = 1
-            x = x.addmm(self._attend(query, rows, width, mask, *memory), block.out)
+            x = x.addmm(self._attend(query, rows, width, mask, memory), block.out)
             gate, up = (self._normalised(x) @ block.gate_up).chunk(2, dim=-1)
             x = x.addmm(F.silu(gate).mul_(up), block.down)
         return self._normalised(x) * self.norm
@@ -139,14 +140,14 @@ class CachedDecoder:
         per_token = mask.expand(rows, -1, -1, -1)[:, 0, :width].flatten(0, 1)
         return per_token[last].view(rows, 1, 1, -1).expand(-1, -1, self._groups, -1)
 
-    def _attend(self, query: Tensor, rows: int, width: int, mask: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def _attend(self, query: Tensor, rows: int, width: int, mask: Tensor, memory: LayerMemory) -> Tensor:
         """(B * m, heads, head_dim) queries -> (B * m, D); the heads that share keys are rows of one product."""
-        shape = (rows, width, self.config.kv_heads, self._groups, self.config.head_dim)
-        query = query.view(shape).permute(0, 2, 3, 1, 4).flatten(2, 3)
-        result = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        return result.unflatten(2, (self._groups, width)).permute(0, 3, 1, 2, 4).reshape(rows * width, -1)
+        groups, head_dim = self._groups, self._head_dim
+        query = query.view(rows, width, -1, groups, head_dim).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        result = F.scaled_dot_product_attention(query, memory.keys, memory.values, attn_mask=mask)
+        return result.view(rows, -1, groups, width, head_dim).permute(0, 3, 1, 2, 4).reshape(rows * width, -1)
 
     def _normalised(self, x: Tensor) -> Tensor:
         """(N, D) / its root mean square, without gain; mean square plus epsilon in one product."""
-        square = torch.baddbmm(self._epsilon, x.unsqueeze(1), x.unsqueeze(2), alpha=1.0 / x.shape[1])
+        square = torch.baddbmm(self._epsilon, x.unsqueeze(1), x.unsqueeze(2), alpha=self._mean)
         return x * square.rsqrt_().view(-1, 1)

@@ -10,7 +10,7 @@
     all        one after the other
 
 A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
-next call goes on from it. `--from MODEL` starts from the weights of a model folder, with a fresh optimizer.
+next call goes on from it. Several processes share the work when torchrun starts them (see `distributed`). `--from MODEL` starts from the weights of a model folder, with a fresh optimizer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from kyvo_ros.training import distributed
 from kyvo_ros.training.recipe import RecipeError
 from kyvo_ros.training.stages import STAGES, Workshop
 from kyvo_ros.training.trainer import TrainingError
@@ -42,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="stop each stage after this long, with a checkpoint")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of the ray caster (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of torch (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=own_cores(), help="threads of torch (default: %(default)s)")
+
+
+def own_cores() -> int:
+    """Processor cores for each of the processes that torchrun has started."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,18 +59,24 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError(f"--from {args.source} is no model folder")
     if args.renders is not None and not args.renders.is_dir():
         raise TrainingError(f"--renders {args.renders} is no folder")
-    workshop = Workshop(args.recipe, args.work, device_named(args.device), renders=args.renders,
+    device = device_named(args.device)
+    distributed.start(device)
+    workshop = Workshop(args.recipe, args.work, device, renders=args.renders,
                         source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
-    for name in STAGES if args.stage == "all" else (args.stage,):
-        log.info("stage %s of %s", name, args.recipe)
-        STAGES[name](workshop)
+    try:
+        for name in STAGES if args.stage == "all" else (args.stage,):
+            log.info("stage %s of %s", name, args.recipe)
+            STAGES[name](workshop)
+            distributed.wait()
+    finally:
+        distributed.stop()
     return 0
 
 
 def device_named(name: str) -> torch.device:
     """`auto` is CUDA where there is a device. Raises TrainingError for a device that is not there."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{distributed.local_rank()}" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -112,7 +112,7 @@ class LanguageModel(nn.Module):
     def __init__(self, decoder: Decoder, schema: SceneSchema) -> None:
         super().__init__()
         self.decoder = decoder
-        self.dense_head = DenseHead(decoder.config.dim, [len(v) for v in word_values(schema).values()], width=decoder.config.dim)
+        self.dense_head = DenseHead(decoder.config.dim, [len(v) for v in word_values(schema).values()], width=48)
         self._middle: list[Tensor] = []
         decoder.blocks[len(decoder.blocks) // 2 - 1].register_forward_hook(lambda block, inputs, x: self._middle.append(x))
 

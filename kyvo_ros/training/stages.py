@@ -22,6 +22,7 @@ from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_questions, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
+from kyvo_ros.training import distributed
 from kyvo_ros.training.batches import ImageBatches
 from kyvo_ros.training.card import write_card, write_history
 from kyvo_ros.training.dense_head import word_values
@@ -71,11 +72,12 @@ class Workshop:
         path = self.work / "tokenizer.json"
         if self.started_from is not None:
             return self.started_from.text_tokenizer
-        if not path.exists():
+        if not path.exists() and distributed.rank() == 0:
             questions = None if self.renders is None else self.renders / "questions.json"
             corpus = corpus_from_questions(questions) if questions is not None and questions.exists() else []
             path.parent.mkdir(parents=True, exist_ok=True)
             train_text_tokenizer(corpus, [*self.schema.vocabulary_words(), *LANGUAGE_WORDS]).save(path)
+        distributed.wait()
         return TextTokenizer.load(path)
 
     @cached_property
@@ -88,7 +90,7 @@ class Workshop:
 
     def batches(self, settings: RunSettings) -> ImageBatches:
         synthetic, renders, _ = self.examples
-        return ImageBatches(synthetic, renders, self.recipe.render_ratio, settings.batch_size, self.device)
+        return ImageBatches(synthetic, renders, self.recipe.render_ratio, settings.own_batch_size, self.device)
 
     def train(self, name: str, settings: RunSettings, stage: DenseStage | PixelStage | LanguageStage, model: torch.nn.Module,
               prepare: Callable[[], None] | None = None) -> None:
@@ -97,7 +99,8 @@ class Workshop:
         if not trainer.resume() and prepare is not None:
             prepare()
         trainer.run(self.minutes)
-        plot_metrics(self.work / name / METRICS, self.work / name / "curve.png")
+        if distributed.rank() == 0:
+            plot_metrics(self.work / name / METRICS, self.work / name / "curve.png")
 
     def new_tokenizer(self) -> ImageTokenizer:
         torch.manual_seed(self.recipe.examples.seed)
@@ -137,7 +140,8 @@ class Workshop:
 def train_examples(shop: Workshop) -> None:
     recipe = shop.recipe
     maker = ExampleMaker(recipe.canonical, word_values(shop.schema), recipe.max_objects, recipe.examples)
-    make_examples(maker, shop.work / "examples", shop.renders, shop.workers)
+    if distributed.rank() == 0:
+        make_examples(maker, shop.work / "examples", shop.renders, shop.workers)
 
 
 def train_encoder(shop: Workshop) -> None:
@@ -175,9 +179,10 @@ def train_decoder(shop: Workshop) -> None:
         if examples is None:
             return None
         path = shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}.npz"
-        if not path.exists():
+        if not path.exists() and distributed.rank() == 0:
             both = ExampleSet.concatenate([examples, examples.mirrored()]) if mirrored else examples
             encode_examples(both, tokenizer, shop.builder, shop.grammar, recipe.canonical, shop.device).save(path)
+        distributed.wait()
         return CodeSet.load(path)
 
     values = word_values(shop.schema)
@@ -186,7 +191,7 @@ def train_decoder(shop: Workshop) -> None:
     stage = LanguageStage(
         model, shop.grammar, shop.builder, encoded("synthetic", synthetic, True), encoded("renders", renders, True),
         encoded("held_out", held_out, False), truth,
-        render_ratio=recipe.render_ratio, batch_size=recipe.decoder.batch_size, label_sigma=recipe.label_sigma,
+        render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
         dense_weight=recipe.dense_weight, canonical=recipe.canonical, device=shop.device)
     shop.train("decoder", recipe.decoder, stage, model)
 
@@ -199,6 +204,8 @@ def digest(tokenizer: ImageTokenizer) -> str:
 
 
 def export(shop: Workshop) -> None:
+    if distributed.rank() > 0:
+        return
     tokenizer = shop.tokenizer()
     decoder = shop.trained("decoder", LanguageModel(shop.new_decoder(tokenizer.codebook), shop.schema).to(shop.device)).decoder
     bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
@@ -214,7 +221,8 @@ def export(shop: Workshop) -> None:
 
 
 def rewrite_card(shop: Workshop) -> None:
-    write_card(shop.out, str(shop.recipe_path))
+    if distributed.rank() == 0:
+        write_card(shop.out, str(shop.recipe_path))
 
 
 #: The stages by name, in their order.

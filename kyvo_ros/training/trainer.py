@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from kyvo_ros.training import distributed
+
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
@@ -36,7 +38,7 @@ class RunSettings:
     steps: int  # optimizer steps at the warm-up and the stable learning rate
     decay_steps: int = 0  # further steps in which the learning rate falls linearly to zero
     warmup_steps: int = 200
-    batch_size: int = 16
+    batch_size: int = 16  # of all processes together
     learning_rate: float = 1e-3
     weight_decay: float = 0.05  # on matrices only
     gradient_clip: float = 1.0  # largest norm of the whole gradient
@@ -52,6 +54,14 @@ class RunSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if min(self.steps, self.decay_steps, self.warmup_steps) < 0 or self.learning_rate <= 0:
             raise ValueError(f"steps must not be negative and the learning rate positive, got {asdict(self)}")
+
+    @property
+    def own_batch_size(self) -> int:
+        """The part of a batch that one of several training processes draws."""
+        if self.batch_size % distributed.world_size():
+            raise TrainingError(f"batch_size {self.batch_size} cannot be shared by {distributed.world_size()} processes; "
+                                "start a number that divides it")
+        return self.batch_size // distributed.world_size()
 
     @property
     def total_steps(self) -> int:
@@ -74,9 +84,9 @@ def optimizer_for(model: nn.Module, settings: RunSettings) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2), fused=True)
 
 
-def step_generator(seed: int, step: int) -> np.random.Generator:
-    """The source of all randomness of one step."""
-    return np.random.default_rng([seed, step])
+def step_generator(seed: int, step: int, process: int = 0) -> np.random.Generator:
+    """The source of all randomness of one step in one of the training processes."""
+    return np.random.default_rng([seed, step, process])
 
 
 class Trainer:
@@ -112,6 +122,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; a crash while writing leaves the previous one."""
+        if distributed.rank() > 0:
+            return
         partial = self.folder / (CHECKPOINT + ".partial")
         torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}, partial)
         partial.replace(self.folder / CHECKPOINT)
@@ -119,38 +131,41 @@ class Trainer:
     def run(self, minutes: float | None = None) -> None:
         """Train to the settings' end, or until `minutes` have passed; leaves a checkpoint either way."""
         started, first = time.monotonic(), self.step
-        bar = tqdm(total=self.settings.total_steps, initial=self.step, desc=self.folder.name, unit="step", mininterval=5)
-        for number, numbers in self._steps():
+        bar = tqdm(total=self.settings.total_steps, initial=self.step, desc=self.folder.name, unit="step", mininterval=5,
+                   disable=distributed.rank() > 0)
+        ends_at = None if minutes is None else started + 60 * minutes
+        for number, numbers, out_of_time in self._steps(ends_at):
             bar.update()
             if number % self.settings.log_every == 0:
                 seconds = time.monotonic() - started
                 rate = (number - first) * self.settings.batch_size / seconds
                 self._write({"step": number, "seconds": round(seconds, 1), "per_second": round(rate, 2), **numbers})
                 bar.set_postfix(loss=f"{numbers['loss']:.3f}", per_s=f"{rate:.0f}")
-            out_of_time = minutes is not None and time.monotonic() - started > 60 * minutes
             if number % self.settings.checkpoint_every == 0 or out_of_time:
                 self.save()
-            if self.evaluate and number % self.settings.evaluate_every == 0:
+            if self.evaluate and number % self.settings.evaluate_every == 0 and distributed.rank() == 0:
                 self._evaluate()
             if out_of_time:
                 break
         bar.close()
         self.save()
 
-    def _steps(self) -> Iterator[tuple[int, dict[str, float]]]:
+    def _steps(self, ends_at: float | None) -> Iterator[tuple[int, dict[str, float], bool]]:
+        """(steps done, numbers to log, whether the time is up) after each step; `ends_at` on the monotonic clock."""
         while self.step < self.settings.total_steps:
             self.model.train()
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.rate(self.step)
-            loss, numbers = self.loss_of(step_generator(self.settings.seed, self.step))
+            loss, numbers = self.loss_of(step_generator(self.settings.seed, self.step, distributed.rank()))
             if not torch.isfinite(loss):
                 raise TrainingError(f"the loss is {loss.item()} at step {self.step}; lower learning_rate and resume")
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            ends = distributed.synchronise(self.model, ends_at is not None and time.monotonic() > ends_at)
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
             self.optimizer.step()
             self.step += 1
-            yield self.step, {"loss": float(loss.detach()), "gradient_norm": float(norm), **numbers}
+            yield self.step, {"loss": float(loss.detach()), "gradient_norm": float(norm), **numbers}, ends
 
     def _evaluate(self) -> None:
         self.model.eval()
@@ -159,5 +174,7 @@ class Trainer:
         log.info("%s step %d: %s", self.folder.name, self.step, json.dumps(numbers))
 
     def _write(self, row: dict) -> None:
+        if distributed.rank() > 0:
+            return
         with (self.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

@@ -130,7 +130,8 @@ def test_scenes_do_not_touch_each_other() -> None:
 @pytest.mark.parametrize("change", [
     {"exposure_stops": (1.0, 1.0)}, {"white_balance": (0.5, 0.7)}, {"lamp_power": (2.0, 2.0)},
     {"lamp_size": (4.0, 4.0)}, {"ambient": (3.0, 3.0)}, {"ground_shade": (0.5, 0.5)}, {"ground_tint": 0.2},
-    {"color_jitter": 0.3}, {"blur_px": (1.0, 1.0)}, {"noise": (0.1, 0.1)}, {"jpeg": (0.2, 0.2)}, {"highlight": (0.0, 0.0)}])
+    {"color_jitter": 0.3}, {"blur_px": (1.0, 1.0)}, {"noise": (0.1, 0.1)}, {"jpeg": (0.2, 0.2)},
+    {"highlight": (0.0, 0.0)}])
 def test_every_setting_of_the_look_shows(change: dict) -> None:
     scene = make_scene((0, 0, "large", "red", "rubber", "cube"), (2, 1, "large", "green", "metal", "sphere"))
     assert np.abs(render(scene) - render(scene, look=LookSettings(**change))).max() > 3

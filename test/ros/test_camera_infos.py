@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import messages
+import fake_messages as messages
 import numpy as np
 import pytest
 
@@ -48,10 +48,12 @@ def test_raw_images_have_k_and_d_and_rectified_ones_p() -> None:
     assert rectified.distortion == () and _values(rectified) == (300.0, 310.0, 150.5, 110.5)
 
 
-@pytest.mark.parametrize("name, model", [("plumb_bob", "plumb_bob"), ("", "plumb_bob"), ("fisheye", "equidistant"),
-                                         ("equidistant", "equidistant"), ("rational_polynomial", "rational_polynomial")])
+@pytest.mark.parametrize("name, model", [
+    ("plumb_bob", "plumb_bob"), ("", "plumb_bob"), ("fisheye", "equidistant"), ("equidistant", "equidistant"),
+    ("rational_polynomial", "rational_polynomial")])
 def test_distortion_models(name: str, model: str) -> None:
-    assert camera_from_msg(messages.camera_info(distortion_model=name, d=[0.1, 0, 0, 0]), 320, 240).distortion_model == model
+    message = messages.camera_info(distortion_model=name, d=[0.1, 0, 0, 0])
+    assert camera_from_msg(message, 320, 240).distortion_model == model
 
 
 @pytest.mark.parametrize("fields, size, reason", [

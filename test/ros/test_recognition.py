@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-import messages
+import fake_messages as messages
 import numpy as np
 import pytest
 from fake_pipeline import NOMINAL, OBJECTS, FakePipeline
@@ -36,7 +36,8 @@ class Bench:
 
     def run(self, pixels: np.ndarray = WHITE, stamp_ns: int = S, epoch: int = 0, frame_id: str = "camera", **settings):
         message = messages.image(pixels, header=messages.header(frame_id, stamp_ns))
-        return self.recognizer.recognize(Frame(message, 0.0, epoch), self.pipeline, Settings(tf_timeout_s=0.01, **settings))
+        chosen = Settings(tf_timeout_s=0.01, **settings)
+        return self.recognizer.recognize(Frame(message, 0.0, epoch), self.pipeline, chosen)
 
     def drop(self, **arguments) -> FrameDropped:
         with pytest.raises(FrameDropped) as caught:

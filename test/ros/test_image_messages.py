@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cv2
-import messages
+import fake_messages as messages
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,7 +51,8 @@ def test_bayer_patterns_name_the_first_pixels(pattern: str, bits: int) -> None:
     assert np.array_equal(found[4:-4, 4:-4].reshape(-1, 3), np.tile([200, 100, 30], (64, 1)))
 
 
-@pytest.mark.parametrize("encoding, order", [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")])
+@pytest.mark.parametrize("encoding, order", [
+    ("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")])
 def test_yuv_layouts(encoding: str, order: str) -> None:
     y, u, v = 120, 90, 200
     pair = {"uyvy": [[u, y], [v, y]], "yuyv": [[y, u], [y, v]]}[order]

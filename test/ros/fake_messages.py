@@ -15,7 +15,8 @@ def header(frame_id: str = "camera", stamp_ns: int = 10**9) -> SimpleNamespace:
     return SimpleNamespace(frame_id=frame_id, stamp=stamp(stamp_ns))
 
 
-def image(pixels: np.ndarray, encoding: str = "rgb8", *, padding: int = 0, big_endian: bool = False, **fields) -> SimpleNamespace:
+def image(pixels: np.ndarray, encoding: str = "rgb8", *, padding: int = 0, big_endian: bool = False,
+          **fields) -> SimpleNamespace:
     """An Image of pixels (H, W[, C]); `padding` bytes end each row; fields replace what follows from the pixels."""
     height, width = pixels.shape[:2]
     stored = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
@@ -26,9 +27,9 @@ def image(pixels: np.ndarray, encoding: str = "rgb8", *, padding: int = 0, big_e
     return SimpleNamespace(**{**values, **fields})
 
 
-def camera_info(width: int = 320, height: int = 240, **fields) -> SimpleNamespace:
-    """A calibrated CameraInfo with the principal point in the middle."""
-    fx, cx, cy = 1.1 * width, (width - 1) / 2, (height - 1) / 2
+def camera_info(**fields) -> SimpleNamespace:
+    """A calibrated CameraInfo of 320x240 pixels with the principal point in the middle."""
+    width, height, fx, cx, cy = 320, 240, 352.0, 159.5, 119.5
     roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
     values = {"header": header(), "width": width, "height": height, "distortion_model": "plumb_bob", "d": [0.0] * 5,
               "k": [fx, 0.0, cx, 0.0, fx, cy, 0.0, 0.0, 1.0], "p": [fx, 0, cx, 0, 0, fx, cy, 0, 0, 0, 1, 0],

@@ -1,0 +1,221 @@
+"""A client for tests of the node: publishes, listens, sets parameters, waits; and the node as a child process."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+# Before rclpy: DDS on the loopback only, in a domain of this run, unless `make test` has done so already.
+_PROFILE = Path(__file__).resolve().parents[2] / "config" / "loopback_dds.xml"
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 101)))
+os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(_PROFILE))
+
+import numpy as np  # noqa: E402
+import rclpy  # noqa: E402
+from builtin_interfaces.msg import Time  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3  # noqa: E402
+from kyvo_msgs.msg import SceneGraph  # noqa: E402
+from kyvo_msgs.srv import Recognize  # noqa: E402
+from rcl_interfaces.srv import SetParametersAtomically  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+from tf2_msgs.msg import TFMessage  # noqa: E402
+
+from kyvo_ros.ros.children import Child  # noqa: E402
+from kyvo_ros.ros.conversions import image_to_msg  # noqa: E402
+from kyvo_ros.ros.settings import Settings  # noqa: E402
+from kyvo_ros.scene import Transform as Pose  # noqa: E402
+
+FAKE_NODE = (sys.executable, str(Path(__file__).with_name("fake_pipeline.py")))
+WHITE = np.full((240, 320, 3), 255, np.uint8)
+S = 10**9
+
+
+def pixels(first: tuple[int, int, int]) -> np.ndarray:
+    """An image whose first pixel steers the fake pipeline."""
+    made = WHITE.copy()
+    made[0, 0] = first
+    return made
+
+
+def stamp(ns: int) -> Time:
+    return Time(sec=ns // S, nanosec=ns % S)
+
+
+def calibration(frame_id: str, stamp_ns: int = 0, **fields) -> CameraInfo:
+    values = {"width": 320, "height": 240, "distortion_model": "plumb_bob", "d": [0.0] * 5,
+              "k": [352.0, 0.0, 159.5, 0.0, 352.0, 119.5, 0.0, 0.0, 1.0]}
+    return CameraInfo(header=Header(stamp=stamp(stamp_ns), frame_id=frame_id), **{**values, **fields})
+
+
+class Tester:
+    """Everything heard is kept in `heard[topic]`; stamps of images only grow unless a test says otherwise."""
+
+    def __enter__(self) -> Tester:
+        rclpy.init()
+        self.node = rclpy.create_node("tester")
+        self.heard: dict[str, list[Any]] = defaultdict(list)
+        self.now_ns = 1000 * S
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
+        self.infos = self.node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
+        self.tf = self.node.create_publisher(TFMessage, "/tf", 100)
+        self.tf_static = self.node.create_publisher(TFMessage, "/tf_static", latched)
+        self.listen(SceneGraph, "scene")
+        self.listen(DiagnosticArray, "/diagnostics")
+        self.recognize = self.node.create_client(Recognize, "recognize")
+        self.setter = self.node.create_client(SetParametersAtomically, "kyvo_node/set_parameters_atomically")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._executor.shutdown()
+        self._thread.join(10.0)
+        self.node.destroy_node()
+        rclpy.shutdown()
+
+    def listen(self, kind: type, topic: str, qos: Any = 10) -> Any:
+        """Subscribe; messages go to `heard[topic]`."""
+        return self.node.create_subscription(kind, topic, lambda m: self.heard[topic].append(m), qos)
+
+    def forget(self) -> None:
+        for messages in self.heard.values():
+            messages.clear()
+
+    def wait(self, condition: Callable[[], Any], what: str, limit_s: float = 10.0) -> Any:
+        """The first true value of the condition. Fails with `what` and the node's own words."""
+        deadline = time.monotonic() + limit_s
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"{what} within {limit_s} s; the node says: {self.said()}"
+            time.sleep(0.01)
+        return value
+
+    # --- sending
+
+    def next_stamp(self, step_s: float = 0.1) -> int:
+        self.now_ns += int(step_s * S)
+        return self.now_ns
+
+    def send_image(self, image: np.ndarray = WHITE, frame_id: str = "camera", stamp_ns: int | None = None,
+                   **fields) -> int:
+        """Publish an image and return its stamp; `fields` replace fields of the message."""
+        stamp_ns = self.next_stamp() if stamp_ns is None else stamp_ns
+        message = image_to_msg(image, Header(stamp=stamp(stamp_ns), frame_id=frame_id))
+        for name, value in fields.items():
+            setattr(message, name, value)
+        self.images.publish(message)
+        return stamp_ns
+
+    def send_tf(self, pose: Pose, parent: str, child: str, stamp_ns: int, publisher: Any = None) -> None:
+        x, y, z, w = pose.quaternion().tolist()
+        (publisher or self.tf).publish(TFMessage(transforms=[TransformStamped(
+            header=Header(stamp=stamp(stamp_ns), frame_id=parent), child_frame_id=child, transform=Transform(
+                translation=Vector3(**dict(zip("xyz", pose.translation.tolist()))),
+                rotation=Quaternion(x=x, y=y, z=z, w=w)))]))
+
+    def call(self, client: Any, request: Any, limit_s: float = 10.0) -> Any:
+        assert client.wait_for_service(limit_s), f"no service {client.srv_name}"
+        future = client.call_async(request)
+        self.wait(future.done, f"an answer of {client.srv_name}", limit_s)
+        return future.result()
+
+    def set_parameters(self, **values: Any) -> str:
+        """Set them all at once; the reason of a refusal, empty on success."""
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        result = self.call(self.setter, SetParametersAtomically.Request(parameters=parameters)).result
+        assert result.successful != bool(result.reason), f"a refusal needs a reason: {result}"
+        return result.reason
+
+    # --- hearing
+
+    def scene_of(self, stamp_ns: int, limit_s: float = 10.0) -> SceneGraph:
+        """The scene of the image with this stamp."""
+        return self.message_of("scene", stamp_ns, limit_s)
+
+    def message_of(self, topic: str, stamp_ns: int, limit_s: float = 10.0) -> Any:
+        def found() -> Any:
+            return next((m for m in self.heard[topic] if m.header.stamp == stamp(stamp_ns)), None)
+        return self.wait(found, f"a message on {topic} for stamp {stamp_ns}", limit_s)
+
+    def answer(self, image: np.ndarray = WHITE, limit_s: float = 10.0, **arguments) -> SceneGraph:
+        """Send an image (again, should best effort lose it) until its scene comes."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            stamp_ns = self.send_image(image, **arguments)
+            try:
+                return self.scene_of(stamp_ns, 1.5)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+
+    def statuses(self) -> dict[str, tuple[int, str]]:
+        """Newest diagnostics by stage ("" for the summary): level and message."""
+        for message in self.heard["/diagnostics"][::-1]:
+            if message.status[0].name.endswith("kyvo_node"):
+                return {s.name.partition(": ")[2]: (s.level[0], s.message) for s in message.status}
+        return {}
+
+    def values(self) -> dict[str, str]:
+        """Newest figures of the summary."""
+        messages = self.heard["/diagnostics"]
+        return {v.key: v.value for v in messages[-1].status[0].values} if messages else {}
+
+    def said(self) -> str:
+        return self.statuses().get("", (0, "nothing"))[1]
+
+    def wait_said(self, level: int, text: str, repeat: Callable[[], Any] = lambda: None, limit_s: float = 10.0) -> str:
+        """Wait until the summary has this level and text; `repeat` is done every 0.2 s meanwhile."""
+        def said() -> str:
+            repeat()
+            time.sleep(0.2)
+            found_level, message = self.statuses().get("", (-1, ""))
+            return message if found_level == level and text in message else ""
+        return self.wait(said, f"diagnostics of level {level} with '{text}'", limit_s)
+
+
+class FakeNode:
+    """kyvo_node with the fake pipeline in another process, ready when entered."""
+
+    def __init__(self, tester: Tester, log: Path, arguments: tuple[str, ...] = (), ready: bool = True) -> None:
+        self.tester, self.log, self.ready = tester, log, ready
+        self.child = Child([*FAKE_NODE, "--ros-args", *arguments], log)
+
+    def __enter__(self) -> FakeNode:
+        if self.ready:
+            self.make_healthy()
+        return self
+
+    def make_healthy(self) -> None:
+        """Until the node answers an image of this calibration."""
+        tester = self.tester
+        tester.wait(lambda: tester.statuses() or not self.child.running(), "diagnostics", 20.0)
+        assert self.child.running(), f"the node did not start:\n{self.log.read_text()}"
+        tester.wait(lambda: tester.infos.get_subscription_count() and tester.images.get_subscription_count(), "inputs")
+        tester.infos.publish(calibration("camera"))
+        tester.answer(limit_s=20.0)
+
+    def restore(self) -> None:
+        """Default parameters, and a node that says so."""
+        tester = self.tester
+        values = {k: v for k, v in asdict(Settings()).items() if k not in ("image_transport", "image_qos", "tf_buffer_s")}
+        assert tester.set_parameters(**values) == ""
+        tester.infos.publish(calibration("camera"))
+
+    def __exit__(self, *_) -> None:
+        self.child.end()

@@ -1,0 +1,73 @@
+"""Training in two processes: the same steps as one process with the whole batch."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kyvo_ros.training import distributed
+from kyvo_ros.training.trainer import RunSettings, TrainingError, step_generator
+
+PROGRAM = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+from kyvo_ros.training import distributed
+from kyvo_ros.training.trainer import RunSettings, Trainer
+distributed.start(torch.device("cpu"))
+torch.manual_seed(0)
+model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+settings = RunSettings(steps=5, batch_size=8, warmup_steps=1, learning_rate=0.05, log_every=1)
+def loss_of(rng):
+    x = torch.as_tensor(rng.standard_normal((settings.own_batch_size, 3)), dtype=torch.float32)
+    return (model(x).squeeze(-1) - x.sum(-1)).square().mean(), {}
+Trainer(Path(sys.argv[1]), settings, model, loss_of).run()
+torch.save([p.detach() for p in model.parameters()], Path(sys.argv[1]) / f"rank{distributed.rank()}.pt")
+distributed.stop()
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_processes_stay_equal_and_only_the_first_writes(tmp_path):
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
+              "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    processes = [subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=Path(__file__).resolve().parents[2],
+                                  env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+    try:
+        assert [p.wait(timeout=120) for p in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    one, other = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, other))
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 5
+
+
+def test_one_process_needs_no_group():
+    model = nn.Linear(2, 1)
+    model(torch.ones(1, 2)).sum().backward()
+    before = model.weight.grad.clone()
+    assert distributed.synchronise(model, ends=True) and not distributed.synchronise(model, ends=False)
+    assert torch.equal(before, model.weight.grad)
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+
+
+def test_processes_draw_different_batches():
+    assert step_generator(0, 5, 0).random() != step_generator(0, 5, 1).random()
+    assert step_generator(0, 5, 1).random() == step_generator(0, 5, 1).random()
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    with pytest.raises(TrainingError, match="batch_size 16 cannot be shared by 3 processes"):
+        RunSettings(steps=1, batch_size=16).own_batch_size
