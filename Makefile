@@ -1,11 +1,11 @@
 # make setup     the environment in .venv (also done by the targets below)
 # make demo      recorded images through the real node, scenes out
 # make test      the tests (ARGS="-k camera" goes to pytest)
-# make weights   train the shipped model again, by the recipes
+# make weights   train the shipped model again, by the recipes (RENDERS=DIR mixes a CLEVR folder in; hours)
 #
 # PYTHON=python3.12        the Python to make the environment from (3.10 to 3.12)
-# TORCH_INDEX=URL          package index to take torch from, TORCH_SPEC='torch==2.13.0+cpu' which one;
-#                          without them pip's own configuration decides
+# TORCH_INDEX=URL          package index to take torch from, and TORCH_SPEC='torch==VERSION' which one;
+#                          without them pip's own configuration decides which build of the pinned version
 # ROS_WHEELS=jazzy         wheels of ROS 2 Jazzy in place of Kilted (with VENV=.venv-jazzy: beside it)
 
 PYTHON ?= python3
@@ -14,8 +14,9 @@ TORCH_INDEX ?=
 TORCH_SPEC ?=
 ROS_WHEELS ?= kilted
 ARGS ?=
-# In this order: each may build on the weights of the one before.
-RECIPES ?= $(sort $(wildcard recipes/*.toml))
+RECIPES ?= $(sort $(wildcard recipes/*.yaml))
+RENDERS ?=
+WORK ?= work
 TEST_LIMIT_S ?= 1800
 DEMO_LIMIT_S ?= 900
 
@@ -24,10 +25,8 @@ ON_LOOPBACK := $(VENV_PYTHON) tools/on_loopback.py
 # Set by the ROS 2 wheels of another environment, where make was started from there.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: setup demo test weights
-.DEFAULT_GOAL := help
+.PHONY: help setup demo test weights
 
-.PHONY: help
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
@@ -44,6 +43,9 @@ test: setup
 	@$(ON_LOOPBACK) --limit-s $(TEST_LIMIT_S) $(VENV_PYTHON) -m pytest $(ARGS)
 
 weights: setup
-	@test -n "$(strip $(RECIPES))" || { echo "make weights: no recipes (recipes/*.toml)" >&2; exit 1; }
+	@test -n "$(strip $(RECIPES))" || { echo "make weights: there is no recipes/*.yaml" >&2; exit 1; }
 	@for recipe in $(RECIPES); do \
-	  echo "$$recipe"; $(VENV_PYTHON) -m kyvo_ros.cli train $$recipe $(ARGS) || exit 1; done
+	  echo "make weights: $$recipe"; \
+	  $(VENV_PYTHON) -m kyvo_ros.cli train all --recipe $$recipe --work $(WORK)/$$(basename $$recipe .yaml) \
+	    $(if $(RENDERS),--renders $(RENDERS)) $(ARGS) || exit 1; \
+	done

@@ -79,7 +79,8 @@ class ExampleSet:
         for j in range(int(self.count[index])):
             attributes = {name: known[w] for (name, known), w in zip(values.items(), self.words[index, j])}
             turns = attributes.get("shape") in shapes_with_yaw
-            objects.append(SceneObject(attributes, self.position[index, j], float(self.yaw_rad[index, j]) if turns else None))
+            yaw_rad = float(self.yaw_rad[index, j]) if turns else None
+            objects.append(SceneObject(attributes, self.position[index, j], yaw_rad))
         return Scene(tuple(objects))
 
     def plane_camera(self, index: int) -> PlaneCamera:

@@ -68,9 +68,12 @@ class Block(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim))
         turned, value = qkv.split((self.heads + self.kv_heads, self.kv_heads), dim=2)
         query, key = rotate(turned, rope).split((self.heads, self.kv_heads), dim=2)
+        groups = self.heads // self.kv_heads
+        if x.is_cuda and groups > 1:  # the fast kernels for a mask know no grouped queries there
+            key, value = key.repeat_interleave(groups, dim=2), value.repeat_interleave(groups, dim=2)
         result = F.scaled_dot_product_attention(
             query[:, start:].transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
-            attn_mask=mask, enable_gqa=self.heads != self.kv_heads)
+            attn_mask=mask, enable_gqa=key.shape[2] < self.heads)
         return result.transpose(1, 2).flatten(2)
 
 
@@ -109,7 +112,8 @@ class Decoder(nn.Module):
         self.check(token_ids)
         length = token_ids.shape[1]
         if not 0 <= prefix_length <= length or not 0 <= start < length:
-            raise SequenceError(f"prefix_length and start must lie within {length} tokens, got {prefix_length}, {start}")
+            raise SequenceError(
+                f"prefix_length and start must lie within {length} tokens, got {prefix_length} and {start}")
         x = self.embedding(token_ids, cells)
         mask = self._attention_mask(length, prefix_length, x)
         rope = self._rope_on(x.device)[:length]

@@ -103,8 +103,8 @@ class UnifiedEmbedding(nn.Module):
         """(B, S, D): the places of image tokens, zero elsewhere."""
         places = F.pad(self.places(cells), (0, 0, 0, 1))  # one more row, of zeros, for every other token
         if places.shape[0] not in (1, len(image)):
-            raise ValueError(f"cells must be {(len(image), self.config.cells, 2)} as the token ids have {len(image)} rows, "
-                             f"got {tuple(cells.shape)}")
+            raise ValueError(f"cells must be {(len(image), self.config.cells, 2)} as the token ids have {len(image)} "
+                             f"rows, got {tuple(cells.shape)}")
         cell = torch.where(image, (image.cumsum(dim=1) - 1) % self.config.cells, self.config.cells)
         if places.shape[0] > 1:
             cell = cell + places.shape[1] * torch.arange(len(cell), device=cell.device).unsqueeze(1)

@@ -75,7 +75,8 @@ class ModelBundle:
             raise ModelFolderError("the decoder was made for another codebook than the image tokenizer's")
         grammar = SceneGrammar(self.vocabulary, self.text_tokenizer, self.schema)
         object.__setattr__(self, "grammar", grammar)
-        object.__setattr__(self, "builder", SequenceBuilder(self.vocabulary, grammar, self.text_tokenizer, config.image_grid))
+        builder = SequenceBuilder(self.vocabulary, grammar, self.text_tokenizer, config.image_grid)
+        object.__setattr__(self, "builder", builder)
 
 
 def save_model(folder: str | Path, bundle: ModelBundle) -> None:
@@ -125,8 +126,9 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
     text_tokenizer = _read_text_tokenizer(folder / TEXT_TOKENIZER)
     try:
         return ModelBundle(
-            name=section("name", str), vocabulary=decoder_config.vocabulary, schema=schema, text_tokenizer=text_tokenizer,
-            decoder=decoder.eval().to(device), image_tokenizer=image_tokenizer.eval().to(device),
+            name=section("name", str), vocabulary=decoder_config.vocabulary, schema=schema,
+            text_tokenizer=text_tokenizer, decoder=decoder.eval().to(device),
+            image_tokenizer=image_tokenizer.eval().to(device),
             canonical=section("canonical", CanonicalCamera.from_dict))
     except ModelFolderError:
         raise
@@ -203,7 +205,8 @@ class _SectionReader:
         try:
             return build(self.config[name])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelFolderError(f"section {name!r} of {self.path} is broken: {type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise ModelFolderError(f"section {name!r} of {self.path} is broken: {reason}") from error
 
 
 def _read_text_tokenizer(path: Path) -> TextTokenizer:

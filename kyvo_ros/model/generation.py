@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kyvo_ros.model.cache import KVCache
 from kyvo_ros.model.decoder import Decoder, SequenceError
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.tokens.distribution import TokenDistribution
 
 
-#: Rows from which a step is work enough to share among CPU threads. Below, threads that wait for each other cost more
-#: than they save: on two cores that other processes want as well, two threads took thirty times as long as one.
+#: Rows from which a batch is work enough to share among CPU threads. Below, threads that wait for each other cost more
+#: than they save: on two cores that other processes want as well, two threads took ten to thirty times as long as one.
 SHARED_FROM = 8
 
 
@@ -66,7 +65,7 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
     """
     if not temperature >= 0:
         raise ValueError(f"temperature must not be negative, got {temperature}")
-    with torch.inference_mode():
+    with torch.inference_mode(), _threads(1 if len(prompt) < SHARED_FROM else torch.get_num_threads()):
         cached = decoder if isinstance(decoder, CachedDecoder) else CachedDecoder(decoder)
         _check_prompt(cached, prompt, prefix_length, grammar)
         streams = np.random.SeedSequence(seed).spawn(len(prompt))
@@ -94,12 +93,6 @@ def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_
     # All rows start alike, so that what is forced at the start can join the prompt.
     first = torch.tensor([row.feed(width) for row in rows], dtype=torch.int64, device=prompt.device)
     hidden = cached.prefill(torch.cat((prompt, first), dim=1), cache, cells=cells, prefix_length=prefix_length)
-    with _threads(1 if len(rows) < SHARED_FROM else torch.get_num_threads()):
-        _decode_steps(cached, cache, hidden, rows, width)
-
-
-def _decode_steps(cached: CachedDecoder, cache: KVCache, hidden: Tensor, rows: list[_Row], width: int | None) -> None:
-    """From the states (B, D) behind what was fed first to the end of every row."""
     active = rows
     while True:
         for row, state in zip(active, hidden.float().cpu().numpy()):

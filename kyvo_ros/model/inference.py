@@ -52,6 +52,7 @@ class CachedDecoder:
         self.table = table.to(self.dtype)
         self.blocks = [_BlockWeights.of(block, self.dtype) for block in decoder.blocks]
         self.norm = decoder.norm.weight.detach().to(self.dtype, copy=True)
+        self._open, self._shut = torch.tensor([0.0, -math.inf], dtype=self.dtype, device=self.device)
         self._epsilon = torch.full((1, 1, 1), config.norm_eps, dtype=self.dtype, device=self.device)
         self._rope = self._full_rope()
         self._mean = 1.0 / config.dim
@@ -80,22 +81,25 @@ class CachedDecoder:
         visible = positions <= positions.unsqueeze(1)
         visible[:prefix_length, :prefix_length] = True
         mask = self._additive(visible.unsqueeze(0))
-        last = torch.arange(rows, device=self.device) * length + length - 1
-        return self._run(x, positions.expand(rows, -1), mask, length, last, cache)
+        starts = torch.arange(rows, device=self.device)
+        slots = starts.unsqueeze(1) * cache.length + positions
+        return self._run(x, positions.repeat(rows), slots.flatten(), mask, length, (starts + 1) * length - 1, cache)
 
     def step(self, tokens: Sequence[Sequence[int]], lengths: Sequence[int], cache: KVCache) -> Tensor:
         """One or more further tokens for each row -> (B, D) hidden states of each row's last one.
 
         `lengths`: how many tokens of each row the cache holds already. Rows may differ in both.
         """
-        width = max(map(len, tokens))
-        ids, positions = torch.tensor([
-            [[*row, *[0] * (width - len(row))] for row in tokens],
-            [[min(n + i, cache.length - 1) for i in range(width)] for n in lengths]], device=self.device)
+        width, spare = max(map(len, tokens)), cache.length - 1
+        padded = [[*row, *[0] * (width - len(row))] for row in tokens]
+        positions = [[min(n + i, spare) for i in range(width)] for n in lengths]
+        slots = [[row * cache.length + p for p in own] for row, own in enumerate(positions)]
+        ids, positions, slots = torch.tensor([padded, positions, slots], device=self.device)
         end = max(n + len(row) for row, n in zip(tokens, lengths))
         mask = self._additive(torch.arange(end, device=self.device) <= positions.unsqueeze(-1))
         last = torch.tensor([i * width + len(row) - 1 for i, row in enumerate(tokens)], device=self.device)
-        return self._run(F.embedding(ids, self.table), positions, mask, end, last, cache)
+        x = F.embedding(ids, self.table)
+        return self._run(x, positions.flatten(), slots.flatten(), mask, end, last, cache)
 
     def head_rows(self, ids: np.ndarray) -> np.ndarray:
         """(K, D) float32 rows of the head on the CPU: `head_rows(ids) @ hidden` are the logits of `ids` (K,) alone.
@@ -110,18 +114,17 @@ class CachedDecoder:
 
     def _additive(self, visible: Tensor) -> Tensor:
         """(B, m, n) bool -> (B, 1, groups * m, n): 0 where visible, -inf elsewhere, for the heads of a group."""
-        mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device).masked_fill_(~visible, -math.inf)
-        return mask.unsqueeze(1).repeat(1, 1, self._groups, 1)
+        return torch.where(visible, self._open, self._shut).unsqueeze(1).repeat(1, 1, self._groups, 1)
 
-    def _run(self, x: Tensor, positions: Tensor, mask: Tensor, end: int, last: Tensor, cache: KVCache) -> Tensor:
-        """(B, m, D) embeddings at `positions` (B, m) through every block -> (B, D) at the flat indices `last`.
+    def _run(self, x: Tensor, positions: Tensor, slots: Tensor, mask: Tensor, end: int, last: Tensor,
+             cache: KVCache) -> Tensor:
+        """(B, m, D) embeddings at `positions` (B * m,) through every block -> (B, D) at the flat indices `last`.
 
-        Keys and values go to the cache; attention reads its first `end` positions under `mask`. The last block needs
-        the keys and values of all tokens but the output of the last ones alone.
+        Keys and values go to `slots` (B * m,) of the cache; attention reads its first `end` positions under `mask`.
+        The last block needs the keys and values of all tokens but the output of the last ones alone.
         """
         rows, width, _ = x.shape
-        rope = self._rope[positions.flatten()]
-        slots = (positions + cache.length * torch.arange(rows, device=self.device).unsqueeze(1)).flatten()
+        rope = self._rope[positions]
         x = x.flatten(0, 1)
         for block, memory in zip(self.blocks, cache.read(end)):
             qkv = rotate((self._normalised(x) @ block.qkv).view(rope.shape[0], -1, self._head_dim), rope)

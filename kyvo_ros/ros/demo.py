@@ -43,7 +43,8 @@ class Options:
     model: str = ""
     output: Path = Path("demo_output")
     node_command: Sequence[str] = (sys.executable, "-m", "kyvo_ros.ros.node")
-    rate_s: float = _RATE_S
+    rate_s: float = _RATE_S  # how long the rate is measured
+    shown_hz: float = 0.0  # images a second while frames are shown; 0 is the recording's rate
 
 
 def keep_dds_on_this_computer() -> None:
@@ -77,7 +78,7 @@ def run_demo(options: Options) -> RecognitionReport:
         with Child([*options.node_command, "--ros-args", *_node_arguments(options)], log) as node:
             _wait(listener, node, listener.model_ready, _MODEL_LIMIT_S, "the model was not ready", log)
             print(f"the node is ready after {time.monotonic() - started:.1f} s: model {listener.model_name()}\n")
-            pairs = _show_frames(listener, node, truth, log)
+            pairs = _show_frames(listener, node, truth, log, options.shown_hz)
             rate_hz = _measure_rate(listener, options.rate_s)
             status = node.end()
         if status != 0:
@@ -94,8 +95,8 @@ def _node_arguments(options: Options) -> list[str]:
     return [*arguments, *(a for name, value in parameters.items() if value for a in ("-p", f"{name}:={value}"))]
 
 
-def _camera(*parameters: str) -> Child:
-    settings = (f"bag:={resource_path('demo/recording')}", "loop:=true", *parameters)
+def _camera(rate_hz: float) -> Child:
+    settings = (f"bag:={resource_path('demo/recording')}", "loop:=true", f"frame_rate_hz:={rate_hz:.1f}")
     return Child([sys.executable, "-m", "kyvo_ros.ros.camera_simulator", "--ros-args", "--log-level", "warn",
                   *(argument for setting in settings for argument in ("-p", setting))])
 
@@ -113,8 +114,8 @@ def _wait(listener, node: Child, condition: Callable[[], bool], limit_s: float, 
             raise DemoError(f"{failure} within {limit_s:.0f} s; the node says: {listener.message()}\n{log.read_text()}")
 
 
-def _show_frames(listener, node: Child, truth: dict, log: Path) -> list[tuple[Scene, Scene]]:
-    """Play at the recording's own rate and print each frame when its scene comes."""
+def _show_frames(listener, node: Child, truth: dict, log: Path, rate_hz: float) -> list[tuple[Scene, Scene]]:
+    """Play the recording, again where frames were dropped, and print each frame when its scene comes."""
     printed: set[int] = set()
 
     def all_seen() -> bool:
@@ -124,7 +125,7 @@ def _show_frames(listener, node: Child, truth: dict, log: Path) -> list[tuple[Sc
             _print_frame(name, listener.scenes[stamp_ns], true_scene, listener.latencies_s.get(stamp_ns))
         return printed == set(truth) and set(listener.pictures) >= set(truth)
 
-    with _camera():
+    with _camera(rate_hz):
         _wait(listener, node, all_seen, _FRAMES_LIMIT_S, f"not all {len(truth)} frames came back", log)
     if listener.invalid:
         raise DemoError(f"{len(listener.invalid)} scenes are not valid, the first: {listener.invalid[0]}")
@@ -144,7 +145,7 @@ def _print_frame(name: str, scene: Scene, truth: Scene, latency_s: float | None)
 def _measure_rate(listener, duration_s: float) -> float:
     """Scenes a second while the camera is faster than the node."""
     listener.stop_pictures()
-    with _camera("frame_rate_hz:=%.1f" % _CAMERA_HZ):
+    with _camera(_CAMERA_HZ):
         first = listener.count
         while listener.count < first + 2:  # the camera's start is not part of the rate
             listener.spin(0.05)

@@ -33,21 +33,23 @@ def kyvo() -> int:
 
 
 def _run(module: str) -> int:
-    if importlib.util.find_spec("torch") is None or _is_overruled(os.environ):
+    if not _is_right_python(os.environ):
         python = None if GUARD_VARIABLE in os.environ else next(_candidates(os.environ), None)
         if python is None:
-            print(_advice(module), file=sys.stderr)
+            print(f"{Path(sys.argv[0]).name}: {_advice(os.environ)}", file=sys.stderr)
             return 1
         os.environ[GUARD_VARIABLE] = python
         os.execv(python, [python, *sys.argv])
-    os.environ.pop(GUARD_VARIABLE, None)
+    os.environ.pop(GUARD_VARIABLE, None)  # it is not for what this process may start
     return importlib.import_module(module).main()
 
 
-def _is_overruled(environment: Mapping[str, str]) -> bool:
-    """Whether KYVO_PYTHON names another Python than this one."""
+def _is_right_python(environment: Mapping[str, str]) -> bool:
+    """Whether this Python has torch, and no other was asked for."""
     wanted = environment.get(PYTHON_VARIABLE)
-    return bool(wanted) and GUARD_VARIABLE not in environment and not _is_this_python(Path(wanted))
+    if wanted and GUARD_VARIABLE not in environment and not _is_this_python(Path(wanted)):
+        return False
+    return importlib.util.find_spec("torch") is not None
 
 
 def _is_this_python(python: Path) -> bool:
@@ -56,25 +58,19 @@ def _is_this_python(python: Path) -> bool:
 
 
 def _candidates(environment: Mapping[str, str]) -> Iterator[str]:
-    """Paths of Pythons that may have torch, the most explicit first."""
-    if environment.get(PYTHON_VARIABLE):
-        yield environment[PYTHON_VARIABLE]
-        return  # what is asked for by name is not replaced by something else
-    if environment.get("VIRTUAL_ENV"):
-        yield from _existing(Path(environment["VIRTUAL_ENV"], "bin", "python3"))
-    for prefix in environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        record = Path(prefix, "share", "kyvo_ros", RECORD)
-        if prefix and record.is_file():
-            yield from _existing(Path(record.read_text(encoding="utf-8").strip()))
+    """Paths of other Pythons that may have torch, the most explicit first."""
+    if environment.get(PYTHON_VARIABLE):  # what is asked for by name is not replaced by something else
+        paths = [Path(environment[PYTHON_VARIABLE])]
+    else:
+        prefixes = [prefix for prefix in environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+        records = [Path(prefix, "share", "kyvo_ros", RECORD) for prefix in prefixes]
+        paths = [Path(environment["VIRTUAL_ENV"], "bin", "python3")] if environment.get("VIRTUAL_ENV") else []
+        paths += [Path(record.read_text(encoding="utf-8").strip()) for record in records if record.is_file()]
+    yield from (str(path) for path in paths if os.access(path, os.X_OK) and not _is_this_python(path))
 
 
-def _existing(python: Path) -> Iterator[str]:
-    """The path of a Python, if it is one and not the one that runs."""
-    if python.is_file() and not _is_this_python(python):
-        yield str(python)
-
-
-def _advice(module: str) -> str:
-    return (f"{module}: {sys.executable} has no torch. Run `make setup` in the sources of kyvo_ros with ROS sourced and "
-            f"build again with colcon, or activate the virtual environment that has torch, or name its Python: "
+def _advice(environment: Mapping[str, str]) -> str:
+    tried = environment.get(GUARD_VARIABLE) or environment.get(PYTHON_VARIABLE) or sys.executable
+    return (f"no torch in {tried}. Run `make setup` in the sources of kyvo_ros, with ROS sourced, and build again with "
+            f"colcon; or activate the virtual environment that has torch; or name its Python: "
             f"export {PYTHON_VARIABLE}=/path/to/venv/bin/python3")

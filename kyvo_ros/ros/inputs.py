@@ -7,7 +7,7 @@ from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -67,8 +67,7 @@ class Inputs:
         wanted = f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            topics = self._node.get_topic_names_and_types()
-            offered = sorted(topic for topic, types in topics if wanted in types and self._by_others(topic))
+            offered = self._offered_by_others(wanted)
             seen = f"topics with {wanted}: {', '.join(offered[:5])}" if offered else f"no other topic carries {wanted}"
             return f"nobody publishes it; remap {name} to the camera's topic; {seen}"
         types = {p.topic_type for p in publishers}
@@ -79,10 +78,17 @@ class Inputs:
                     "or change the publisher")
         return f"{len(publishers)} publisher(s) but no message; check that the camera runs and the network carries it"
 
-    def _by_others(self, topic: str) -> bool:
-        """Whether another node publishes a topic."""
-        own = (self._node.get_name(), self._node.get_namespace())
-        return any((p.node_name, p.node_namespace) != own for p in self._node.get_publishers_info_by_topic(topic))
+    def _offered_by_others(self, wanted: str) -> list[str]:
+        """Topics of a type that other nodes publish."""
+        own, topics = (self._node.get_name(), self._node.get_namespace()), set()
+        for name, namespace in self._node.get_node_names_and_namespaces():
+            try:
+                published = self._node.get_publisher_names_and_types_by_node(name, namespace)
+            except NodeNameNonExistentError:  # it has just gone
+                continue
+            if (name, namespace) != own:
+                topics |= {topic for topic, types in published if wanted in types}
+        return sorted(topics)
 
     def _events(self, name: str) -> SubscriptionEventCallbacks:
         def incompatible(event: Any) -> None:

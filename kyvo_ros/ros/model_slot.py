@@ -42,6 +42,11 @@ class ModelSlot:
     def pipeline(self) -> Pipeline | None:
         return self._pipeline
 
+    @property
+    def failed(self) -> bool:
+        """Whether the last load failed; setting the parameters again then tries again."""
+        return bool(self._error)
+
     @staticmethod
     def key(settings: Settings) -> tuple:
         """The settings that make another model."""

@@ -19,7 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from kyvo_msgs.srv import Recognize
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
@@ -51,7 +51,7 @@ class KyvoNode(Node):
 
     def __init__(self, factory: PipelineFactory = kyvo_pipeline, **options) -> None:
         super().__init__("kyvo_node", **options)
-        self._parameters = NodeParameters(self, self._settings_changed, _check_change)
+        self._declared = NodeParameters(self, self._settings_changed, _check_change)
         self._status = Status()
         self._slot = ModelSlot(factory)
         self._infos = CameraInfoCache()
@@ -77,7 +77,7 @@ class KyvoNode(Node):
     @property
     def settings(self) -> Settings:
         """The newest valid settings."""
-        return self._parameters.current
+        return self._declared.current
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the worker and delete the markers; True where the running frame ended in time."""
@@ -114,7 +114,7 @@ class KyvoNode(Node):
     def _settings_changed(self, old: Settings, new: Settings) -> None:
         if new.needs_tf:
             self._transforms.start()
-        if ModelSlot.key(old) != ModelSlot.key(new):
+        if ModelSlot.key(old) != ModelSlot.key(new) or self._slot.failed:
             self._load_model()
 
     def _load_model(self) -> None:
@@ -210,6 +210,17 @@ def _check_change(old: Settings, new: Settings) -> None:
         check_model_folder(new.model)
 
 
+def _spin(executor: MultiThreadedExecutor, node: KyvoNode, stop: threading.Event) -> None:
+    """Run callbacks until the executor is shut down; one that raises is logged and ends nothing."""
+    while not stop.is_set():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            stop.set()
+        except Exception:  # rclpy hands on what a callback raises
+            node.get_logger().error("a callback failed:\n" + traceback.format_exc())
+
+
 def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline) -> int:
     """Entry point; ends on SIGINT and SIGTERM with all threads joined."""
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -224,9 +235,9 @@ def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline
         return 2
     executor = MultiThreadedExecutor(EXECUTOR_THREADS)
     executor.add_node(node)
-    spinner = threading.Thread(target=executor.spin, name="executor")
+    spinner = threading.Thread(target=_spin, args=(executor, node, stop), name="executor")
     spinner.start()
-    while spinner.is_alive() and not stop.wait(1.0):
+    while not stop.wait(1.0):  # in pieces, so that signals are seen
         pass
     node.close()
     executor.shutdown()

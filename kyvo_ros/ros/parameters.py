@@ -17,8 +17,8 @@ from kyvo_ros.ros.settings import SettingError, Settings
 class NodeParameters:
     """The parameters of a node; `current` is the newest valid Settings.
 
-    `changed(old, new)` is called after every successful change, in the executor's thread. `check(old, new)` may raise
-    SettingError to reject a change for reasons that the values alone do not show.
+    `changed(old, new)` is called whenever parameters were set, also to what they were, in the executor's thread.
+    `check(old, new)` may raise SettingError to reject a change for reasons that the values alone do not show.
     Raises SettingError where the node's start values (parameter file, command line) are not valid.
     """
 
@@ -47,8 +47,7 @@ class NodeParameters:
     def _after_set(self, parameters) -> None:
         with self._guard:
             old, self.current = self.current, self._candidate(parameters)
-        if old != self.current:
-            self._changed(old, self.current)
+        self._changed(old, self.current)
 
 
 def _declare(node) -> dict:

@@ -48,7 +48,8 @@ class PinholeCamera:
             raise ValueError(f"image size must be positive, got {self.width}x{self.height}")
         values = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
         if not all(math.isfinite(v) for v in values) or self.fx <= 0 or self.fy <= 0:
-            raise ValueError(f"focal lengths must be positive and all values finite, got {values}; is the camera calibrated?")
+            raise ValueError(f"focal lengths must be positive and all values finite, got {values}; "
+                             "is the camera calibrated?")
 
     def matrix(self) -> np.ndarray:
         """K (3, 3)."""
@@ -69,7 +70,8 @@ class PinholeCamera:
     def rays(self, pixels: np.ndarray) -> np.ndarray:
         """Directions (..., 3) in the optical frame with z = 1, of pixels (..., 2), without distortion."""
         p = np.asarray(pixels, dtype=np.float64)
-        return np.stack([(p[..., 0] - self.cx) / self.fx, (p[..., 1] - self.cy) / self.fy, np.ones(p.shape[:-1])], axis=-1)
+        right, down = (p[..., 0] - self.cx) / self.fx, (p[..., 1] - self.cy) / self.fy
+        return np.stack([right, down, np.ones_like(right)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ class PlaneCamera:
         if not MIN_ELEVATION_RAD <= self.elevation_rad <= MAX_ELEVATION_RAD:
             raise PlaneNotVisibleError(
                 f"the optical axis must look down on the support plane by {math.degrees(MIN_ELEVATION_RAD):.0f} to "
-                f"{math.degrees(MAX_ELEVATION_RAD):.0f} degrees, got {math.degrees(self.elevation_rad):.1f}; tilt the camera "
-                "or check its pose")
+                f"{math.degrees(MAX_ELEVATION_RAD):.0f} degrees, got {math.degrees(self.elevation_rad):.1f}; "
+                "tilt the camera or check its pose")
 
     def height_m(self) -> float:
         """Height of the optical centre over the plane."""

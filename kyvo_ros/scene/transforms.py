@@ -24,7 +24,8 @@ class Transform:
         rotation = np.asarray(self.rotation, dtype=np.float64)
         translation = np.asarray(self.translation, dtype=np.float64)
         if rotation.shape != (3, 3) or translation.shape != (3,):
-            raise ValueError(f"expected rotation (3, 3) and translation (3,), got {rotation.shape} and {translation.shape}")
+            raise ValueError("expected rotation (3, 3) and translation (3,), "
+                             f"got {rotation.shape} and {translation.shape}")
         if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
             raise ValueError("a transform must be finite; got NaN or infinity")
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:

@@ -27,7 +27,7 @@ class SceneError(ValueError):
 class SceneObject:
     """One object of a scene; its own frame has z up and its origin at the object's centre."""
 
-    attributes: Mapping[str, str]  # words, such as {"size": "large", "color": "red", "material": "rubber", "shape": "cube"}
+    attributes: Mapping[str, str]  # words, such as {"size": "large", "color": "red", "shape": "cube"}
     position_m: np.ndarray  # (3,) centre, in the scene's frame
     yaw_rad: float | None = None  # about z of the scene's frame; None where the shape has no visible yaw
     size_m: np.ndarray | None = None  # (3,) full extents along the object's own axes; None when unknown
@@ -94,7 +94,8 @@ class Scene:
         Raises SceneError where the transform tilts z, since a yaw cannot hold such a pose.
         """
         if not np.allclose(target_T_frame.rotation[2], [0, 0, 1], atol=1e-4):
-            raise SceneError(f"frame {frame_id} does not have z up relative to {self.frame_id}; use poses, not yaws, there")
+            raise SceneError(f"frame {frame_id} does not have z up relative to {self.frame_id}; "
+                             "use poses, not yaws, there")
         turn = math.atan2(target_T_frame.rotation[1, 0], target_T_frame.rotation[0, 0])
         moved = [replace(
             o,

@@ -18,6 +18,31 @@ from kyvo_ros.training.trainer import METRICS
 CARD, HISTORY, EVALUATION = "README.md", "training.json", "evaluation.json"
 _TRAINED = ("encoder", "codes", "pixels", "decoder")
 
+_TEMPLATE = """# {name}
+
+A small Kyvo model (arXiv 2506.08002) that reads CLEVR scenes: image tokens in, a grammatical scene out, in the
+support-plane frame of the camera. Files: `config.json` (sizes, vocabulary, grammar, canonical camera),
+`decoder.safetensors`, `image_tokenizer.safetensors`, `tokenizer.json`, and what this card was made from,
+`training.json` and `evaluation.json`. `reconstructions.png` shows images (upper rows) and what their codes hold.
+
+## Training
+
+    python3 -m kyvo_ros.cli train all --recipe {recipe} --renders DIR
+
+Data: scenes of the project's own ray caster, and Cycles renders of CLEVR scenes under small virtual turns of the
+camera, both mirrored at random. The image encoder is trained with an auxiliary dense head on ground-truth objects,
+which the paper's VQGAN does not have; the decoder's image states have one, too, in training. The numbers in the last
+column were measured on renders held out of the training folder.
+
+{runs}
+{scores}
+## Limits
+
+CLEVR's classes only (cubes, spheres, cylinders; two sizes, eight colours, rubber and metal), at most ten objects on one
+plane, a camera that looks down by about 25 to 32 degrees. It has seen nothing else and will find such objects in any
+picture.
+"""
+
 
 def hardware() -> str:
     """The processor or GPU that training runs on, in words."""
@@ -58,32 +83,20 @@ def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, 
 def write_card(folder: Path, recipe_path: str) -> None:
     """Write the card of a model folder from `training.json` and, where it is there, `evaluation.json`."""
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
-    lines = [f"# {folder.name}", "",
-             "A small Kyvo model (arXiv 2506.08002) that reads CLEVR scenes: image tokens in, a grammatical scene out, in",
-             "the support-plane frame of the camera. Files: `config.json` (sizes, vocabulary, grammar, canonical camera),",
-             "`decoder.safetensors`, `image_tokenizer.safetensors`, `tokenizer.json`, `training.json`, `evaluation.json`.", "",
-             "## Training", "",
-             f"    python3 -m kyvo_ros.cli train all --recipe {recipe_path} --renders DIR", "",
-             "Data: scenes of the project's own ray caster, and Cycles renders of CLEVR scenes under small virtual turns of the",
-             "camera, both mirrored at random. The image encoder is trained with an auxiliary dense head on ground-truth objects,",
-             "which the paper's VQGAN does not have; the decoder's image states have one, too, in training. Models were selected",
-             "on renders held out of the training folder.", ""]
-    for run in history["runs"]:
-        lines += _run_lines(run)
+    runs = "\n".join(line for run in history["runs"] for line in _run_lines(run))
+    scores = ""
     if (folder / EVALUATION).exists():
-        lines += _score_lines(json.loads((folder / EVALUATION).read_text(encoding="utf-8")), folder.name)
-    lines += ["## Limits", "",
-              "CLEVR's classes only (cubes, spheres, cylinders; two sizes, eight colours, rubber and metal), at most ten objects on",
-              "one plane, a camera that looks down by about 25 to 32 degrees. It has seen nothing else and will find such objects",
-              "in any picture.", ""]
-    (folder / CARD).write_text("\n".join(lines), encoding="utf-8")
+        scores = "\n".join(_score_lines(json.loads((folder / EVALUATION).read_text(encoding="utf-8")), folder.name))
+    card = _TEMPLATE.format(name=folder.name, recipe=recipe_path, runs=runs, scores=scores)
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def _run_lines(run: dict) -> list[str]:
     counts = ", ".join(f"{count} {name}" for name, count in run["examples"].items())
     lines = [f"Recipe `{run['recipe']}` on {run['hardware']} (torch {run['torch']})"
              + (f", started from `{run['started_from']}`" if run["started_from"] else "") + f". Images: {counts}.", "",
-             "| stage | steps | batch | images or sequences | minutes | on held-out renders |", "|---|---|---|---|---|---|"]
+             "| stage | steps | batch | images or sequences | minutes | on held-out renders |",
+             "|---|---|---|---|---|---|"]
     for name, stage in run["stages"].items():
         numbers = ", ".join(f"{k} {v:.3g}" for k, v in stage["held_out"].items())
         lines.append(f"| {name} | {stage['steps']} | {stage['batch_size']} | {stage['steps'] * stage['batch_size']} | "
@@ -92,8 +105,10 @@ def _run_lines(run: dict) -> list[str]:
 
 
 def _score_lines(report: dict, name: str) -> list[str]:
-    lines = ["## Scores", "", f"    kyvo evaluate recognition --data DIR --model models/{name} --json evaluation.json", "",
-             f"On {report['scenes']} Cycles renders that were never trained on:", "", "| measure | value |", "|---|---|"]
+    command = f"kyvo evaluate recognition --data DIR --model models/{name} --json models/{name}/{EVALUATION}"
+    lines = ["## Scores", "", f"    {command}", "",
+             f"On {report['scenes']} Cycles renders that were never trained on:", "",
+             "| measure | value |", "|---|---|"]
     lines += [f"| Jaccard index, tau {tau} | {value:.3f} |" for tau, value in report["jaccard"].items()]
     lines.append(f"| all four attributes right, of objects matched by place | {report['all_attributes']:.3f} |")
     lines += [f"| {attribute} right | {value:.3f} |" for attribute, value in report["attributes"].items()]

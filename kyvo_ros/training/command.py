@@ -10,7 +10,8 @@
     all        one after the other
 
 A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
-next call goes on from it. Several processes share the work when torchrun starts them (see `distributed`). `--from MODEL` starts from the weights of a model folder, with a fresh optimizer.
+next call goes on from it. `--from MODEL` starts from the weights of a model folder, with a fresh optimizer. Several
+processes share the work where torchrun starts them (see `distributed`).
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", choices=(*STAGES, "all"), help="which part of the recipe to train")
     parser.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
-    parser.add_argument("--renders", type=Path, help="CLEVR folder of real renders to mix in (scenes.json or CLEVR v1.0)")
+    parser.add_argument("--renders", type=Path, help="CLEVR folder of real renders to mix in (ours or CLEVR v1.0)")
     parser.add_argument("--from", dest="source", type=Path, help="model folder whose weights to start from")
-    parser.add_argument("--out", type=Path, default=Path("models/clevr-nano"), help="model folder to write (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("models/clevr-nano"),
+                        help="model folder to write (default: %(default)s)")
     parser.add_argument("--minutes", type=float, help="stop each stage after this long, with a checkpoint")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of the ray caster (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
+                        help="processes of the ray caster (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=own_cores(), help="threads of torch (default: %(default)s)")
 
 

@@ -37,6 +37,10 @@ class DenseTargets:
     words: np.ndarray  # (N, h, w, A) int64
     yaw: np.ndarray  # (N, h, w, 2) float32 cos and sin of four times the yaw (cubes look alike every 90 degrees)
 
+    def tensors(self, device: torch.device) -> dict[str, Tensor]:
+        """By name, as `dense_loss` takes them."""
+        return {name: torch.as_tensor(value).to(device) for name, value in vars(self).items()}
+
 
 def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[int, int]) -> DenseTargets:
     """Targets of an ExampleSet on a grid (h, w)."""

@@ -1,8 +1,8 @@
 """Training in several processes: gradients are averaged, process 0 writes.
 
-Started by torchrun: `torchrun --nproc_per_node N -m kyvo_ros.cli train decoder ...`. On a CPU, N processes of one thread
-each beat one process of N threads at these model sizes; on GPUs, each process takes one. Without torchrun there is one
-process and every function here does nothing.
+Started by torchrun: `torchrun --nproc_per_node N -m kyvo_ros.cli train decoder ...`. On a CPU, N processes of one
+thread each beat one process of N threads at these model sizes; on GPUs, each process takes one. Without torchrun there
+is one process and every function here does nothing.
 """
 
 from __future__ import annotations

@@ -53,8 +53,7 @@ class DenseStage:
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         examples, images = self.batches.draw(rng)
-        targets = dense_targets(examples, self.canonical, self.model.tokenizer.grid)
-        tensors = {name: torch.as_tensor(value).to(images.device) for name, value in vars(targets).items()}
+        tensors = dense_targets(examples, self.canonical, self.model.tokenizer.grid).tensors(images.device)
         latents = self.model.tokenizer.latents(images)
         if not self.quantise:
             # Unit length, as the quantiser will see them.
@@ -67,7 +66,8 @@ class DenseStage:
     def evaluate(self) -> dict[str, float]:
         """Probe on renders held out of training: Jaccard index of the dense head's reading, use of the codes."""
         tokenizer = self.model.tokenizer
-        latents = torch.cat([tokenizer.latents(images) for images in _chunks(self.held_out.images, self.batches.device)])
+        chunks = _chunks(self.held_out.images, self.batches.device)
+        latents = torch.cat([tokenizer.latents(images) for images in chunks])
         codes = tokenizer.quantizer.encode(latents)
         vectors = tokenizer.quantizer.decode(codes) if self.quantise else F.normalize(latents, dim=-1)
         centre, offset, yaw, words = self.model.head(vectors)
@@ -75,8 +75,11 @@ class DenseStage:
                             self.schema, self.canonical)
         values = word_values(self.schema)
         pairs = [(scene, self.held_out.scene(i, values)) for i, scene in enumerate(read)]
-        numbers = {f"probe_jaccard_{tau}": float(np.mean([jaccard_index(a, b, tau) for a, b in pairs])) for tau in (0.05, 0.25, 0.5)}
-        return {**numbers, "perplexity": perplexity(codes, tokenizer.config.codebook_size)} if self.quantise else numbers
+        numbers = {f"probe_jaccard_{tau}": float(np.mean([jaccard_index(a, b, tau) for a, b in pairs]))
+                   for tau in (0.05, 0.25, 0.5)}
+        if self.quantise:
+            numbers["perplexity"] = perplexity(codes, tokenizer.config.codebook_size)
+        return numbers
 
     def warm_up_codes(self, rng: np.random.Generator, batches: int = 12) -> None:
         """Fit the codebook to the latents of a few batches, before the first step of `codes`."""

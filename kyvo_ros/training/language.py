@@ -2,9 +2,9 @@
 
 Loss lies only where the grammar leaves a choice. In training alone, a dense head reads the states of the image tokens
 in the middle of the body (`dense_head`): what stands in each cell is learned there at once for all objects, so that the
-tokens of the scene only have to learn where to look. The label of a number is a bell over the neighbouring numbers round the
-true value, so that near misses cost little and the expectation over neighbours falls between the grid's steps. Images
-are encoded once; every further epoch costs the decoder alone. It knows the I->3 task and nothing of pixels.
+tokens of the scene only have to learn where to look. The label of a number is a bell over the neighbouring numbers
+round the true value, so that near misses cost little and the expectation over neighbours falls between the grid's
+steps. Images are encoded once; every further epoch costs the decoder alone. It knows the I->3 task and no pixels.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class LanguageModel(nn.Module):
         self.decoder = decoder
         self.dense_head = DenseHead(decoder.config.dim, [len(v) for v in word_values(schema).values()], width=48)
         self._middle: list[Tensor] = []
-        decoder.blocks[len(decoder.blocks) // 2 - 1].register_forward_hook(lambda block, inputs, x: self._middle.append(x))
+        middle = decoder.blocks[len(decoder.blocks) // 2 - 1]
+        middle.register_forward_hook(lambda block, inputs, states: self._middle.append(states))
 
     def hidden(self, token_ids: Tensor, cells: Tensor, prefix_length: int) -> tuple[Tensor, Tensor]:
         """States (B, S - prefix_length, D) from [OUTPUT-SEP] on, and (B, h, w, D) of the image in mid-body."""
@@ -158,7 +159,9 @@ class LanguageStage:
         values = torch.as_tensor(source.values[rows, :longest]).to(self.device)[worth]
         words, numbers = self._losses(logits, targets.to(self.device)[worth], values, self._after_pose(targets)[worth])
         total = torch.cat([words, numbers]).mean()
-        logged = {"words": float(words.detach().mean()), "numbers": float(numbers.detach().mean()) if len(numbers) else 0.0}
+        logged = {"words": float(words.detach().mean())}
+        if len(numbers):
+            logged["numbers"] = float(numbers.detach().mean())
         if not self.dense_weight:
             return total, logged
         dense = self._dense_loss(image, source.truth[rows])
@@ -166,7 +169,7 @@ class LanguageStage:
 
     def _dense_loss(self, image: Tensor, truth: ExampleSet) -> Tensor:
         targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]))
-        return dense_loss(self.model.dense_head(image), {k: torch.as_tensor(v).to(self.device) for k, v in vars(targets).items()})
+        return dense_loss(self.model.dense_head(image), targets.tensors(self.device))
 
     def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:
         """Uniform over the set in the long run."""
@@ -223,7 +226,8 @@ class LanguageStage:
             part = slice(start, start + 32)
             prompts = self._prompts(self.held_out.codes[part]).to(self.device)
             cells = torch.as_tensor(self.held_out.cells[part]).to(self.device)
-            written = generate(self.model.decoder, prompts, cells=cells, prefix_length=prompts.shape[1] - 1, grammar=self.grammar)
+            written = generate(self.model.decoder, prompts, cells=cells, prefix_length=prompts.shape[1] - 1,
+                               grammar=self.grammar)
             scenes += [self.grammar.decode_scene(w.token_ids, w.distributions) for w in written]
         pairs = list(zip(scenes, self.held_out_scenes))
         return {f"jaccard_{tau}": round(float(np.mean([jaccard_index(a, b, tau) for a, b in pairs])), 4)

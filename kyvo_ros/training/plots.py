@@ -37,7 +37,8 @@ def plot_metrics(metrics: Path, picture: Path) -> None:
         if all(0 <= value <= 1 for _, value in points):
             right.plot(*zip(*points), marker="o", markersize=3, label=name)
     right.set(ylim=(0, 1), ylabel="held-out renders")
-    right.legend(loc="center right", fontsize=8)
+    if right.get_legend_handles_labels()[0]:
+        right.legend(loc="center right", fontsize=8)
     figure.tight_layout()
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)

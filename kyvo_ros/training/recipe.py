@@ -49,7 +49,7 @@ class DecoderSizes:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The stages in their order: encoder (continuous), codes (quantised), pixels (decoder of images), decoder (language)."""
+    """The settings of the four trained stages, and what they share."""
 
     name: str
     encoder: RunSettings  # encoder and dense head, without quantisation
@@ -101,5 +101,6 @@ def _read(kind: type, values: object, where: str) -> object:
         raise RecipeError(f"{where} must be a mapping of settings, got {values!r}")
     unknown = set(values) - {f.name for f in fields(kind)}
     if unknown:
-        raise RecipeError(f"{where} has no setting {', '.join(sorted(unknown))}; it has {', '.join(f.name for f in fields(kind))}")
+        known = ", ".join(f.name for f in fields(kind))
+        raise RecipeError(f"{where} has no setting {', '.join(sorted(unknown))}; it has {known}")
     return kind(**values)

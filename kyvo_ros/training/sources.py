@@ -55,9 +55,10 @@ class ExampleMaker:
         return self._stack(images, scenes, planes)
 
     def synthetic(self, shard: int) -> ExampleSet:
-        """Up to SHARD ray-cast scenes, the same for the same recipe and shard; cameras aim beside the origin, looks vary."""
+        """Up to SHARD ray-cast scenes of varied look; the recipe's seed and the shard decide everything."""
         camera, wanted = self.canonical, min(SHARD, self.settings.synthetic - shard * SHARD)
-        raycaster = Raycaster(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy, look=LookSettings.varied())
+        raycaster = Raycaster(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy,
+                              look=LookSettings.varied())
         placement = PlacementSettings(max_objects=self.max_objects, aim_jitter=self.settings.aim_jitter)
         seed = int(np.random.SeedSequence([self.settings.seed, 2, shard]).generate_state(1)[0])
         images, pairs = [], []
@@ -66,7 +67,8 @@ class ExampleMaker:
             pairs += scenes_from_batch(batch, camera.intrinsics())
             if len(images) >= wanted:
                 break
-        return self._stack(images[:wanted], [scene for scene, _ in pairs[:wanted]], [view.plane for _, view in pairs[:wanted]])
+        scenes, views = zip(*pairs[:wanted])
+        return self._stack(images[:wanted], scenes, [view.plane for view in views])
 
     def _stack(self, images: list[np.ndarray], scenes: list, planes: list) -> ExampleSet:
         size = (0, self.canonical.height, self.canonical.width, 3)

@@ -92,8 +92,8 @@ class Workshop:
         synthetic, renders, _ = self.examples
         return ImageBatches(synthetic, renders, self.recipe.render_ratio, settings.own_batch_size, self.device)
 
-    def train(self, name: str, settings: RunSettings, stage: DenseStage | PixelStage | LanguageStage, model: torch.nn.Module,
-              prepare: Callable[[], None] | None = None) -> None:
+    def train(self, name: str, settings: RunSettings, stage: DenseStage | PixelStage | LanguageStage,
+              model: torch.nn.Module, prepare: Callable[[], None] | None = None) -> None:
         """Run one stage to its end or to the time limit; `prepare` runs before its very first step."""
         trainer = Trainer(self.work / name, settings, model, stage.loss_of, stage.evaluate)
         if not trainer.resume() and prepare is not None:
@@ -109,6 +109,13 @@ class Workshop:
             tokenizer.load_state_dict(self.started_from.image_tokenizer.state_dict())
         return tokenizer
 
+    def new_dense_model(self) -> DenseModel:
+        return DenseModel(self.new_tokenizer(), self.schema).to(self.device)
+
+    def dense_stage(self, settings: RunSettings, quantise: bool) -> DenseStage:
+        return DenseStage(self.new_dense_model(), self.batches(settings), self.examples[2], self.schema,
+                          self.recipe.canonical, quantise)
+
     def trained(self, name: str, model: torch.nn.Module) -> torch.nn.Module:
         """Load what a stage has left. Raises TrainingError where it has not run."""
         path = self.work / name / CHECKPOINT
@@ -122,19 +129,19 @@ class Workshop:
         if (self.work / "pixels" / CHECKPOINT).exists():
             return self.trained("pixels", self.new_tokenizer())
         if (self.work / "codes" / CHECKPOINT).exists() or self.started_from is None:
-            return self.trained("codes", DenseModel(self.new_tokenizer(), self.schema).to(self.device)).tokenizer
+            return self.trained("codes", self.new_dense_model()).tokenizer
         return self.new_tokenizer()
 
-    def new_decoder(self, codebook: torch.Tensor) -> Decoder:
+    def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
         torch.manual_seed(self.recipe.examples.seed)
-        sizes, tokenizer = self.recipe.sizes, self.recipe.tokenizer
-        longest = tokenizer.grid[0] * tokenizer.grid[1] + 8 + self.grammar.max_length
-        config = DecoderConfig(self.grammar.vocabulary, **vars(sizes), max_length=longest, code_dim=tokenizer.code_dim,
-                               image_grid=tokenizer.grid)
-        decoder = Decoder(config, codebook).to(self.device)
+        rows, columns = tokenizer.grid
+        longest = rows * columns + 8 + self.grammar.max_length
+        config = DecoderConfig(self.grammar.vocabulary, **vars(self.recipe.sizes), max_length=longest,
+                               code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid)
+        model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
-            decoder.load_state_dict(self.started_from.decoder.state_dict())
-        return decoder
+            model.decoder.load_state_dict(self.started_from.decoder.state_dict())
+        return model
 
 
 def train_examples(shop: Workshop) -> None:
@@ -145,27 +152,24 @@ def train_examples(shop: Workshop) -> None:
 
 
 def train_encoder(shop: Workshop) -> None:
-    model = DenseModel(shop.new_tokenizer(), shop.schema).to(shop.device)
-    settings = shop.recipe.encoder
-    stage = DenseStage(model, shop.batches(settings), shop.examples[2], shop.schema, shop.recipe.canonical, quantise=False)
-    shop.train("encoder", settings, stage, model)
+    stage = shop.dense_stage(shop.recipe.encoder, quantise=False)
+    shop.train("encoder", shop.recipe.encoder, stage, stage.model)
 
 
 def train_codes(shop: Workshop) -> None:
-    model = DenseModel(shop.new_tokenizer(), shop.schema).to(shop.device)
     settings = shop.recipe.codes
-    stage = DenseStage(model, shop.batches(settings), shop.examples[2], shop.schema, shop.recipe.canonical, quantise=True)
+    stage = shop.dense_stage(settings, quantise=True)
 
     def start_warm() -> None:
-        shop.trained("encoder", model)
-        stage.warm_up_codes(step_generator(settings.seed, -1 % 2**32))
+        shop.trained("encoder", stage.model)
+        stage.warm_up_codes(step_generator(settings.seed, 2**32 - 1))  # batches that no step draws
 
-    shop.train("codes", settings, stage, model, start_warm)
+    shop.train("codes", settings, stage, stage.model, start_warm)
 
 
 def train_pixels(shop: Workshop) -> None:
     settings = shop.recipe.pixels
-    tokenizer = shop.trained("codes", DenseModel(shop.new_tokenizer(), shop.schema).to(shop.device)).tokenizer
+    tokenizer = shop.trained("codes", shop.new_dense_model()).tokenizer
     stage = PixelStage(tokenizer, shop.batches(settings), shop.examples[2])
     stage.freeze()
     shop.train("pixels", settings, stage, tokenizer)
@@ -187,7 +191,7 @@ def train_decoder(shop: Workshop) -> None:
 
     values = word_values(shop.schema)
     truth = [held_out.scene(i, values) for i in range(len(held_out))]
-    model = LanguageModel(shop.new_decoder(tokenizer.codebook), shop.schema).to(shop.device)
+    model = shop.new_language_model(tokenizer)
     stage = LanguageStage(
         model, shop.grammar, shop.builder, encoded("synthetic", synthetic, True), encoded("renders", renders, True),
         encoded("held_out", held_out, False), truth,
@@ -207,13 +211,14 @@ def export(shop: Workshop) -> None:
     if distributed.rank() > 0:
         return
     tokenizer = shop.tokenizer()
-    decoder = shop.trained("decoder", LanguageModel(shop.new_decoder(tokenizer.codebook), shop.schema).to(shop.device)).decoder
+    decoder = shop.trained("decoder", shop.new_language_model(tokenizer)).decoder
     bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
                          canonical=shop.recipe.canonical)
     save_model(shop.out, bundle)
     synthetic, renders, held_out = shop.examples
-    counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()), "held-out renders": len(held_out)}
+    counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()),
+              "held-out renders": len(held_out)}
     write_rgb(shop.out / "reconstructions.png", reconstruction_sheet(tokenizer.eval(), held_out.images[:16]))
     write_history(shop.out, shop.work, shop.recipe, counts, None if shop.source is None else str(shop.source))
     write_card(shop.out, str(shop.recipe_path))

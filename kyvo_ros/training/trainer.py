@@ -59,8 +59,8 @@ class RunSettings:
     def own_batch_size(self) -> int:
         """The part of a batch that one of several training processes draws."""
         if self.batch_size % distributed.world_size():
-            raise TrainingError(f"batch_size {self.batch_size} cannot be shared by {distributed.world_size()} processes; "
-                                "start a number that divides it")
+            raise TrainingError(f"batch_size {self.batch_size} cannot be shared by {distributed.world_size()} "
+                                "processes; start a number that divides it")
         return self.batch_size // distributed.world_size()
 
     @property
@@ -125,14 +125,15 @@ class Trainer:
         if distributed.rank() > 0:
             return
         partial = self.folder / (CHECKPOINT + ".partial")
-        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}, partial)
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        torch.save(state, partial)
         partial.replace(self.folder / CHECKPOINT)
 
     def run(self, minutes: float | None = None) -> None:
         """Train to the settings' end, or until `minutes` have passed; leaves a checkpoint either way."""
         started, first = time.monotonic(), self.step
-        bar = tqdm(total=self.settings.total_steps, initial=self.step, desc=self.folder.name, unit="step", mininterval=5,
-                   disable=distributed.rank() > 0)
+        bar = tqdm(total=self.settings.total_steps, initial=self.step, desc=self.folder.name, unit="step",
+                   mininterval=5, disable=distributed.rank() > 0)
         ends_at = None if minutes is None else started + 60 * minutes
         for number, numbers, out_of_time in self._steps(ends_at):
             bar.update()

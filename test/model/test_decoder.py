@@ -47,7 +47,7 @@ def test_right_padding_changes_nothing(decoder: Decoder, ids: torch.Tensor) -> N
 
 
 @pytest.mark.parametrize("start", [1, PREFIX, LENGTH - 1])
-def test_start_leaves_out_the_first_states_and_their_work_alone(decoder: Decoder, ids: torch.Tensor, start: int) -> None:
+def test_start_leaves_out_the_first_states_alone(decoder: Decoder, ids: torch.Tensor, start: int) -> None:
     with torch.no_grad():
         whole = decoder.hidden(ids, prefix_length=PREFIX)
         assert torch.allclose(decoder.hidden(ids, prefix_length=PREFIX, start=start), whole[:, start:], atol=1e-5)
@@ -76,7 +76,7 @@ def test_logits_are_float32_of_the_whole_vocabulary_under_autocast(decoder: Deco
     assert torch.corrcoef(torch.stack((logits.flatten(), exact.flatten())))[0, 1] > 0.99
 
 
-def test_training_goes_on_after_a_pass_in_inference_mode(make_decoder: Callable[..., Decoder], ids: torch.Tensor) -> None:
+def test_training_goes_on_after_inference_mode(make_decoder: Callable[..., Decoder], ids: torch.Tensor) -> None:
     decoder = make_decoder()
     with torch.inference_mode():
         decoder.hidden(ids, prefix_length=PREFIX)

@@ -9,7 +9,8 @@ import pytest
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.tokens import Vocabulary
 
-SIZES = {"dim": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ffn_dim": 96, "max_length": 50, "code_dim": 8, "image_grid": (2, 3)}
+SIZES = {"dim": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ffn_dim": 96, "max_length": 50, "code_dim": 8,
+         "image_grid": (2, 3)}
 
 
 def test_round_trip_through_json() -> None:

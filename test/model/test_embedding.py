@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
+from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.embedding import INIT_STD, WAVELENGTHS, UnifiedEmbedding, plane_features, sincos_features
 from kyvo_ros.tokens import Vocabulary
@@ -42,10 +40,10 @@ def test_features_span_their_wavelengths() -> None:
 
 def test_neighbouring_numbers_are_close_and_all_are_told_apart() -> None:
     features = sincos_features(torch.as_tensor(VOCABULARY.numbers.values()), 32)
-    distances = torch.cdist(features, features)
-    assert (distances + 99 * torch.eye(len(features))).min() > 0.1
-    assert torch.equal((distances + 99 * torch.eye(len(features))).argmin(1)[1:-1].sub(torch.arange(1, len(features) - 1)).abs(),
-                       torch.ones(len(features) - 2, dtype=torch.long))
+    distances = torch.cdist(features, features).fill_diagonal_(99.0)
+    assert distances.min() > 0.1
+    steps = distances.argmin(1) - torch.arange(len(features))
+    assert set(steps.abs().tolist()) == {1}
 
 
 def test_a_number_carries_the_features_of_the_cell_where_it_points(embedding: UnifiedEmbedding) -> None:
@@ -130,8 +128,7 @@ def test_wrong_shapes_are_named(embedding: UnifiedEmbedding) -> None:
 
 def test_the_paper_vocabulary_with_shape_codes_embeds() -> None:
     """Ids behind the image range exist there; a thin body keeps the table small."""
-    from kyvo_ros.model.config import DecoderConfig
-    config = DecoderConfig(Vocabulary.paper(), dim=4, layers=1, heads=1, kv_heads=1, ffn_dim=4, max_length=8, code_dim=2,
-                           image_grid=(1, 2))
+    config = DecoderConfig(Vocabulary.paper(), dim=4, layers=1, heads=1, kv_heads=1, ffn_dim=4, max_length=8,
+                           code_dim=2, image_grid=(1, 2))
     embedding = UnifiedEmbedding(config, torch.randn(1024, 2))
     assert embedding(torch.tensor([[0, Vocabulary.paper().size - 1]])).shape == (1, 2, 4)

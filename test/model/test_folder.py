@@ -14,10 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model, save_model
 from kyvo_ros.tokens import CLEVR_SCHEMA, TextTokenizer, Vocabulary, train_text_tokenizer
 
+FILES = ("config.json", "decoder.safetensors", "image_tokenizer.safetensors", "tokenizer.json")
 TENSOR = "blocks.0.qkv.weight"
 
 
@@ -25,7 +27,6 @@ TENSOR = "blocks.0.qkv.weight"
 def bundle(text_tokenizer: TextTokenizer) -> ModelBundle:
     torch.manual_seed(0)
     image_tokenizer = ImageTokenizer(ImageTokenizerConfig(24, 16, (4, 4, 8), (0, 1, 1), 1024, 8)).eval()
-    from kyvo_ros.model.config import DecoderConfig
     config = DecoderConfig(Vocabulary.small(), dim=32, layers=2, heads=4, kv_heads=2, ffn_dim=48, max_length=200,
                            code_dim=8, image_grid=(2, 3))
     return ModelBundle(
@@ -87,10 +88,11 @@ def test_a_second_round_changes_nothing(saved: Path, tmp_path: Path) -> None:
 
 
 def test_matrices_are_stored_in_half_precision_and_the_codebook_once(saved: Path) -> None:
-    decoder, image_tokenizer = load_file(saved / "decoder.safetensors"), load_file(saved / "image_tokenizer.safetensors")
+    decoder = load_file(saved / "decoder.safetensors")
     assert {t.dtype for t in decoder.values() if t.ndim > 1} == {torch.float16}
     assert {t.dtype for t in decoder.values() if t.ndim < 2} == {torch.float32}
-    assert "embedding.codebook" not in decoder and "quantizer.codebook" in image_tokenizer
+    assert "embedding.codebook" not in decoder
+    assert "quantizer.codebook" in load_file(saved / "image_tokenizer.safetensors")
 
 
 def test_no_folder(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_no_folder(tmp_path: Path) -> None:
         load_model(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("file", ["config.json", "decoder.safetensors", "image_tokenizer.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("file", FILES)
 def test_a_missing_file(folder: Path, file: str) -> None:
     (folder / file).unlink()
     with pytest.raises(ModelFolderError, match=rf"{file} is missing; a model folder holds"):
@@ -129,7 +131,7 @@ def test_weights_that_were_never_fetched(folder: Path) -> None:
     (lambda c: c.pop("schema"), "lacks the section 'schema'"),
     (lambda c: c["decoder"].pop("dim"), "section 'decoder' .* is broken: TypeError.*dim"),
     (lambda c: c["decoder"].update(depth=3), "section 'decoder' .* is broken: TypeError.*depth"),
-    (lambda c: c["decoder"].update(heads=5), "section 'decoder' .* is broken: ValueError: dim 32 is not a multiple of heads 5"),
+    (lambda c: c["decoder"].update(heads=5), "section 'decoder' .* is broken: ValueError: dim 32 is not a multiple"),
     (lambda c: c["decoder"].pop("vocabulary"), "section 'decoder' .* is broken: KeyError: 'vocabulary'"),
     (lambda c: c.update(decoder=[1]), "section 'decoder' .* is broken"),
     (lambda c: c["image_tokenizer"].update(width=25), "section 'image_tokenizer' .* is broken"),
@@ -159,23 +161,26 @@ def test_a_configuration_that_is_no_object(folder: Path) -> None:
 ])
 def test_a_tensor_that_does_not_fit(folder: Path, change: Callable[[dict], object], message: str) -> None:
     change_tensors(folder / "decoder.safetensors", change)
-    with pytest.raises(ModelFolderError, match=rf"decoder.safetensors does not fit config.json: .*{message}.*copy or train"):
+    whole = rf"decoder.safetensors does not fit config.json: .*{message}.*copy or train"
+    with pytest.raises(ModelFolderError, match=whole):
         load_model(folder)
 
 
 def test_all_tensors_that_do_not_fit_are_named_at_once(folder: Path) -> None:
     change_config(folder, lambda c: c["decoder"].update(layers=3, ffn_dim=50))
-    with pytest.raises(ModelFolderError, match=r"blocks.2.qkv.weight is missing.*blocks.1.down.weight has shape \(32, 48\)"):
+    message = r"blocks.2.qkv.weight is missing.*blocks.1.down.weight has shape \(32, 48\)"
+    with pytest.raises(ModelFolderError, match=message):
         load_model(folder)
 
 
 def test_words_that_the_text_tokenizer_lacks(folder: Path) -> None:
     train_text_tokenizer([], ["only", "these"]).save(folder / "tokenizer.json")
-    with pytest.raises(ModelFolderError, match="tokenizer.json and the schema in config.json do not fit: expected 'large'"):
+    message = "tokenizer.json and the schema in config.json do not fit: expected 'large'"
+    with pytest.raises(ModelFolderError, match=message):
         load_model(folder)
 
 
-def test_diverged_weights_are_not_saved(bundle: ModelBundle, saved: Path, tmp_path: Path) -> None:
+def test_diverged_weights_are_not_saved(saved: Path, tmp_path: Path) -> None:
     loaded = load_model(saved)
     with torch.no_grad():
         loaded.decoder.head.weight[0, 0] = 1e6

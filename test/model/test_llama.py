@@ -14,9 +14,9 @@ from kyvo_ros.tokens import Vocabulary
 SIZE = Vocabulary.small().size
 
 
-@pytest.mark.parametrize("heads", [{"heads": 4, "kv_heads": 4}, {"heads": 4, "kv_heads": 2}, {"heads": 4, "kv_heads": 1}])
-def test_hidden_states_and_logits_are_those_of_llama(make_decoder: Callable[..., Decoder], heads: dict[str, int]) -> None:
-    decoder = make_decoder(spread=5.0, **heads, rope_theta=500.0)
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_hidden_states_and_logits_are_those_of_llama(make_decoder: Callable[..., Decoder], kv_heads: int) -> None:
+    decoder = make_decoder(spread=5.0, heads=4, kv_heads=kv_heads, rope_theta=500.0)
     llama = to_llama(decoder)
     ids = torch.randint(0, SIZE, (2, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -22,8 +22,10 @@ def tester() -> Iterator[Tester]:
     """A client of the node in this process."""
     if Tester is None:
         pytest.skip("needs ROS 2 (rclpy, kyvo_msgs, vision_msgs): make setup")
+    import rclpy
     with Tester() as made:
         yield made
+    rclpy.try_shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,15 @@ def calibration(frame_id: str, stamp_ns: int = 0, **fields) -> CameraInfo:
 class Tester:
     """Everything heard is kept in `heard[topic]`; stamps of images only grow unless a test says otherwise."""
 
+    __test__ = False  # no test class, in spite of its name
+
+    def __init__(self, namespace: str = "") -> None:
+        self.namespace = namespace
+
     def __enter__(self) -> Tester:
-        rclpy.init()
-        self.node = rclpy.create_node("tester")
+        if not rclpy.ok():
+            rclpy.init()
+        self.node = rclpy.create_node("tester", namespace=self.namespace)
         self.heard: dict[str, list[Any]] = defaultdict(list)
         self.now_ns = 1000 * S
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -75,7 +81,7 @@ class Tester:
         self.tf = self.node.create_publisher(TFMessage, "/tf", 100)
         self.tf_static = self.node.create_publisher(TFMessage, "/tf_static", latched)
         self.listen(SceneGraph, "scene")
-        self.listen(DiagnosticArray, "/diagnostics")
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.recognize = self.node.create_client(Recognize, "recognize")
         self.setter = self.node.create_client(SetParametersAtomically, "kyvo_node/set_parameters_atomically")
         self._executor = SingleThreadedExecutor()
@@ -88,7 +94,10 @@ class Tester:
         self._executor.shutdown()
         self._thread.join(10.0)
         self.node.destroy_node()
-        rclpy.shutdown()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        if message.status[0].name == f"{self.namespace}/kyvo_node":
+            self.heard["/diagnostics"].append(message)
 
     def listen(self, kind: type, topic: str, qos: Any = 10) -> Any:
         """Subscribe; messages go to `heard[topic]`."""
@@ -166,10 +175,8 @@ class Tester:
 
     def statuses(self) -> dict[str, tuple[int, str]]:
         """Newest diagnostics by stage ("" for the summary): level and message."""
-        for message in self.heard["/diagnostics"][::-1]:
-            if message.status[0].name.endswith("kyvo_node"):
-                return {s.name.partition(": ")[2]: (s.level[0], s.message) for s in message.status}
-        return {}
+        messages = self.heard["/diagnostics"]
+        return {s.name.partition(": ")[2]: (s.level[0], s.message) for s in messages[-1].status} if messages else {}
 
     def values(self) -> dict[str, str]:
         """Newest figures of the summary."""
@@ -192,9 +199,11 @@ class Tester:
 class FakeNode:
     """kyvo_node with the fake pipeline in another process, ready when entered."""
 
-    def __init__(self, tester: Tester, log: Path, arguments: tuple[str, ...] = (), ready: bool = True) -> None:
+    def __init__(self, tester: Tester, log: Path, arguments: tuple[str, ...] = (), ready: bool = True,
+                 command: tuple[str, ...] = FAKE_NODE) -> None:
         self.tester, self.log, self.ready = tester, log, ready
-        self.child = Child([*FAKE_NODE, "--ros-args", *arguments], log)
+        namespace = ("-r", f"__ns:={tester.namespace}") if tester.namespace else ()
+        self.child = Child([*command, "--ros-args", *namespace, *arguments], log)
 
     def __enter__(self) -> FakeNode:
         if self.ready:
@@ -213,7 +222,7 @@ class FakeNode:
     def restore(self) -> None:
         """Default parameters, and a node that says so."""
         tester = self.tester
-        values = {k: v for k, v in asdict(Settings()).items() if k not in ("image_transport", "image_qos", "tf_buffer_s")}
+        values = {item.name: item.default for item in fields(Settings) if item.metadata["live"]}
         assert tester.set_parameters(**values) == ""
         tester.infos.publish(calibration("camera"))
 

@@ -80,8 +80,8 @@ def test_markers_of_what_vanished_are_deleted(node, tester, everything) -> None:
 def test_marker_lifetime_is_a_parameter(node, tester, everything) -> None:
     assert tester.set_parameters(marker_lifetime_s=0.5) == ""
     scene = tester.answer()
-    found = tester.wait(lambda: [m for m in tester.heard["markers"] if m.markers[-1].header.stamp == scene.header.stamp],
-                        "markers")[0]
+    found = tester.wait(lambda: [m for m in tester.heard["markers"]
+                                 if m.markers[-1].header.stamp == scene.header.stamp], "markers")[0]
     assert {(m.lifetime.sec, m.lifetime.nanosec) for m in found.markers if m.action == Marker.ADD} == {(0, 500_000_000)}
 
 
@@ -156,8 +156,9 @@ def test_the_confidence_threshold_and_camera_frame_are_parameters(node, tester) 
 
 
 @pytest.mark.parametrize("values, reason", [
-    ({"confidence_threshold": 7.0}, "confidence_threshold"), ({"scale": "distance"}, "set plane_frame or plane_distance_m"),
-    ({"device": "gpu"}, "device must be auto"), ({"image_transport": "compressed"}, "read-only"),
+    ({"confidence_threshold": 7.0}, "confidence_threshold"),
+    ({"scale": "distance"}, "set plane_frame or plane_distance_m"), ({"device": "gpu"}, "device must be auto"),
+    ({"image_transport": "compressed"}, "read-only"),
     ({"threads": "two"}, "type"), ({"max_rate_hz": "fast"}, "max_rate_hz must be of type float"),
     ({"model": "/nowhere/at/all"}, "model folder '/nowhere/at/all' does not exist"),
     ({"marker_lifetime_s": 1.0, "scale": "miles"}, "one of units, distance, got 'miles'"),
@@ -227,6 +228,7 @@ def test_diagnostics_name_model_device_rates_and_latency(node, tester) -> None:
     for _ in range(3):
         tester.answer()
     tester.wait_said(0, "running")
+    tester.wait(lambda: tester.values()["model"] == "fake", "the default model")
     values = tester.values()
     assert (values["model"], values["device"], values["image topic"]) == ("fake", "cpu", "/image")
     assert float(values["latency p50 [ms]"]) > 0 and float(values["latency p95 [ms]"]) > 0

@@ -20,7 +20,7 @@ def _trainer(folder, model, **changes) -> Trainer:
         x = torch.as_tensor(rng.standard_normal((settings.batch_size, 3)), dtype=torch.float32)
         return (model(x).squeeze(-1) - x.sum(-1)).square().mean(), {}
 
-    return Trainer(folder, settings, model, loss_of, lambda: {"weight": float(model.weight.mean())})
+    return Trainer(folder, settings, model, loss_of, lambda: {"weight": float(model.weight.detach().mean())})
 
 
 def _model() -> nn.Module:

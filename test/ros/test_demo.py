@@ -1,0 +1,109 @@
+"""The demo end to end over real DDS with a fake model, and what it was made from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+harness = pytest.importorskip("harness", reason="needs ROS 2")
+
+from harness import FAKE_NODE  # noqa: E402
+
+from kyvo_ros.ros.camera_simulator import RecordingError, read_recording  # noqa: E402
+from kyvo_ros.ros.children import Child  # noqa: E402
+from kyvo_ros.ros.demo import read_truth  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECORDING = REPOSITORY / "demo" / "recording"
+#: Runs the demo with the fake node and a short measurement; in a process and domain of its own.
+_RUN = """
+import sys
+from pathlib import Path
+from kyvo_ros.ros.demo import DemoError, Options, run_demo
+try:
+    run_demo(Options(model=sys.argv[2], output=Path(sys.argv[1]), node_command=sys.argv[3:], rate_s=1.0,
+                     shown_hz=5.0))
+except DemoError as error:
+    sys.exit(f"demo failed: {error}")
+"""
+
+
+def _run_demo(tmp_path: Path, model: str, *node_command: str) -> tuple[int, str]:
+    log = tmp_path / "demo.log"
+    domain = {"ROS_DOMAIN_ID": str(int(harness.os.environ["ROS_DOMAIN_ID"]) % 101 + 1)}
+    with Child([sys.executable, "-c", _RUN, str(tmp_path / "out"), model, *node_command], log, domain) as child:
+        status = child.process.wait(90.0)
+    return status, log.read_text()
+
+
+def test_the_demo_shows_every_frame_scores_them_and_writes_files(tmp_path: Path) -> None:
+    status, text = _run_demo(tmp_path, "", *FAKE_NODE)
+    assert status == 0, text
+    truth = read_truth(REPOSITORY / "demo" / "ground_truth.json")
+    scenes = json.loads((tmp_path / "out" / "scenes.json").read_text())
+    assert [s["image_filename"] for s in scenes] == [name for name, _ in truth.values()]
+    assert all(name in text for name, _ in truth.values()) and text.count("large red rubber cube") == len(truth)
+    assert all(s["frame_id"] == "world" and len(s["objects"]) == 3 for s in scenes)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["scenes"] == 12 and report["frames_per_s"] > 1 and "Jaccard index" in text
+    pictures = sorted((tmp_path / "out").glob("*.png"))
+    assert len(pictures) == 12 and cv2.imread(str(pictures[0])).shape[0] >= 240
+
+
+def test_the_demo_fails_with_the_node_s_reason(tmp_path: Path) -> None:
+    status, text = _run_demo(tmp_path, str(tmp_path / "no_model"), *FAKE_NODE)
+    assert status == 1 and "demo failed: cannot load the model" in text and "no_model" in text
+
+
+def test_the_recording_is_small_and_holds_what_a_robot_says() -> None:
+    messages = read_recording(RECORDING)
+    topics = {m.topic: m.type_name for m in messages}
+    assert topics == {
+        "/camera/image/compressed": "sensor_msgs/msg/CompressedImage",
+        "/camera/camera_info": "sensor_msgs/msg/CameraInfo",
+        "/tf": "tf2_msgs/msg/TFMessage", "/tf_static": "tf2_msgs/msg/TFMessage"}
+    assert sum(m.topic == "/tf" for m in messages) == 12
+    assert sum(f.stat().st_size for f in (REPOSITORY / "demo").rglob("*") if f.is_file()) < 1_000_000
+
+
+def test_the_images_of_the_recording_are_the_renders_byte_for_byte(shared_dir: Path) -> None:
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import CompressedImage
+    truth = read_truth(REPOSITORY / "demo" / "ground_truth.json")
+    for recorded in (m for m in read_recording(RECORDING) if m.topic.endswith("compressed")):
+        message = deserialize_message(recorded.data, CompressedImage)
+        name, _ = truth[message.header.stamp.sec * 10**9 + message.header.stamp.nanosec]
+        assert bytes(message.data) == (shared_dir / "clevr" / "val" / "images" / name).read_bytes()
+
+
+def test_the_recorded_poses_put_the_true_objects_where_the_images_show_them(shared_dir: Path) -> None:
+    from kyvo_ros.ros.conversions import camera_from_msg
+    from kyvo_ros.ros.transforms import TransformBuffer
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import CameraInfo
+    from tf2_msgs.msg import TFMessage
+    documents = {s["image_filename"]: s for s in
+                 json.loads((shared_dir / "clevr" / "val" / "scenes.json").read_text())["scenes"]}
+    messages, buffer = read_recording(RECORDING), TransformBuffer()
+    for recorded in (m for m in messages if m.topic.startswith("/tf")):
+        item, = deserialize_message(recorded.data, TFMessage).transforms
+        q, t, when = item.transform.rotation, item.transform.translation, item.header.stamp
+        buffer.set(item.header.frame_id, item.child_frame_id, (q.x, q.y, q.z, q.w), (t.x, t.y, t.z),
+                   when.sec * 10**9 + when.nanosec, recorded.topic == "/tf_static")
+    info = next(deserialize_message(m.data, CameraInfo) for m in messages if m.topic.endswith("camera_info"))
+    camera = camera_from_msg(info, 320, 240)
+    for stamp_ns, (name, scene) in read_truth(REPOSITORY / "demo" / "ground_truth.json").items():
+        optical_T_world = buffer.lookup("camera_optical_frame", "world", stamp_ns)
+        found = camera.project(optical_T_world.apply(scene.positions_m()))
+        expected = np.array([o["pixel_coords"][:2] for o in documents[name]["objects"]])
+        assert np.abs(found - expected).max() < 1.0, name
+
+
+def test_a_folder_without_a_recording_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="give the folder of a rosbag2"):
+        read_recording(tmp_path)

@@ -1,0 +1,138 @@
+"""The six faults, over real DDS: each has one clear message that says what to do, and the node goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_pipeline import RAISES, write_model
+
+harness = pytest.importorskip("harness", reason="needs ROS 2")
+
+from harness import S, WHITE, FakeNode, Tester, calibration, pixels  # noqa: E402
+
+from kyvo_ros.scene import Transform  # noqa: E402
+
+WARN, ERROR = 1, 2
+
+
+def test_fault_1_unknown_encoding(node, tester) -> None:
+    message = tester.wait_said(ERROR, "unknown image encoding 'nv99'", lambda: tester.send_image(encoding="nv99"))
+    assert message.startswith("image: ") and "set the camera driver to one of rgb8" in message
+    tester.answer()
+    assert int(tester.wait(lambda: tester.values().get("dropped: bad_image"), "the count")) >= 1
+
+
+@pytest.mark.parametrize("fields, text", [
+    ({"step": 100}, "image step 100 is too small: 320 pixels of rgb8 take 960 bytes"),
+    ({"data": bytes(99)}, "image data has 99 bytes, expected step x height = 960 x 240"),
+    ({"height": 0, "width": 0, "step": 0, "data": b""}, "the image is empty: 0x0 pixels"),
+])
+def test_fault_2_wrong_step_or_size(node, tester, fields: dict, text: str) -> None:
+    message = tester.wait_said(ERROR, text, lambda: tester.send_image(**fields))
+    assert message.startswith("image: ") and "driver" in message
+    tester.answer()
+
+
+def test_fault_3_no_camera_info_for_the_image_s_frame(node, tester) -> None:
+    tester.infos.publish(calibration("left"))
+    message = tester.wait_said(WARN, "no camera_info for images of frame 'rear'",
+                               lambda: tester.send_image(frame_id="rear"))
+    assert message.startswith("camera_info: ") and "remap camera_info" in message
+    tester.infos.publish(calibration("rear"))
+    tester.answer(frame_id="rear")
+
+
+def test_fault_3_uncalibrated_camera(node, tester) -> None:
+    tester.infos.publish(calibration("blind", k=[0.0] * 9))
+    message = tester.wait_said(ERROR, "uncalibrated", lambda: tester.send_image(frame_id="blind"))
+    assert message.startswith("camera_info: ") and "calibrate it" in message
+    assert tester.set_parameters(camera_info_required=False) == ""
+    tester.answer(frame_id="blind")
+
+
+def test_fault_4_images_faster_than_inference(node, tester, model_folder) -> None:
+    assert tester.set_parameters(model=write_model(model_folder, "slow", latency_s=0.25)) == ""
+    tester.wait(lambda: tester.values().get("model") == "slow", "the slow model")
+    tester.forget()
+    start, sent = time.monotonic(), []
+    while time.monotonic() < start + 4.0:
+        sent.append(tester.send_image())
+        time.sleep(0.03)
+    level, message = tester.statuses()["inference"]
+    assert level == 0 and "newest frame wins" in message and "Hz are computed" in message
+    newest = tester.heard["scene"][-1].header.stamp
+    age_s = (sent[-1] - newest.sec * S - newest.nanosec) / S / 0.1 * 0.03  # images are 0.03 s apart, stamps 0.1 s
+    assert age_s < 1.5, "no queue: the newest scene is of a recent image"
+    values = tester.values()
+    assert int(values["dropped: newer_frame"]) > 0.5 * len(sent) > 20
+    assert float(values["latency p95 [ms]"]) < 1000
+
+
+def test_fault_5_time_that_jumps_back(node, tester) -> None:
+    assert tester.set_parameters(plane_frame="world", tf_timeout_s=0.3) == ""
+    tester.wait(lambda: tester.tf.get_subscription_count(), "the node to listen to /tf")
+    pose = Transform.from_matrix([[1, 0, 0, 0], [0, -0.5, 0.866025, -9.5], [0, -0.866025, -0.5, 5.5], [0, 0, 0, 1]])
+
+    def see(stamp_ns: int):
+        tester.send_tf(pose, "world", "camera", stamp_ns)
+        tester.send_image(stamp_ns=stamp_ns)
+        return tester.scene_of(stamp_ns, 3.0)
+    begin = tester.next_stamp()
+    time.sleep(0.5)
+    first = [o.id for o in see(begin + 20 * S).objects]
+    assert [o.id for o in see(begin + 21 * S).objects] == first
+    again = see(begin)  # the transform has just come with the image: it must survive the jump
+    assert not set(first) & {o.id for o in again.objects}, "objects of another time have other names"
+    message = tester.wait_said(WARN, "time jumped back by 21.00 s")
+    assert message.startswith("image: ") and "transforms" in message
+    assert [o.id for o in see(begin + S).objects] == [o.id for o in again.objects]
+    assert int(tester.values()["time jumps back"]) >= 1
+    tester.now_ns += 30 * S
+
+
+@pytest.fixture(scope="module")
+def second(tester) -> Iterator[Tester]:
+    """A client in another namespace, for a node of its own."""
+    with Tester("/second") as made:
+        yield made
+
+
+def test_fault_6_a_missing_model_folder(second, tmp_path: Path) -> None:
+    missing = tmp_path / "gone"
+    with FakeNode(second, tmp_path / "node.log", ("-p", f"model:={missing}"), ready=False) as node:
+        second.wait(second.statuses, "diagnostics", 20.0)
+        message = second.wait_said(ERROR, "cannot load the model", lambda: second.send_image())
+        assert message.startswith("model: ") and str(missing) in message
+        second.infos.publish(calibration("camera"))
+        answer = second.call(second.recognize, harness.Recognize.Request())
+        assert not answer.success and "cannot load the model" in answer.message
+        assert second.set_parameters(model=write_model(missing, "found")) == ""
+        second.infos.publish(calibration("camera"))
+        second.answer()
+        second.wait(lambda: second.values().get("model") == "found", "the new model")
+        assert node.child.end() == 0
+
+
+def test_fault_6_a_broken_model_folder(node, tester, model_folder) -> None:
+    (model_folder / "empty").mkdir(parents=True)
+    assert "has no config.json" in tester.set_parameters(model=str(model_folder / "empty"))
+    broken = write_model(model_folder, "broken", broken="layers.0.weight")
+    assert tester.set_parameters(model=broken) == ""
+    message = tester.wait_said(WARN, "lacks tensor 'layers.0.weight'")
+    assert message.startswith("model: cannot load the model") and "(fake) goes on" in message
+    tester.answer()
+    assert tester.set_parameters(model=write_model(model_folder / "good", "good")) == ""
+    tester.wait(lambda: tester.values().get("model") == "good", "the good model")
+    tester.answer()
+
+
+def test_a_frame_that_breaks_the_model_is_dropped_and_named(node, tester) -> None:
+    message = tester.wait_said(ERROR, "RuntimeError: this frame breaks the model",
+                               lambda: tester.send_image(pixels(RAISES)))
+    assert message.startswith("inference: ")
+    tester.answer(WHITE)
+    tester.wait_said(0, "running", tester.send_image)
+    assert "this frame breaks the model" in node.log.read_text(), "the traceback is in the log"
