@@ -32,9 +32,10 @@ help:
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "make setup: there is no $(PYTHON). Install Python 3.10, 3.11 or 3.12, or name it: make setup PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) tools/setup_environment.py --venv "$(VENV)" --torch-spec "$(TORCH_SPEC)" --torch-index "$(TORCH_INDEX)" \
-	  --ros-wheels "$(ROS_WHEELS)"
+	  echo "make setup: no $(PYTHON) here. Install Python 3.10, 3.11 or 3.12, or: make setup PYTHON=its name" >&2; \
+	  exit 1; }
+	@$(PYTHON) tools/setup_environment.py --venv "$(VENV)" --ros-wheels "$(ROS_WHEELS)" \
+	  --torch-spec "$(TORCH_SPEC)" --torch-index "$(TORCH_INDEX)"
 
 demo: setup
 	@$(ON_LOOPBACK) --limit-s $(DEMO_LIMIT_S) $(VENV_PYTHON) -m kyvo_ros.ros.demo $(ARGS)

@@ -28,6 +28,7 @@ class DecoderConfig:
     rope_theta: float = 10000.0  # base of the rotary frequencies
     norm_eps: float = 1e-5  # added to the mean square in RMSNorm
     ground_positions: bool = True  # image tokens also carry where their cell lies on the support plane
+    number_head: bool = True  # the head's rows of numbers also hold a projection of their sin-cos features
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_grid", tuple(self.image_grid))

@@ -91,6 +91,7 @@ class Decoder(nn.Module):
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_eps)
         self.head = nn.Linear(config.dim, config.vocabulary.size, bias=False)
         nn.init.normal_(self.head.weight, std=INIT_STD)
+        self.number_head = nn.Parameter(torch.zeros(config.dim, config.dim)) if config.number_head else None
         # No buffer: a module that is cast to another dtype would cast it too, and lose its imaginary part.
         self._rope = rope_table(config.max_length, config.head_dim, config.rope_theta).unsqueeze(1)
         self._mask: Tensor | None = None
@@ -124,7 +125,21 @@ class Decoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., D) hidden states -> (..., V) logits, in float32 whatever the dtype of the body."""
         with torch.autocast(hidden.device.type, enabled=False):
-            return F.linear(hidden.float(), self.head.weight.float())
+            return F.linear(hidden.float(), self.head_table())
+
+    def head_table(self) -> Tensor:
+        """(V, D) float32: the row that scores each id.
+
+        Numbers share what their sin-cos features have in common, so that a state which has found a point of the plane
+        can say any coordinate, also one that was rarely seen.
+        """
+        table = self.head.weight.float()
+        if self.number_head is None:
+            return table
+        numbers = self.config.vocabulary.range("numbers")
+        # Over dim: a step of the optimizer moves all entries of the projection at once, and their effects add up.
+        shared = (self.embedding.number_features / self.config.dim).float() @ self.number_head.float()
+        return table + F.pad(shared, (0, 0, numbers.start, len(table) - numbers.stop))
 
     def check(self, token_ids: Tensor) -> None:
         """Raise SequenceError unless `token_ids` is (B, S) of integers, not too long, and within the vocabulary."""

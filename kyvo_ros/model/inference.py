@@ -52,6 +52,7 @@ class CachedDecoder:
         self.table = table.to(self.dtype)
         self.blocks = [_BlockWeights.of(block, self.dtype) for block in decoder.blocks]
         self.norm = decoder.norm.weight.detach().to(self.dtype, copy=True)
+        self._head = decoder.head_table().detach().clone()
         self._open, self._shut = torch.tensor([0.0, -math.inf], dtype=self.dtype, device=self.device)
         self._epsilon = torch.full((1, 1, 1), config.norm_eps, dtype=self.dtype, device=self.device)
         self._rope = self._full_rope()
@@ -108,8 +109,7 @@ class CachedDecoder:
         """
         key = ids.tobytes()
         if key not in self._head_rows:
-            rows = self.decoder.head.weight.detach()[torch.tensor(ids, device=self.device)]
-            self._head_rows[key] = rows.float().cpu().numpy()
+            self._head_rows[key] = self._head[torch.tensor(ids, device=self.device)].cpu().numpy()
         return self._head_rows[key]
 
     def _additive(self, visible: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def to_llama(decoder: Decoder) -> LlamaForCausalLM:
     """The same weights as a LlamaForCausalLM in evaluation mode, on the CPU, float32."""
     config = decoder.config
     state = {"model.embed_tokens.weight": decoder.embedding.table(), "model.norm.weight": decoder.norm.weight,
-             "lm_head.weight": decoder.head.weight}
+             "lm_head.weight": decoder.head_table()}
     for index, block in enumerate(decoder.blocks):
         kv_dim = config.kv_heads * config.head_dim
         query, key, value = block.qkv.weight.split((config.dim, kv_dim, kv_dim))

@@ -76,6 +76,23 @@ def test_logits_are_float32_of_the_whole_vocabulary_under_autocast(decoder: Deco
     assert torch.corrcoef(torch.stack((logits.flatten(), exact.flatten())))[0, 1] > 0.99
 
 
+def test_numbers_share_a_projection_of_their_features(make_decoder: Callable[..., Decoder]) -> None:
+    decoder, numbers = make_decoder(), VOCABULARY.range("numbers")
+    shared = decoder.head_table() - decoder.head.weight
+    expected = decoder.embedding.number_features @ decoder.number_head / decoder.config.dim
+    assert torch.allclose(shared[numbers.start:numbers.stop], expected, atol=1e-5) and expected.abs().max() > 1e-3
+    assert not shared[:numbers.start].any() and not shared[numbers.stop:].any()
+
+
+def test_the_projection_is_optional_and_starts_at_zero(make_decoder: Callable[..., Decoder], ids: torch.Tensor) -> None:
+    without = make_decoder(number_head=False)
+    assert torch.equal(without.head_table(), without.head.weight)
+    fresh = Decoder(make_decoder().config, torch.randn(1024, 8))
+    assert torch.equal(fresh.head_table(), fresh.head.weight)
+    fresh(ids).logsumexp(-1).sum().backward()
+    assert fresh.number_head.grad.abs().sum() > 0
+
+
 def test_training_goes_on_after_inference_mode(make_decoder: Callable[..., Decoder], ids: torch.Tensor) -> None:
     decoder = make_decoder()
     with torch.inference_mode():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,21 +80,23 @@ def test_rows_can_leave(decoder: Decoder, cells: torch.Tensor) -> None:
     assert torch.allclose(state, whole[[0, 2], PROMPT + 4], atol=2e-5)
 
 
-def test_head_rows_give_the_logits_of_their_ids(decoder: Decoder) -> None:
+@pytest.mark.parametrize("number_head", [True, False])
+def test_head_rows_give_the_logits_of_their_ids(make_decoder: Callable[..., Decoder], number_head: bool) -> None:
+    decoder = make_decoder(number_head=number_head)
     ids, hidden = VOCABULARY.number_ids([-1.0, 0.0, 2.5]), torch.randn(32)
     rows = CachedDecoder(decoder).head_rows(ids)
     assert rows @ hidden.numpy() == pytest.approx(decoder.logits(hidden)[ids].detach().numpy(), rel=1e-4, abs=1e-4)
 
 
 def test_a_snapshot_does_not_follow_its_decoder(make_decoder: Callable[..., Decoder]) -> None:
-    decoder, ids = make_decoder(), sentences(1)
+    decoder, ids = make_decoder(number_head=False), sentences(1)
     cached = CachedDecoder(decoder)
 
     def state() -> torch.Tensor:
         with torch.inference_mode():
             return cached.prefill(ids, cached.new_cache(1, 40))
 
-    before = state()
+    before, scores = state(), cached.head_rows(np.array([3, 4]))
     with torch.no_grad():
         for block in decoder.blocks:
             block.qkv.weight.zero_()
@@ -101,7 +104,10 @@ def test_a_snapshot_does_not_follow_its_decoder(make_decoder: Callable[..., Deco
             block.down.weight.zero_()
         decoder.embedding.learned.weight.zero_()
         decoder.norm.weight.zero_()
+        decoder.head.weight.zero_()
     assert torch.equal(state(), before)
+    assert np.array_equal(CachedDecoder(decoder).head_rows(np.array([3, 4])), np.zeros((2, 32)))
+    assert scores.any() and cached.head_rows(np.array([5])).any()
 
 
 def test_bfloat16_is_near(decoder: Decoder, cells: torch.Tensor) -> None:

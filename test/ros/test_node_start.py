@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ harness = pytest.importorskip("harness", reason="needs ROS 2")
 import rclpy  # noqa: E402
 from harness import FAKE_NODE, WHITE, FakeNode, Tester, calibration, stamp  # noqa: E402
 from kyvo_msgs.msg import SceneGraph  # noqa: E402
+from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
@@ -36,6 +38,17 @@ def third(tester) -> Iterator[Tester]:
         yield made
 
 
+@contextmanager
+def _stranger() -> Iterator[Node]:
+    """A node in a DDS participant of its own."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("stranger", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
 def test_starvation_names_the_topic_and_what_could_be_meant(third, tmp_path: Path) -> None:
     start = time.monotonic()
     arguments = ("-r", "image:=nothing_here", "-p", "input_timeout_s:=1.0")
@@ -46,9 +59,9 @@ def test_starvation_names_the_topic_and_what_could_be_meant(third, tmp_path: Pat
         message = third.wait_said(WARN, "/third/image")
         assert "nobody publishes it" in message and "topics with sensor_msgs/msg/Image: " in message
         assert "waiting for camera_info" in third.statuses()["camera_info"][1]
-        wrong = third.node.create_publisher(CompressedImage, "nothing_here", 1)
-        third.wait_said(WARN, "it carries sensor_msgs/msg/CompressedImage instead of sensor_msgs/msg/Image")
-        third.node.destroy_publisher(wrong)
+        with _stranger() as stranger:  # Fast DDS allows one type a topic in a process
+            stranger.create_publisher(CompressedImage, "/third/nothing_here", 1)
+            third.wait_said(WARN, "it carries sensor_msgs/msg/CompressedImage instead of sensor_msgs/msg/Image")
         silent = third.node.create_publisher(Image, "nothing_here", qos_profile_sensor_data)
         third.wait_said(WARN, "1 publisher(s) but no message")
         third.node.destroy_publisher(silent)
