@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
@@ -99,7 +99,7 @@ def save_model(folder: str | Path, bundle: ModelBundle) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
     for file, tensors in weights.items():
-        save_file(tensors, folder / file)
+        (folder / file).write_bytes(save(tensors))  # `save_file` would hide the file from other users
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelBundle:

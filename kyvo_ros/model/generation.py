@@ -20,7 +20,6 @@ from kyvo_ros.model.decoder import Decoder, SequenceError
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.tokens.distribution import TokenDistribution
 
-
 #: Rows from which a batch is work enough to share among CPU threads. Below, threads that wait for each other cost more
 #: than they save: on two cores that other processes want as well, two threads took ten to thirty times as long as one.
 SHARED_FROM = 8

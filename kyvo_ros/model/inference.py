@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kyvo_ros.model.cache import KVCache, LayerMemory
-from kyvo_ros.model.decoder import Block, Decoder, rope_table, rotate
+from kyvo_ros.model.decoder import Block, Decoder, rope_table
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,17 @@ class CachedDecoder:
         rope = self._rope[positions]
         x = x.flatten(0, 1)
         for block, memory in zip(self.blocks, cache.read(end)):
-            qkv = rotate((self._normalised(x) @ block.qkv).view(rope.shape[0], -1, self._head_dim), rope)
+            qkv = (self._normalised(x) @ block.qkv).float()
+            torch.view_as_complex(qkv.view(*rope.shape, 2)).mul_(rope)  # as `decoder.rotate`, in place
+            qkv = qkv.view(rope.shape[0], -1, self._head_dim).to(self.dtype)
             query, keys_values = qkv.split((self._heads, self._heads_written), dim=1)
             memory.write(slots, keys_values)
             if block is self.blocks[-1] and width > 1:
                 x, query, mask = x[last], query[last], self._last_rows(mask, last, rows, width)
                 width = 1
-            x = x.addmm(self._attend(query, rows, width, mask, memory), block.out)
+            x.addmm_(self._attend(query, rows, width, mask, memory), block.out)
             gate, up = (self._normalised(x) @ block.gate_up).chunk(2, dim=-1)
-            x = x.addmm(F.silu(gate).mul_(up), block.down)
+            x.addmm_(F.silu(gate).mul_(up), block.down)
         return self._normalised(x) * self.norm
 
     def _last_rows(self, mask: Tensor, last: Tensor, rows: int, width: int) -> Tensor:

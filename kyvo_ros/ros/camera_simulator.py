@@ -62,7 +62,8 @@ class CameraSimulator(Node):
         super().__init__("camera_simulator", start_parameter_services=False, **options)
         self._folder = self._declare("bag", "", "Folder of the rosbag2 to play.")
         self._frame_rate_hz = self._declare("frame_rate_hz", 0.0, "Images a second; 0 keeps the recorded times.")
-        self._loop = self._declare("loop", False, "Begin again at the end; the stamps then jump back.")
+        self._loop = self._declare("loop", False, "Begin again at the end; the stamps then jump back, as a bag's do.")
+        self._continuous = self._declare("continuous", False, "When looping, shift the stamps so that time goes on.")
         self._raw = self._declare("raw", False, "Publish compressed images as sensor_msgs/Image, without /compressed.")
         self._wait = self._declare("wait_for_subscriber", True, "Begin when somebody listens to the images.")
         self.stop = threading.Event()
@@ -81,6 +82,8 @@ class CameraSimulator(Node):
             images += self._play_once()
             if not self._loop:
                 break
+            if self._continuous:
+                self._shift_stamps()
         self.stop.wait(_LAST_MESSAGE_S)
         return images
 
@@ -97,6 +100,13 @@ class CameraSimulator(Node):
             self._topic_publishers[topic].publish(message)
             images += is_image
         return images
+
+    def _shift_stamps(self) -> None:
+        """Put all stamps later by the recording's length and a second."""
+        length_s = (self._messages[-1][0] - self._messages[0][0]) // 10**9 + 1
+        for _, _, message in self._messages:
+            for item in message.transforms if hasattr(message, "transforms") else (message,):
+                item.header.stamp.sec += length_s
 
     def _heard(self) -> bool:
         return any(self._topic_publishers[topic].get_subscription_count() for topic in self._image_topics)

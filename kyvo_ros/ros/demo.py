@@ -95,8 +95,9 @@ def _node_arguments(options: Options) -> list[str]:
     return [*arguments, *(a for name, value in parameters.items() if value for a in ("-p", f"{name}:={value}"))]
 
 
-def _camera(rate_hz: float) -> Child:
-    settings = (f"bag:={resource_path('demo/recording')}", "loop:=true", f"frame_rate_hz:={rate_hz:.1f}")
+def _camera(rate_hz: float, continuous: bool = False) -> Child:
+    settings = (f"bag:={resource_path('demo/recording')}", "loop:=true", f"frame_rate_hz:={rate_hz:.1f}",
+                f"continuous:={str(continuous).lower()}")
     return Child([sys.executable, "-m", "kyvo_ros.ros.camera_simulator", "--ros-args", "--log-level", "warn",
                   *(argument for setting in settings for argument in ("-p", setting))])
 
@@ -145,7 +146,7 @@ def _print_frame(name: str, scene: Scene, truth: Scene, latency_s: float | None)
 def _measure_rate(listener, duration_s: float) -> float:
     """Scenes a second while the camera is faster than the node."""
     listener.stop_pictures()
-    with _camera(_CAMERA_HZ):
+    with _camera(_CAMERA_HZ, continuous=True):
         first = listener.count
         while listener.count < first + 2:  # the camera's start is not part of the rate
             listener.spin(0.05)
