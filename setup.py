@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 NAME = "kyvo_ros"
 #: Installed into share/kyvo_ros, each with the folders below it.
-SHARED_FOLDERS = ("launch", "config", "rviz", "models", "recipes")
+SHARED_FOLDERS = ("launch", "config", "rviz", "models", "recipes", "demo")
 #: Left by `make setup` where ROS is sourced: the Python that has torch. It spares the node an activated environment.
 PYTHON_RECORD = Path(".venv/kyvo_python")
 
@@ -50,6 +50,7 @@ setup(
     entry_points={
         "console_scripts": [
             "kyvo_node = kyvo_ros.ros.executables:kyvo_node",
+            "camera_simulator = kyvo_ros.ros.executables:camera_simulator",
             "kyvo = kyvo_ros.ros.executables:kyvo",
         ],
     },

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 import kyvo_ros
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-INSTALLED_FOLDERS = ("launch", "config", "rviz", "models", "recipes")
+INSTALLED_FOLDERS = ("launch", "config", "rviz", "models", "recipes", "demo")
 BOTH_PACKAGES = {"kyvo_ros": "(ros.ament_python)", "kyvo_msgs": "(ros.ament_cmake)"}
 PYTHONS = ("3.10", "3.11", "3.12")
 #: Not in package.xml on purpose: its definitions reach the node through rclpy.
@@ -92,7 +92,7 @@ def test_every_data_file_is_installed(workspace: Path, installed: Path) -> None:
     source, share = workspace / "src" / "kyvo_ros", installed / "share" / "kyvo_ros"
     expected = [name for name in _git("ls-files", "--cached", "--others", *INSTALLED_FOLDERS, cwd=source)
                 if (source / name).is_file() and "__pycache__" not in name]
-    assert {name.split("/")[0] for name in expected} >= {"launch", "config", "rviz"}
+    assert {name.split("/")[0] for name in expected} == set(INSTALLED_FOLDERS)
     for name in ("package.xml", *expected):
         assert (share / name).read_bytes() == (source / name).read_bytes(), name
     assert (installed / "share/ament_index/resource_index/packages/kyvo_ros").is_file()
@@ -109,7 +109,7 @@ def test_every_module_is_installed(workspace: Path, installed: Path) -> None:
 @pytest.mark.timeout(300)
 def test_executables_run_under_the_python_of_the_shell(installed: Path) -> None:
     scripts = installed / "lib" / "kyvo_ros"
-    assert {path.name for path in scripts.iterdir()} == {"kyvo", "kyvo_node"}
+    assert {path.name for path in scripts.iterdir()} == {"kyvo", "kyvo_node", "camera_simulator"}
     for script in scripts.iterdir():
         assert script.read_text().splitlines()[0] == "#!/usr/bin/env python3"
         assert os.access(script, os.X_OK)

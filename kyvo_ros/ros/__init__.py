@@ -1,4 +1,5 @@
 """The ROS 2 shell around the pipeline: messages, parameters, transforms, the node, the camera simulator and the demo.
 
-`mailbox`, `worker`, `status`, `identity` and `transforms` need no ROS; the rest needs rclpy and message packages.
+Without rclpy run `mailbox`, `worker`, `status`, `identity`, `transforms`, `settings`, `camera_infos`, `recognition`,
+`model_slot`, `children`, `resources` and `conversions.images`, `.cameras`, `.placing`; the rest needs ROS.
 """

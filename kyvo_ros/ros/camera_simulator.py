@@ -65,7 +65,7 @@ class CameraSimulator(Node):
         self._loop = self._declare("loop", False, "Begin again at the end; the stamps then jump back, as a bag's do.")
         self._continuous = self._declare("continuous", False, "When looping, shift the stamps so that time goes on.")
         self._raw = self._declare("raw", False, "Publish compressed images as sensor_msgs/Image, without /compressed.")
-        self._wait = self._declare("wait_for_subscriber", True, "Begin when somebody listens to the images.")
+        self._listeners = self._declare("wait_for_subscribers", 1, "Begin when so many listen to the images.")
         self.stop = threading.Event()
         self._messages = [self._loaded(m) for m in read_recording(self._folder)]
         topics = {topic: type(message) for _, topic, message in self._messages}
@@ -76,7 +76,7 @@ class CameraSimulator(Node):
     def play(self) -> int:
         """Publish all messages at their times, again and again if asked; returns the number of images sent."""
         images = 0
-        while self._wait and not self._heard() and not self.stop.wait(0.05):
+        while self._heard() < self._listeners and not self.stop.wait(0.05):
             pass
         while not self.stop.is_set():
             images += self._play_once()
@@ -108,8 +108,8 @@ class CameraSimulator(Node):
             for item in message.transforms if hasattr(message, "transforms") else (message,):
                 item.header.stamp.sec += length_s
 
-    def _heard(self) -> bool:
-        return any(self._topic_publishers[topic].get_subscription_count() for topic in self._image_topics)
+    def _heard(self) -> int:
+        return max(self._topic_publishers[topic].get_subscription_count() for topic in self._image_topics)
 
     def _loaded(self, recorded: Recorded) -> tuple[int, str, Any]:
         """Time, topic and message, a picture where raw ones are asked for."""

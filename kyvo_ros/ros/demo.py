@@ -28,7 +28,9 @@ from kyvo_ros.scene import Scene, SceneError, SceneObject
 #: Topics of the recording -> names of the node.
 REMAPPINGS = ("image/compressed:=/camera/image/compressed", "camera_info:=/camera/camera_info")
 WORLD = "world"
-_MODEL_LIMIT_S, _FRAMES_LIMIT_S, _RATE_S, _CAMERA_HZ = 60.0, 30.0, 6.0, 30.0
+_MODEL_LIMIT_S, _SCENE_LIMIT_S, _RATE_S, _CAMERA_HZ = 60.0, 20.0, 6.0, 30.0
+#: How often the recording is played to see every frame, the first time at its own rate, then slower.
+_PASSES = 3
 _MATCH_TAU_M = 0.5
 
 
@@ -95,9 +97,11 @@ def _node_arguments(options: Options) -> list[str]:
     return [*arguments, *(a for name, value in parameters.items() if value for a in ("-p", f"{name}:={value}"))]
 
 
-def _camera(rate_hz: float, continuous: bool = False) -> Child:
-    settings = (f"bag:={resource_path('demo/recording')}", "loop:=true", f"frame_rate_hz:={rate_hz:.1f}",
-                f"continuous:={str(continuous).lower()}")
+def _camera(rate_hz: float, endless: bool, listeners: int) -> Child:
+    """The recording as a camera; `rate_hz` 0 is its own rate, `listeners` are waited for."""
+    forever = str(endless).lower()
+    settings = (f"bag:={resource_path('demo/recording')}", f"frame_rate_hz:={rate_hz:.2f}", f"loop:={forever}",
+                f"continuous:={forever}", f"wait_for_subscribers:={listeners}")
     return Child([sys.executable, "-m", "kyvo_ros.ros.camera_simulator", "--ros-args", "--log-level", "warn",
                   *(argument for setting in settings for argument in ("-p", setting))])
 
@@ -116,7 +120,7 @@ def _wait(listener, node: Child, condition: Callable[[], bool], limit_s: float, 
 
 
 def _show_frames(listener, node: Child, truth: dict, log: Path, rate_hz: float) -> list[tuple[Scene, Scene]]:
-    """Play the recording, again where frames were dropped, and print each frame when its scene comes."""
+    """Play the recording, slower where frames were dropped, and print each frame when its scene comes."""
     printed: set[int] = set()
 
     def all_seen() -> bool:
@@ -126,8 +130,17 @@ def _show_frames(listener, node: Child, truth: dict, log: Path, rate_hz: float) 
             _print_frame(name, listener.scenes[stamp_ns], true_scene, listener.latencies_s.get(stamp_ns))
         return printed == set(truth) and set(listener.pictures) >= set(truth)
 
-    with _camera(rate_hz):
-        _wait(listener, node, all_seen, _FRAMES_LIMIT_S, f"not all {len(truth)} frames came back", log)
+    for _ in range(_PASSES):
+        with _camera(rate_hz, endless=False, listeners=2) as camera:
+            _wait(listener, node, lambda: all_seen() or (not camera.running() and listener.idle_s() > 1.0),
+                  10 * _SCENE_LIMIT_S, "the recording did not end", log)
+        if all_seen():
+            break
+        rate_hz = 0.5 / listener.typical_latency_s()
+        print(f"(this machine is busy: {len(truth) - len(printed)} frames were dropped; again, at {rate_hz:.1f} Hz)")
+    else:
+        raise DemoError(f"{len(truth) - len(printed)} of {len(truth)} frames did not come back; the node says: "
+                        f"{listener.message()}\n{log.read_text()}")
     if listener.invalid:
         raise DemoError(f"{len(listener.invalid)} scenes are not valid, the first: {listener.invalid[0]}")
     return [(listener.scenes[stamp_ns], truth[stamp_ns][1]) for stamp_ns in sorted(truth)]
@@ -146,12 +159,12 @@ def _print_frame(name: str, scene: Scene, truth: Scene, latency_s: float | None)
 def _measure_rate(listener, duration_s: float) -> float:
     """Scenes a second while the camera is faster than the node."""
     listener.stop_pictures()
-    with _camera(_CAMERA_HZ, continuous=True):
+    with _camera(_CAMERA_HZ, endless=True, listeners=1):
         first = listener.count
         while listener.count < first + 2:  # the camera's start is not part of the rate
             listener.spin(0.05)
             first = min(first, listener.count)
-            if listener.idle_s() > _FRAMES_LIMIT_S:
+            if listener.idle_s() > _SCENE_LIMIT_S:
                 raise DemoError("no scene came while measuring the rate")
         start, before = time.monotonic(), listener.count
         while time.monotonic() < start + duration_s:

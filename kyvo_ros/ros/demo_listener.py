@@ -61,6 +61,10 @@ class DemoListener:
         """Since the last scene."""
         return time.monotonic() - self._last_s
 
+    def typical_latency_s(self) -> float:
+        """Median time from image to scene; a second where none is known."""
+        return float(np.median(list(self.latencies_s.values()))) if self.latencies_s else 1.0
+
     def model_ready(self) -> bool:
         return self._stages.get("model", (1, ""))[0] == 0
 
@@ -77,7 +81,7 @@ class DemoListener:
         return self._stages.get("", (0, "nothing"))[1]
 
     def _on_image(self, message: CompressedImage) -> None:
-        self._sent_s.setdefault(stamp_to_ns(message.header.stamp), time.monotonic())
+        self._sent_s[stamp_to_ns(message.header.stamp)] = time.monotonic()
 
     def _on_scene(self, message: SceneGraph) -> None:
         stamp_ns, now = stamp_to_ns(message.header.stamp), time.monotonic()

@@ -1,4 +1,4 @@
-"""The executables colcon installs: the node and the command line, each under a Python that has torch.
+"""The executables colcon installs: node, camera simulator and command line, each under a Python that has torch.
 
 ROS starts executables with the Python of the shell, and torch is often in a virtual environment that this Python does
 not see. So before anything is imported, the executable looks for torch, and where it is absent starts itself again
@@ -25,6 +25,11 @@ RECORD = "kyvo_python"
 def kyvo_node() -> int:
     """`ros2 run kyvo_ros kyvo_node`."""
     return _run("kyvo_ros.ros.node")
+
+
+def camera_simulator() -> int:
+    """`ros2 run kyvo_ros camera_simulator`."""
+    return _run("kyvo_ros.ros.camera_simulator")
 
 
 def kyvo() -> int:

@@ -8,7 +8,8 @@ from typing import Any
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node, NodeNameNonExistentError
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from kyvo_ros.ros.settings import Settings
@@ -28,13 +29,12 @@ class Inputs:
         self._info_seen = False
         self._on_camera_info = on_camera_info
         relative, self._image_type = TRANSPORTS[settings.image_transport]
-        group = MutuallyExclusiveCallbackGroup()
+        self._group = MutuallyExclusiveCallbackGroup()
         self._image = node.create_subscription(
-            self._image_type, relative, on_image, _qos(settings.image_qos), callback_group=group,
+            self._image_type, relative, on_image, _qos(settings.image_qos), callback_group=self._group,
             event_callbacks=self._events("image"))
-        self._info = node.create_subscription(
-            CameraInfo, "camera_info", self._store_camera_info, _qos("sensor_data"), callback_group=group,
-            event_callbacks=self._events("camera_info"))
+        self._info = self._subscribe_to_camera_info(_qos("sensor_data"))
+        self._latched = False
 
     @property
     def image_topic(self) -> str:
@@ -52,11 +52,27 @@ class Inputs:
             cause = self._cause(self.image_topic, self._image_type, "image")
             waiting["image"] = StageReport("image", WARN, f"{what} on {self.image_topic}: {cause}", seconds_since_image)
         if not self._info_seen and settings.camera_info_required:
+            self._ask_for_latched_camera_info()
             cause = self._cause(self.camera_info_topic, CameraInfo, "camera_info")
             waiting["camera_info"] = StageReport(
                 "camera_info", WARN, f"waiting for camera_info on {self.camera_info_topic}: {cause} (or set "
                 "camera_info_required to false)")
         return waiting
+
+    def _subscribe_to_camera_info(self, qos: QoSProfile) -> Subscription:
+        return self._node.create_subscription(
+            CameraInfo, "camera_info", self._store_camera_info, qos, callback_group=self._group,
+            event_callbacks=self._events("camera_info"))
+
+    def _ask_for_latched_camera_info(self) -> None:
+        """Subscribe anew where camera_info was published once and kept: only a transient-local subscriber gets it."""
+        publishers = self._node.get_publishers_info_by_topic(self.camera_info_topic)
+        kept = [p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers]
+        if kept and all(kept) and not self._latched:
+            self._latched = True
+            self._node.destroy_subscription(self._info)
+            self._info = self._subscribe_to_camera_info(QoSProfile(
+                depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL))
 
     def _store_camera_info(self, message: CameraInfo) -> None:
         self._info_seen = True

@@ -6,6 +6,7 @@ diagnostics stay alive meanwhile, and no frame, model or transform that fails en
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -66,13 +67,13 @@ class KyvoNode(Node):
         self._logged = ("", -_REPEAT_LOG_S)
         if self.settings.needs_tf:
             self._transforms.start()
-        self._worker.start()
-        self._load_model()
         self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
         self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
+        self._worker.start()
+        self._load_model()  # last: it imports torch, and the node should be on the graph before
 
     @property
     def settings(self) -> Settings:
@@ -208,7 +209,7 @@ def _check_change(old: Settings, new: Settings) -> None:
         check_model_folder(new.model)
 
 
-def _spin(executor: MultiThreadedExecutor, node: KyvoNode, stop: threading.Event) -> None:
+def spin(executor: MultiThreadedExecutor, node: Node, stop: threading.Event) -> None:
     """Run callbacks until the executor is shut down; one that raises is logged and ends nothing."""
     while not stop.is_set():
         try:
@@ -233,11 +234,13 @@ def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline
         return 2
     executor = MultiThreadedExecutor(EXECUTOR_THREADS)
     executor.add_node(node)
-    spinner = threading.Thread(target=_spin, args=(executor, node, stop), name="executor")
+    spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     spinner.start()
     while not stop.wait(1.0):  # in pieces, so that signals are seen
         pass
-    node.close()
+    if not node.close():
+        node.get_logger().error("the running frame did not end; leaving without it")
+        os._exit(1)
     executor.shutdown()
     spinner.join()
     node.destroy_node()

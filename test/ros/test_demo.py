@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from harness import FAKE_NODE  # noqa: E402
 
 from kyvo_ros.ros.camera_simulator import RecordingError, read_recording  # noqa: E402
 from kyvo_ros.ros.children import Child  # noqa: E402
-from kyvo_ros.ros.demo import read_truth  # noqa: E402
+from kyvo_ros.ros.demo import DemoError, _wait, read_truth  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDING = REPOSITORY / "demo" / "recording"
@@ -24,25 +25,21 @@ RECORDING = REPOSITORY / "demo" / "recording"
 _RUN = """
 import sys
 from pathlib import Path
-from kyvo_ros.ros.demo import DemoError, Options, run_demo
-try:
-    run_demo(Options(model=sys.argv[2], output=Path(sys.argv[1]), node_command=sys.argv[3:], rate_s=1.0,
-                     shown_hz=5.0))
-except DemoError as error:
-    sys.exit(f"demo failed: {error}")
+from kyvo_ros.ros.demo import Options, run_demo
+run_demo(Options(output=Path(sys.argv[1]), node_command=sys.argv[2:], rate_s=1.0, shown_hz=5.0))
 """
 
 
-def _run_demo(tmp_path: Path, model: str, *node_command: str) -> tuple[int, str]:
+def _run_demo(tmp_path: Path) -> tuple[int, str]:
     log = tmp_path / "demo.log"
     domain = {"ROS_DOMAIN_ID": str(int(harness.os.environ["ROS_DOMAIN_ID"]) % 101 + 1)}
-    with Child([sys.executable, "-c", _RUN, str(tmp_path / "out"), model, *node_command], log, domain) as child:
+    with Child([sys.executable, "-c", _RUN, str(tmp_path / "out"), *FAKE_NODE], log, domain) as child:
         status = child.process.wait(90.0)
     return status, log.read_text()
 
 
 def test_the_demo_shows_every_frame_scores_them_and_writes_files(tmp_path: Path) -> None:
-    status, text = _run_demo(tmp_path, "", *FAKE_NODE)
+    status, text = _run_demo(tmp_path)
     assert status == 0, text
     truth = read_truth(REPOSITORY / "demo" / "ground_truth.json")
     scenes = json.loads((tmp_path / "out" / "scenes.json").read_text())
@@ -55,9 +52,18 @@ def test_the_demo_shows_every_frame_scores_them_and_writes_files(tmp_path: Path)
     assert len(pictures) == 12 and cv2.imread(str(pictures[0])).shape[0] >= 240
 
 
-def test_the_demo_fails_with_the_node_s_reason(tmp_path: Path) -> None:
-    status, text = _run_demo(tmp_path, str(tmp_path / "no_model"), *FAKE_NODE)
-    assert status == 1 and "demo failed: cannot load the model" in text and "no_model" in text
+@pytest.mark.parametrize("running, error, limit_s, reason", [
+    (True, "cannot load the model: it is gone", 5.0, "cannot load the model: it is gone"),
+    (False, "", 5.0, "the node ended:\nits log"),
+    (True, "", 0.05, "the model was not ready within 0 s; the node says: loading"),
+])
+def test_the_demo_fails_with_the_node_s_reason(tmp_path: Path, running, error, limit_s, reason) -> None:
+    log = tmp_path / "log"
+    log.write_text("its log")
+    listener = SimpleNamespace(spin=lambda s: None, model_error=lambda: error, message=lambda: "loading")
+    node = SimpleNamespace(running=lambda: running)
+    with pytest.raises(DemoError, match=reason):
+        _wait(listener, node, lambda: False, limit_s, "the model was not ready", log)
 
 
 def test_the_recording_is_small_and_holds_what_a_robot_says() -> None:

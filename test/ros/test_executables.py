@@ -64,6 +64,7 @@ def test_a_python_with_torch_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(name=name))
     monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(main=lambda: f"main of {name}"))
     assert executables.kyvo_node() == "main of kyvo_ros.ros.node"
+    assert executables.camera_simulator() == "main of kyvo_ros.ros.camera_simulator"
     assert executables.kyvo() == "main of kyvo_ros.cli"
 
 

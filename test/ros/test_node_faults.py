@@ -67,8 +67,10 @@ def test_fault_4_images_faster_than_inference(node, tester, model_folder) -> Non
     age_s = (sent[-1] - newest.sec * S - newest.nanosec) / S / 0.1 * 0.03  # images are 0.03 s apart, stamps 0.1 s
     assert age_s < 1.5, "no queue: the newest scene is of a recent image"
     values = tester.values()
-    assert int(values["dropped: newer_frame"]) > 0.5 * len(sent) > 20
-    assert float(values["latency p95 [ms]"]) < 1000
+    assert int(values["dropped: newer_frame"]) > 20
+    lost = int(values["images received"]) - int(values["frames published"]) - int(values["frames dropped"])
+    assert 0 <= lost <= 2, "every image is published, counted as dropped, or on its way"
+    assert float(values["latency p50 [ms]"]) < 1000
 
 
 def test_fault_5_time_that_jumps_back(node, tester) -> None:

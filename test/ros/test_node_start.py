@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,15 @@ harness = pytest.importorskip("harness", reason="needs ROS 2")
 import rclpy  # noqa: E402
 from harness import FAKE_NODE, WHITE, FakeNode, Tester, calibration, stamp  # noqa: E402
 from kyvo_msgs.msg import SceneGraph  # noqa: E402
+from rclpy.executors import MultiThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from kyvo_ros.ros.children import Child  # noqa: E402
+from kyvo_ros.ros.node import spin  # noqa: E402
 from kyvo_ros.ros.parameters import NodeParameters  # noqa: E402
 from kyvo_ros.ros.settings import SettingError  # noqa: E402
 
@@ -51,7 +54,7 @@ def _stranger() -> Iterator[Node]:
 
 def test_starvation_names_the_topic_and_what_could_be_meant(third, tmp_path: Path) -> None:
     start = time.monotonic()
-    arguments = ("-r", "image:=nothing_here", "-p", "input_timeout_s:=1.0")
+    arguments = ("-r", "image:=nothing_here", "-r", "camera_info:=kept_info", "-p", "input_timeout_s:=1.0")
     with FakeNode(third, tmp_path / "log", arguments, ready=False) as node:
         third.wait(lambda: ("kyvo_node", "/third") in third.node.get_node_names_and_namespaces(), "the node", 15.0)
         graph_s = time.monotonic() - start
@@ -65,6 +68,12 @@ def test_starvation_names_the_topic_and_what_could_be_meant(third, tmp_path: Pat
         silent = third.node.create_publisher(Image, "nothing_here", qos_profile_sensor_data)
         third.wait_said(WARN, "1 publisher(s) but no message")
         third.node.destroy_publisher(silent)
+        kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        sensor, third.infos = third.infos, third.node.create_publisher(CameraInfo, "kept_info", kept)
+        third.infos.publish(calibration("camera"))
+        third.wait(lambda: third.statuses()["camera_info"][0] == 0, "the calibration that was published once")
+        third.node.destroy_publisher(third.infos)
+        third.infos = sensor
         node.child.process.send_signal(signal.SIGTERM)
         assert node.child.process.wait(10.0) == 0
     assert graph_s < 8.0, "on the graph soon (2 s on an idle machine)"
@@ -171,3 +180,24 @@ def test_help_for_the_parameters_prints_a_table() -> None:
     command = [sys.executable, "-m", "kyvo_ros.ros.parameters"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
     assert done.returncode == 0 and "| `model` | string |" in done.stdout
+
+
+def test_a_callback_that_raises_ends_nothing(tester) -> None:
+    node = rclpy.create_node("clumsy", start_parameter_services=False)
+    calls: list[int] = []
+
+    def clumsy() -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ValueError("oops")
+    node.create_timer(0.02, clumsy)
+    executor, stop = MultiThreadedExecutor(2), threading.Event()
+    executor.add_node(node)
+    spinner = threading.Thread(target=spin, args=(executor, node, stop), daemon=True)
+    spinner.start()
+    tester.wait(lambda: len(calls) > 5, "calls after the failures")
+    stop.set()
+    executor.shutdown()
+    spinner.join(10.0)
+    assert not spinner.is_alive()
+    node.destroy_node()
