@@ -127,7 +127,7 @@ class PixelStage:
 
 
 @torch.no_grad()
-def reconstruction_sheet(tokenizer: ImageTokenizer, images: np.ndarray, scale: int = 2) -> np.ndarray:
+def reconstruction_sheet(tokenizer: ImageTokenizer, images: np.ndarray, scale: int = 1) -> np.ndarray:
     """uint8 RGB picture: images (N, H, W, 3) in the upper row of each pair, what their codes hold below."""
     device = next(tokenizer.parameters()).device
     drawn = tensor_to_images(tokenizer.decode(tokenizer.encode(images_to_tensor(images).to(device))))
