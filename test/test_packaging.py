@@ -216,6 +216,12 @@ def test_versions_stand_in_the_pins_only() -> None:
             assert match.group(1).lower() not in pinned, f"{name}: {match.group()}"
 
 
+def test_ros_and_the_messages_are_here() -> None:
+    """Tests of the node are skipped where ROS is absent; under `make test` it never is."""
+    code = "import rclpy, tf2_msgs.msg, vision_msgs.msg; from kyvo_msgs.msg import SceneGraph; SceneGraph()"
+    _run(sys.executable, "-c", code, cwd=REPOSITORY)
+
+
 # ---------------------------------------------------------------- the commands
 
 def test_ci_calls_the_test_command() -> None:

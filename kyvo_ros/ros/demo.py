@@ -30,7 +30,7 @@ REMAPPINGS = ("image/compressed:=/camera/image/compressed", "camera_info:=/camer
 WORLD = "world"
 _MODEL_LIMIT_S, _SCENE_LIMIT_S, _RATE_S, _CAMERA_HZ = 60.0, 20.0, 6.0, 30.0
 #: How often the recording is played to see every frame, the first time at its own rate, then slower.
-_PASSES = 3
+_PASSES, _RECORDED_HZ = 4, 2.0
 _MATCH_TAU_M = 0.5
 
 
@@ -136,7 +136,7 @@ def _show_frames(listener, node: Child, truth: dict, log: Path, rate_hz: float) 
                   10 * _SCENE_LIMIT_S, "the recording did not end", log)
         if all_seen():
             break
-        rate_hz = 0.5 / listener.typical_latency_s()
+        rate_hz = min((rate_hz or _RECORDED_HZ) / 2, 0.5 / listener.typical_latency_s())
         print(f"(this machine is busy: {len(truth) - len(printed)} frames were dropped; again, at {rate_hz:.1f} Hz)")
     else:
         raise DemoError(f"{len(truth) - len(printed)} of {len(truth)} frames did not come back; the node says: "
@@ -210,6 +210,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_dds_on_this_computer()
     try:
         run_demo(Options(given.model, given.output))
+    except ImportError as error:
+        print(f"demo failed: {error}; {sys.executable} needs ROS 2 and kyvo_msgs: use `make demo`, or source your ROS "
+              "workspace", file=sys.stderr)
+        return 1
     except (DemoError, FileNotFoundError, SceneError) as error:
         print(f"demo failed: {error}", file=sys.stderr)
         return 1
