@@ -230,9 +230,7 @@ def run(options: Options) -> dict:
 def table(results: dict) -> str:
     """For a terminal."""
     memory = results["memory_mib"]
-    half = len(memory) // 2
-    growth = statistics.mean(memory[half:]) - statistics.mean(memory[1:half + 1]) if len(memory) > 3 else float("nan")
-    return "\n".join([
+    lines = [
         f"{results['cpu']}, {results['cores']} cores, load {results['load_before']:.1f} before the start; model "
         f"{results['model']}, images {results['image']}",
         f"pipeline alone                {results['pipeline_hz']:7.1f} frames/s",
@@ -240,9 +238,13 @@ def table(results: dict) -> str:
         f"one image through the node    {results['node_ms']:7.1f} ms, pipeline {results['pipeline_ms']:.1f} (medians)",
         f"the node adds                 {results['added_ms']:7.1f} ms (median of {results['pairs']} pairs), "
         f"p90 {results['added_p90_ms']:.1f} ms; inside the node {results['inside_ms']:.1f} ms",
-        f"memory over {MEMORY_STEP * (len(memory) - 1):4d} frames       {memory[0]:7.1f} MiB at first, "
-        f"{memory[-1]:.1f} at last; second half over first half {growth:+.1f} MiB",
-    ])
+    ]
+    if len(memory) > 3:
+        half = len(memory) // 2
+        growth = statistics.mean(memory[half:]) - statistics.mean(memory[1:half + 1])
+        lines.append(f"memory over {MEMORY_STEP * (len(memory) - 1):4d} frames       {memory[0]:7.1f} MiB at first, "
+                     f"{memory[-1]:.1f} at last; second half over first half {growth:+.1f} MiB")
+    return "\n".join(lines)
 
 
 def main() -> None:

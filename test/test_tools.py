@@ -216,6 +216,14 @@ def test_a_node_listens_on_the_loopback_only() -> None:
     assert heard and set(heard) == {"0100007F"}, addresses
 
 
+@pytest.mark.parametrize("release, name", [
+    ("7.1.6", "FASTRTPS_DEFAULT_PROFILES_FILE"), ("9.1.2", "FASTDDS_DEFAULT_PROFILES_FILE")])
+def test_the_profile_has_the_name_of_the_release(release: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_loopback.importlib.metadata, "version", lambda package: release)
+    profile = Path(on_loopback.loopback_variables()[name])
+    assert profile.is_file() and profile.name == "loopback_dds.xml"
+
+
 def test_the_status_of_the_command_is_passed_on() -> None:
     assert on_loopback.run([sys.executable, "-S", "-c", "raise SystemExit(3)"], limit_s=30) == 3
 

@@ -7,6 +7,7 @@ past the limit, and when the command has ended, whatever is left of its process 
 """
 
 import argparse
+import importlib.metadata
 import os
 import random
 import signal
@@ -22,11 +23,19 @@ def loopback_variables():
     """The environment variables that keep Fast DDS on the loopback, in a random domain (1 to 101: safe ports)."""
     return {
         "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE),
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE),  # the name of the variable up to ROS 2 Jazzy
+        profile_variable(): str(PROFILE),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101)),
     }
+
+
+def profile_variable():
+    """The variable that names its profile to Fast DDS; it was renamed after ROS 2 Jazzy (rclpy 7)."""
+    try:
+        release = int(importlib.metadata.version("rclpy").split(".")[0])
+    except importlib.metadata.PackageNotFoundError:
+        return "FASTDDS_DEFAULT_PROFILES_FILE"
+    return "FASTDDS_DEFAULT_PROFILES_FILE" if release > 7 else "FASTRTPS_DEFAULT_PROFILES_FILE"
 
 
 def run(command, limit_s):
