@@ -20,7 +20,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from kyvo_msgs.srv import Recognize
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
@@ -209,14 +209,14 @@ def _check_change(old: Settings, new: Settings) -> None:
         check_model_folder(new.model)
 
 
-def spin(executor: MultiThreadedExecutor, node: Node, stop: threading.Event) -> None:
+def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
     """Run callbacks until the executor is shut down; one that raises is logged and ends nothing."""
     while not stop.is_set():
         try:
             executor.spin()
         except ExternalShutdownException:
             stop.set()
-        except Exception:  # rclpy hands on what a callback raises
+        except Exception:  # what a callback raises, and rclpy itself where a subscription goes while it waits
             node.get_logger().error("a callback failed:\n" + traceback.format_exc())
 
 

@@ -1,8 +1,8 @@
 """A pipeline without a model, whose behaviour tests control by a folder and by the images.
 
-A folder's `config.json`: `name`, `latency_s` (time a frame takes), `objects` (list of {size, color, material, shape, x,
-y, yaw}). In an image the first pixel steers: (1, 2, 3) raises; red in 1..254 shows that many of the objects; all else
-shows all of them.
+A folder's `config.json`: `name`, `load_s` and `latency_s` (time that loading and a frame take), `objects` (list of
+{size, color, material, shape, x, y, yaw}), `broken` (the tensor that is missing). In an image the first pixel steers:
+(1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def fake_factory(settings) -> FakePipeline:
     if not settings.model:
         return FakePipeline()
     config = json.loads((Path(settings.model) / "config.json").read_text())
+    time.sleep(config.get("load_s", 0.0))
     if "broken" in config:
         raise ValueError(f"{settings.model}/decoder.safetensors lacks tensor '{config['broken']}'; copy it again")
     return FakePipeline(config["name"], config.get("latency_s", 0.0), tuple(config.get("objects", OBJECTS)))

@@ -36,6 +36,7 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from kyvo_ros.ros.children import Child  # noqa: E402
 from kyvo_ros.ros.conversions import image_to_msg  # noqa: E402
+from kyvo_ros.ros.node import spin  # noqa: E402
 from kyvo_ros.ros.settings import Settings  # noqa: E402
 from kyvo_ros.scene import Transform as Pose  # noqa: E402
 
@@ -84,13 +85,15 @@ class Tester:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.recognize = self.node.create_client(Recognize, "recognize")
         self.setter = self.node.create_client(SetParametersAtomically, "kyvo_node/set_parameters_atomically")
-        self._executor = SingleThreadedExecutor()
+        self._executor, self._stop = SingleThreadedExecutor(), threading.Event()
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        # The node's own loop: rclpy raises in it where a test destroys a subscription meanwhile.
+        self._thread = threading.Thread(target=spin, args=(self._executor, self.node, self._stop), daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_) -> None:
+        self._stop.set()
         self._executor.shutdown()
         self._thread.join(10.0)
         self.node.destroy_node()

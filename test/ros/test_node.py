@@ -210,6 +210,14 @@ def test_the_service_answers_while_a_frame_is_computed(node, tester, model_folde
     assert len(tester.scene_of(stamp_ns).objects) == 3
 
 
+def test_a_model_that_loads_long_is_said_and_stops_nothing_else(node, tester, model_folder) -> None:
+    assert tester.set_parameters(model=write_model(model_folder, "big", load_s=2.5)) == ""
+    tester.wait_said(1, "model: loading the model", limit_s=2.5)
+    assert tester.set_parameters(confidence_threshold=0.2) == ""
+    tester.wait(lambda: tester.values()["model"] == "big", "the big model")
+    tester.answer()
+
+
 def test_the_service_takes_the_newest_image_and_says_what_is_wrong(node, tester, model_folder) -> None:
     stamp_ns = tester.answer().header.stamp
     answer = tester.call(tester.recognize, Recognize.Request())

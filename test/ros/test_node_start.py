@@ -140,7 +140,6 @@ def test_the_real_pipeline_with_a_tiny_model(third, tmp_path: Path) -> None:
     third.forget()
     arguments = ("-p", f"model:={tmp_path / 'tiny'}", "-p", "output_frame:=support_plane", "-p", "device:=cpu")
     with FakeNode(third, tmp_path / "log", arguments, ready=False, command=command) as node:
-        third.wait_said(WARN, "loading the model", limit_s=20.0)
         third.wait(lambda: third.statuses().get("model", (9, ""))[0] == 0, "the model", 60.0)
         third.wait(third.infos.get_subscription_count, "the node to listen")
         third.infos.publish(calibration("camera"))
