@@ -23,7 +23,7 @@ class ExampleSet:
     count: np.ndarray  # (N,) int64 objects
     words: np.ndarray  # (N, M, A) int64 index of each word attribute among its values
     position: np.ndarray  # (N, M, 3) float32 centres, support-plane frame, units
-    yaw_rad: np.ndarray  # (N, M) float32
+    yaw_rad: np.ndarray  # (N, M) float32, NaN where the shape shows none
     camera: np.ndarray  # (N, 2) float32 distance (units) and elevation (radians)
 
     def __post_init__(self) -> None:
@@ -64,23 +64,22 @@ class ExampleSet:
         """
         n = len(scenes)
         words = np.zeros((n, max_objects, len(values)), np.int64)
-        position, yaw = np.zeros((n, max_objects, 3), np.float32), np.zeros((n, max_objects), np.float32)
+        position, yaw = np.zeros((n, max_objects, 3), np.float32), np.full((n, max_objects), np.nan, np.float32)
         for i, scene in enumerate(scenes):
             for j, item in enumerate(scene.objects):
                 words[i, j] = [list(known).index(item.attributes[name]) for name, known in values.items()]
-                position[i, j], yaw[i, j] = item.position_m, item.yaw_rad or 0.0
+                position[i, j], yaw[i, j] = item.position_m, np.nan if item.yaw_rad is None else item.yaw_rad
         count = np.array([len(s) for s in scenes], np.int64)
         camera = np.array([[c.distance_m, c.elevation_rad] for c in cameras], np.float32).reshape(n, 2)
         return cls(np.asarray(images), count, words, position, yaw, camera)
 
-    def scene(self, index: int, values: dict[str, Sequence[str]], shapes_with_yaw: Sequence[str] = ("cube",)) -> Scene:
+    def scene(self, index: int, values: dict[str, Sequence[str]]) -> Scene:
         """The scene of one example; inverse of `from_scenes`."""
         objects = []
         for j in range(int(self.count[index])):
             attributes = {name: known[w] for (name, known), w in zip(values.items(), self.words[index, j])}
-            turns = attributes.get("shape") in shapes_with_yaw
-            yaw_rad = float(self.yaw_rad[index, j]) if turns else None
-            objects.append(SceneObject(attributes, self.position[index, j], yaw_rad))
+            yaw_rad = float(self.yaw_rad[index, j])
+            objects.append(SceneObject(attributes, self.position[index, j], None if np.isnan(yaw_rad) else yaw_rad))
         return Scene(tuple(objects))
 
     def plane_camera(self, index: int) -> PlaneCamera:

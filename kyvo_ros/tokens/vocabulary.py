@@ -75,13 +75,13 @@ class Vocabulary:
         return cls(_LLAMA_TEXT_SIZE, NumberGrid(-3.0, 3.0, 0.005), _PAPER_STRUCTURE, 1024, 0, _LLAMA_NAMES)
 
     @classmethod
-    def small(cls) -> Vocabulary:
-        """The one of the shipped models, 2,313 ids.
+    def small(cls, image_codes: int = 1024) -> Vocabulary:
+        """The one of the shipped models, 2,313 ids with 1,024 image codes.
 
         CLEVR reaches 4.25 in the support-plane frame; a camera that aims beside its centre reaches further.
         """
         spare = (f"[RESERVED-{i}]" for i in range(len(_SMALL_STRUCTURE), _SMALL_STRUCTURE_COUNT))
-        return cls(1024, NumberGrid(-5.0, 5.0, 0.05), (*_SMALL_STRUCTURE, *spare), 1024)
+        return cls(1024, NumberGrid(-5.0, 5.0, 0.05), (*_SMALL_STRUCTURE, *spare), image_codes)
 
     @cached_property
     def _ranges(self) -> dict[str, range]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from kyvo_ros.training.plots import read_metrics
+from kyvo_ros.training.plots import plot_learning, read_metrics
 from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.trainer import METRICS
 
-CARD, HISTORY, EVALUATION = "README.md", "training.json", "evaluation.json"
+CARD, HISTORY, EVALUATION, LEARNING = "README.md", "training.json", "evaluation.json", "learning.png"
 _TRAINED = ("encoder", "codes", "pixels", "decoder")
 
 _TEMPLATE = """# {name}
@@ -33,6 +34,8 @@ Data: scenes of the project's own ray caster, and Cycles renders of CLEVR scenes
 camera, both mirrored at random. The image encoder is trained with an auxiliary dense head on ground-truth objects,
 which the paper's VQGAN does not have; the decoder's image states have one, too, in training. The numbers in the last
 column were measured on renders held out of the training folder.
+
+![Jaccard index on held-out renders over all hours of training](learning.png)
 
 {runs}
 {scores}
@@ -57,16 +60,18 @@ def hardware() -> str:
     return f"{model}, {torch.get_num_threads()} threads"
 
 
-def stage_history(metrics: Path) -> dict[str, float | int | dict]:
-    """Steps, seconds over all resumed runs, and the last evaluation, of one stage's metrics file."""
+def stage_history(metrics: Path) -> dict[str, Any]:
+    """Steps, seconds over all resumed runs, and every evaluation with its seconds, of one stage's metrics file."""
     rows = read_metrics(metrics)
     seconds = last = 0.0
-    for row in (r for r in rows if "seconds" in r):
-        seconds += row["seconds"] - last if row["seconds"] > last else row["seconds"]
-        last = row["seconds"]
-    evaluations = [r["evaluation"] for r in rows if "evaluation" in r]
-    return {"steps": max((r["step"] for r in rows), default=0), "seconds": round(seconds),
-            "held_out": evaluations[-1] if evaluations else {}}
+    evaluations = []
+    for row in rows:
+        now = row.get("seconds", last)
+        seconds += now - last if now >= last else now  # a resumed run counts from zero again
+        last = now
+        if "evaluation" in row:
+            evaluations.append({"step": row["step"], "seconds": round(seconds), **row["evaluation"]})
+    return {"steps": max((r["step"] for r in rows), default=0), "seconds": round(seconds), "evaluations": evaluations}
 
 
 def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, int], source: str | None) -> None:
@@ -89,6 +94,7 @@ def write_card(folder: Path, recipe_path: str) -> None:
         scores = "\n".join(_score_lines(json.loads((folder / EVALUATION).read_text(encoding="utf-8")), folder.name))
     card = _TEMPLATE.format(name=folder.name, recipe=recipe_path, runs=runs, scores=scores)
     (folder / CARD).write_text(card, encoding="utf-8")
+    plot_learning(history["runs"], folder / LEARNING)
 
 
 def _run_lines(run: dict) -> list[str]:
@@ -98,7 +104,8 @@ def _run_lines(run: dict) -> list[str]:
              "| stage | steps | batch | images or sequences | minutes | on held-out renders |",
              "|---|---|---|---|---|---|"]
     for name, stage in run["stages"].items():
-        numbers = ", ".join(f"{k} {v:.3g}" for k, v in stage["held_out"].items())
+        last = stage["evaluations"][-1] if stage["evaluations"] else {}
+        numbers = ", ".join(f"{k} {v:.3g}" for k, v in last.items() if k not in ("step", "seconds"))
         lines.append(f"| {name} | {stage['steps']} | {stage['batch_size']} | {stage['steps'] * stage['batch_size']} | "
                      f"{stage['seconds'] / 60:.0f} | {numbers} |")
     return [*lines, ""]

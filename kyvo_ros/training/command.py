@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", choices=(*STAGES, "all"), help="which part of the recipe to train")
     parser.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
-    parser.add_argument("--renders", type=Path, help="CLEVR folder of real renders to mix in (ours or CLEVR v1.0)")
+    parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="CLEVR folders of real renders "
+                        "to mix in (ours or CLEVR v1.0); the last ones of the first are kept for measuring")
     parser.add_argument("--from", dest="source", type=Path, help="model folder whose weights to start from")
     parser.add_argument("--out", type=Path, default=Path("models/clevr-nano"),
                         help="model folder to write (default: %(default)s)")
@@ -60,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(max(1, args.threads))
     if args.source is not None and not args.source.is_dir():
         raise TrainingError(f"--from {args.source} is no model folder")
-    if args.renders is not None and not args.renders.is_dir():
-        raise TrainingError(f"--renders {args.renders} is no folder")
+    for folder in args.renders:
+        if not folder.is_dir():
+            raise TrainingError(f"--renders {folder} is no folder")
     device = device_named(args.device)
     distributed.start(device)
-    workshop = Workshop(args.recipe, args.work, device, renders=args.renders,
+    workshop = Workshop(args.recipe, args.work, device, renders=tuple(args.renders),
                         source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
     try:
         for name in STAGES if args.stage == "all" else (args.stage,):

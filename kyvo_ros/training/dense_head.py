@@ -25,6 +25,8 @@ from kyvo_ros.tokens.schema import SceneSchema
 REACH_CELLS = 1.3
 #: Weight of a cell that is near a centre without holding it.
 NEIGHBOUR_WEIGHT = 0.3
+#: Offsets in error by less than this, in cells, count by their square. A step of the number grid is about 0.05 cells.
+FINE_CELLS = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,7 @@ class DenseTargets:
     offset: np.ndarray  # (N, h, w, 2) float32 from the cell's middle to the centre, in cells (u, v)
     words: np.ndarray  # (N, h, w, A) int64
     yaw: np.ndarray  # (N, h, w, 2) float32 cos and sin of four times the yaw (cubes look alike every 90 degrees)
+    yaw_weight: np.ndarray  # (N, h, w) float32, `weight` where the object's shape shows a yaw
 
     def tensors(self, device: torch.device) -> dict[str, Tensor]:
         """By name, as `dense_loss` takes them."""
@@ -56,14 +59,17 @@ def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[
     offset = gap[n, c, owner]
     near = distance[n, c, owner] <= REACH_CELLS
     centre = (np.abs(offset) <= 0.5).all(-1)
-    yaw = 4 * examples.yaw_rad[n, owner]
+    turns = ~np.isnan(examples.yaw_rad[n, owner])
+    yaw = 4 * np.nan_to_num(examples.yaw_rad[n, owner])
+    weight = np.where(centre, 1.0, np.where(near, NEIGHBOUR_WEIGHT, 0.0)).astype(np.float32)
     shape = (len(examples), rows, columns)
     return DenseTargets(
         centre=centre.astype(np.float32).reshape(shape),
-        weight=np.where(centre, 1.0, np.where(near, NEIGHBOUR_WEIGHT, 0.0)).astype(np.float32).reshape(shape),
+        weight=weight.reshape(shape),
         offset=np.where(near[..., None], offset, 0).astype(np.float32).reshape(*shape, 2),
         words=examples.words[n, owner].reshape(*shape, -1),
         yaw=np.stack([np.cos(yaw), np.sin(yaw)], -1).astype(np.float32).reshape(*shape, 2),
+        yaw_weight=(weight * turns).reshape(shape),
     )
 
 
@@ -94,9 +100,10 @@ def dense_loss(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], targets:
     weight = targets["weight"]
     total = weight.sum().clamp(min=1)
     objectness = F.binary_cross_entropy_with_logits(centre, targets["centre"], reduction="none").mean() * 10
-    place = (F.smooth_l1_loss(offset, targets["offset"], reduction="none", beta=0.1).sum(-1) * weight).sum() / total
-    turn = (F.mse_loss(yaw, targets["yaw"], reduction="none").sum(-1) * weight).sum() / total
-    loss = objectness + 2 * place + 0.1 * turn
+    place = (F.smooth_l1_loss(offset, targets["offset"], reduction="none", beta=FINE_CELLS).sum(-1) * weight).sum() / total
+    turning = targets["yaw_weight"]
+    turn = (F.mse_loss(yaw, targets["yaw"], reduction="none").sum(-1) * turning).sum() / turning.sum().clamp(min=1)
+    loss = objectness + 2 * place + 0.5 * turn
     for i, logits in enumerate(words):
         cross = F.cross_entropy(logits.flatten(0, 2), targets["words"][..., i].flatten(), reduction="none")
         loss = loss + (cross * weight.flatten()).sum() / total

@@ -33,6 +33,8 @@ from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, w
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
+#: Cameras whose distance and elevation differ from the nominal ones by less than this share are ordinary.
+ORDINARY = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +143,7 @@ class LanguageStage:
     batch_size: int
     label_sigma: float  # in steps of the number grid
     dense_weight: float  # of the dense head's loss; 0 leaves it out
+    camera_dropout: float  # share of ordinary cameras that are given as the nominal one
     canonical: CanonicalCamera
     device: torch.device
 
@@ -152,7 +155,7 @@ class LanguageStage:
         prompt = self._prompts(source.codes[rows])
         targets = torch.as_tensor(source.targets[rows, :longest].astype(np.int64))
         ids = torch.cat([prompt, targets], dim=1).to(self.device)
-        cells = torch.as_tensor(source.cells[rows]).to(self.device)
+        cells = torch.as_tensor(self._cells(source, rows, rng)).to(self.device)
         hidden, image = self.model.hidden(ids[:, :-1], cells, prompt.shape[1] - 1)
         worth = torch.as_tensor(source.worth[rows, :longest]).to(self.device)
         logits = self.model.decoder.logits(hidden[worth])
@@ -166,6 +169,19 @@ class LanguageStage:
             return total, logged
         dense = self._dense_loss(image, source.truth[rows])
         return total + self.dense_weight * dense, {**logged, "dense": float(dense.detach())}
+
+    def _cells(self, source: CodeSet, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, cells, 2) ground points; some cameras that stand about where the nominal one does are taken for it.
+
+        So the model learns what to make of an image whose camera nobody knows.
+        """
+        cells = source.cells[rows]
+        distance, elevation = (source.truth.camera[rows] / [self.canonical.nominal_distance,
+                                                            self.canonical.nominal_elevation_rad]).T
+        ordinary = (np.abs(distance - 1) < ORDINARY) & (np.abs(elevation - 1) < ORDINARY)
+        dropped = ordinary & (rng.random(len(rows)) < self.camera_dropout)
+        cells[dropped] = self.canonical.cells(None, self.model.decoder.config.image_grid)
+        return cells
 
     def _dense_loss(self, image: Tensor, truth: ExampleSet) -> Tensor:
         targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]))

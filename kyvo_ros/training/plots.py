@@ -1,8 +1,9 @@
-"""The curve of a training run, drawn from its metrics file."""
+"""Curves of training: one stage's, from its metrics file, and a model's over all its runs, from `training.json`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -18,14 +19,10 @@ def read_metrics(path: Path) -> list[dict]:
 
 def plot_metrics(metrics: Path, picture: Path) -> None:
     """Write a PNG with the loss on the left axis and every evaluated number between 0 and 1 on the right."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = read_metrics(metrics)
     if not rows:
         return
+    pyplot = _pyplot()
     figure, left = pyplot.subplots(figsize=(8, 4.5))
     losses = [(r["step"], r["loss"]) for r in rows if "loss" in r]
     left.plot(*zip(*losses), color="0.6", linewidth=0.8, label="loss")
@@ -42,3 +39,42 @@ def plot_metrics(metrics: Path, picture: Path) -> None:
     figure.tight_layout()
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)
+
+
+def plot_learning(runs: Sequence[dict], picture: Path) -> None:
+    """Write a PNG: Jaccard index on held-out renders over the hours that a model was trained, run after run.
+
+    `runs` as in `training.json`. The hours of the stages before the decoder count too; where they lie is shaded, and
+    each run is named with its hardware.
+    """
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(9, 4.5))
+    curves: dict[str, list[tuple[float, float]]] = {}
+    begin = 0.0
+    for run in runs:
+        axes.axvline(begin / 3600, color="0.4", linewidth=0.8)
+        axes.text(begin / 3600, 1.01, f" {run['recipe']}, {run['hardware']}", fontsize=7, va="bottom")
+        before = sum(stage["seconds"] for name, stage in run["stages"].items() if name != "decoder")
+        axes.axvspan(begin / 3600, (begin + before) / 3600, color="0.93")
+        decoder = run["stages"].get("decoder", {"seconds": 0, "evaluations": []})
+        for row in decoder["evaluations"]:
+            for name in (n for n in row if n.startswith("jaccard_")):
+                curves.setdefault(name, []).append(((begin + before + row["seconds"]) / 3600, row[name]))
+        begin += before + decoder["seconds"]
+    for name, points in sorted(curves.items(), reverse=True):
+        axes.plot(*zip(*points), marker="o", markersize=3, label=f"tau {name.removeprefix('jaccard_')}")
+    axes.set(xlabel="hours of training (shaded: image tokenizer)", ylabel="Jaccard index, held-out renders", ylim=(0, 1))
+    if curves:
+        axes.legend(loc="lower right", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
+
+
+def _pyplot():
+    """Matplotlib's drawing module, without a screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    return pyplot

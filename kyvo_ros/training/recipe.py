@@ -28,12 +28,21 @@ class ExampleSettings:
     render_views: int = 10  # virtual turns of every real render
     turn_deg: float = 1.5  # largest pan and tilt of a virtual turn; half a token cell is about 1.6
     aim_jitter: float = 0.4  # units by which a synthetic camera looks beside the world's origin
+    other_cameras: float = 0.5  # share of synthetic scenes seen from other distances and elevations than CLEVR's
+    distance_factor: tuple[float, float] = (0.7, 1.6)  # of those cameras, against CLEVR's
+    elevation_deg: tuple[float, float] = (18.0, 45.0)  # of those cameras
+    backgrounds: int = 600  # images that show no scene
     held_out: int = 130  # the last renders of the folder, kept for the selection of models
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.synthetic < 0 or self.render_views < 0 or self.held_out < 0 or self.turn_deg < 0 or self.aim_jitter < 0:
+        for name in ("distance_factor", "elevation_deg"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        counts = (self.synthetic, self.render_views, self.held_out, self.backgrounds)
+        if min(*counts, self.turn_deg, self.aim_jitter) < 0:
             raise ValueError(f"counts and angles must not be negative, got {self}")
+        if not 0.0 <= self.other_cameras <= 1.0:
+            raise ValueError(f"other_cameras must lie in [0, 1], got {self.other_cameras}")
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,13 @@ class Recipe:
     render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
     dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
+    camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.render_ratio <= 1.0:
-            raise ValueError(f"render_ratio must lie in [0, 1], got {self.render_ratio}")
+        for name in ("render_ratio", "camera_dropout"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         for name in ("label_sigma", "dense_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -1,9 +1,11 @@
-"""Training images from their sources: real renders under virtual turns, and ray-cast scenes from worker processes."""
+"""Training images from their sources: real renders under virtual turns, ray-cast scenes from worker processes, and
+backgrounds without a scene."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -12,19 +14,25 @@ import torch
 from tqdm import tqdm
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
+from kyvo_ros.data.backgrounds import background_images
 from kyvo_ros.data.clevr import ClevrSample, read_clevr
 from kyvo_ros.data.convert import scenes_from_batch
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.look import LookSettings
-from kyvo_ros.data.placement import PlacementSettings
+from kyvo_ros.data.placement import PlacementSettings, SceneBatch, sample_scenes
 from kyvo_ros.data.raycaster import Raycaster
 from kyvo_ros.data.stream import stream_scenes
+from kyvo_ros.scene import PlaneCamera, Scene
 from kyvo_ros.training.turning import turned_example
 from kyvo_ros.training.recipe import ExampleSettings
 from kyvo_ros.training.trainer import TrainingError
 
 #: Scenes a file of synthetic examples.
 SHARD = 1000
+#: Pixels that an object must show to other cameras, which may stand farther away (CLEVR's own rule asks for 200).
+FAR_VISIBLE_PIXELS = 100.0
+#: One in so many images without objects shows the empty plane.
+EMPTY_PLANES = 5
 
 
 @dataclass(frozen=True)
@@ -37,17 +45,16 @@ class ExampleMaker:
     settings: ExampleSettings
 
     def held_out(self, samples: list[ClevrSample]) -> ExampleSet:
-        """The last renders as they are, for the selection of models."""
-        kept = samples[-self.settings.held_out:] if self.settings.held_out else []
-        images = [to_canonical(s.image(), s.view, self.canonical) for s in kept]
-        return self._stack(images, [s.scene for s in kept], [s.view.plane for s in kept])
+        """Renders as they are, for the selection of models."""
+        images = [to_canonical(s.image(), s.view, self.canonical) for s in samples]
+        return self._stack(images, [s.scene for s in samples], [s.view.plane for s in samples])
 
     def renders(self, samples: list[ClevrSample]) -> ExampleSet:
-        """All other renders, each under `render_views` random turns."""
+        """Renders, each under `render_views` random turns."""
         settings = self.settings
         rng = np.random.default_rng([settings.seed, 1])
         images, scenes, planes = [], [], []
-        for sample in tqdm(samples[: len(samples) - settings.held_out], desc="renders", unit="image", mininterval=5):
+        for sample in tqdm(samples, desc="renders", unit="image", mininterval=5):
             image = sample.image()
             for pan, tilt in np.radians(settings.turn_deg) * rng.uniform(-1, 1, (settings.render_views, 2)):
                 view, scene, camera = turned_example(image, sample.scene, sample.view, self.canonical, pan, tilt)
@@ -56,19 +63,50 @@ class ExampleMaker:
 
     def synthetic(self, shard: int) -> ExampleSet:
         """Up to SHARD ray-cast scenes of varied look; the recipe's seed and the shard decide everything."""
-        camera, wanted = self.canonical, min(SHARD, self.settings.synthetic - shard * SHARD)
-        raycaster = Raycaster(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy,
-                              look=LookSettings.varied())
-        placement = PlacementSettings(max_objects=self.max_objects, aim_jitter=self.settings.aim_jitter)
-        seed = int(np.random.SeedSequence([self.settings.seed, 2, shard]).generate_state(1)[0])
-        images, pairs = [], []
-        for drawn, batch, _ in stream_scenes(seed, min(50, wanted), placement, raycaster):
-            images += list(drawn.numpy())
-            pairs += scenes_from_batch(batch, camera.intrinsics())
-            if len(images) >= wanted:
-                break
-        scenes, views = zip(*pairs[:wanted])
-        return self._stack(images[:wanted], scenes, [view.plane for view in views])
+        settings = self.settings
+        wanted = min(SHARD, settings.synthetic - shard * SHARD)
+        others = round(settings.other_cameras * wanted)
+        seeds = np.random.SeedSequence([settings.seed, 2, shard]).generate_state(2)
+        return ExampleSet.concatenate([
+            self._ray_cast(int(seeds[0]), wanted - others, self._placement(varied=False)),
+            self._ray_cast(int(seeds[1]), others, self._placement(varied=True))])
+
+    def backgrounds(self) -> ExampleSet:
+        """Images without objects: the empty plane in one of EMPTY_PLANES, and what is no such scene at all."""
+        count, camera = self.settings.backgrounds, self.canonical
+        rng = np.random.default_rng([self.settings.seed, 3])
+        empty = count // EMPTY_PLANES
+        batch = sample_scenes(rng, empty, settings=self._placement(varied=True))
+        batch = replace(batch, count=np.zeros_like(batch.count))
+        planes = self._examples_of(self._raycaster().render(batch, seed=self.settings.seed)[0], batch)
+        images = background_images(rng, count - empty, camera.width, camera.height)
+        factors = rng.uniform(0.7, 1.5, (len(images), 2))
+        cameras = [PlaneCamera(camera.nominal_distance * f, camera.nominal_elevation_rad * g) for f, g in factors]
+        return ExampleSet.concatenate([planes, self._stack(list(images), [Scene()] * len(images), cameras)])
+
+    def _placement(self, varied: bool) -> PlacementSettings:
+        settings = self.settings
+        ordinary = PlacementSettings(min_objects=1, max_objects=self.max_objects, aim_jitter=settings.aim_jitter)
+        return ordinary if not varied else replace(
+            ordinary, elevation_deg=settings.elevation_deg, distance_factor=settings.distance_factor,
+            min_visible_pixels=FAR_VISIBLE_PIXELS)
+
+    def _raycaster(self) -> Raycaster:
+        camera = self.canonical
+        return Raycaster(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy,
+                         look=LookSettings.varied())
+
+    def _ray_cast(self, seed: int, wanted: int, placement: PlacementSettings) -> ExampleSet:
+        """The first `wanted` scenes of a stream."""
+        parts, stream = [self._stack([], [], [])], stream_scenes(seed, max(1, min(50, wanted)), placement, self._raycaster())
+        while sum(map(len, parts)) < wanted:
+            images, batch, _ = next(stream)
+            parts.append(self._examples_of(images, batch))
+        return ExampleSet.concatenate(parts)[:wanted]
+
+    def _examples_of(self, images: torch.Tensor, batch: SceneBatch) -> ExampleSet:
+        pairs = scenes_from_batch(batch, self.canonical.intrinsics())
+        return self._stack(list(images.numpy()), [scene for scene, _ in pairs], [view.plane for _, view in pairs])
 
     def _stack(self, images: list[np.ndarray], scenes: list, planes: list) -> ExampleSet:
         size = (0, self.canonical.height, self.canonical.width, 3)
@@ -76,12 +114,17 @@ class ExampleMaker:
         return ExampleSet.from_scenes(stacked, scenes, planes, self.values, self.max_objects)
 
 
-def make_examples(maker: ExampleMaker, folder: Path, renders: Path | None, workers: int) -> None:
-    """Write `held_out.npz`, `renders.npz` and `synthetic_*.npz` into a folder; what is there already stays."""
-    if renders is not None and not (folder / "renders.npz").exists():
-        samples = read_clevr(renders, split="train")
-        maker.held_out(samples).save(folder / "held_out.npz")
-        maker.renders(samples).save(folder / "renders.npz")
+def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], workers: int) -> None:
+    """Write `held_out.npz`, `renders.npz`, `backgrounds.npz` and `synthetic_*.npz` into a folder; what is there
+    already stays. The last ones of the first folder of renders are those held out.
+    """
+    if renders and not (folder / "renders.npz").exists():
+        first, *more = [read_clevr(path, split="train") for path in renders]
+        kept = len(first) - maker.settings.held_out
+        maker.held_out(first[kept:]).save(folder / "held_out.npz")
+        maker.renders([*first[:kept], *(sample for part in more for sample in part)]).save(folder / "renders.npz")
+    if not (folder / "backgrounds.npz").exists():
+        maker.backgrounds().save(folder / "backgrounds.npz")
     shards = range(-(-maker.settings.synthetic // SHARD))
     missing = [s for s in shards if not (folder / f"synthetic_{s:04d}.npz").exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -95,17 +138,22 @@ def _write_shard(maker: ExampleMaker, folder: Path, shard: int) -> None:
 
 
 def load_examples(folder: Path) -> tuple[ExampleSet | None, ExampleSet | None, ExampleSet]:
-    """(synthetic, renders, held out) of a folder; held out falls back to the last synthetic shard.
+    """(synthetic with backgrounds, renders, held out) of a folder; held out falls back to the last synthetic shard.
 
     Raises TrainingError where the folder holds no examples.
     """
-    shards = sorted(folder.glob("synthetic_*.npz"))
+    made = [ExampleSet.load(path) for path in sorted(folder.glob("synthetic_*.npz"))]
     renders = ExampleSet.load(folder / "renders.npz") if (folder / "renders.npz").exists() else None
-    if not shards and renders is None:
+    if not made and renders is None:
         raise TrainingError(f"{folder} holds no training examples; run `kyvo train examples` first")
     if renders is not None and (folder / "held_out.npz").exists():
-        synthetic = ExampleSet.concatenate([ExampleSet.load(s) for s in shards]) if shards else None
-        return synthetic, renders, ExampleSet.load(folder / "held_out.npz")
-    *rest, last = [ExampleSet.load(s) for s in shards]
-    kept = len(last) // 2
-    return ExampleSet.concatenate([*rest, last[kept:]]), renders, last[:kept]
+        held_out = ExampleSet.load(folder / "held_out.npz")
+    else:
+        last = made.pop()
+        kept = len(last) // 2
+        held_out = last[:kept]
+        made.append(last[kept:])
+    if (folder / "backgrounds.npz").exists():
+        made.append(ExampleSet.load(folder / "backgrounds.npz"))
+    made = [part for part in made if len(part)]
+    return ExampleSet.concatenate(made) if made else None, renders, held_out

@@ -43,7 +43,7 @@ class Workshop:
     recipe_path: Path
     work: Path
     device: torch.device
-    renders: Path | None = None  # real renders to mix in
+    renders: tuple[Path, ...] = ()  # CLEVR folders of real renders to mix in; the first keeps some for measuring
     source: Path | None = None  # model folder whose weights to start from
     out: Path | None = None  # model folder to write
     minutes: float | None = None  # per stage
@@ -73,8 +73,8 @@ class Workshop:
         if self.started_from is not None:
             return self.started_from.text_tokenizer
         if not path.exists() and distributed.rank() == 0:
-            questions = None if self.renders is None else self.renders / "questions.json"
-            corpus = corpus_from_questions(questions) if questions is not None and questions.exists() else []
+            files = [folder / "questions.json" for folder in self.renders]
+            corpus = [text for file in files if file.exists() for text in corpus_from_questions(file)]
             path.parent.mkdir(parents=True, exist_ok=True)
             train_text_tokenizer(corpus, [*self.schema.vocabulary_words(), *LANGUAGE_WORDS]).save(path)
         distributed.wait()
@@ -82,7 +82,7 @@ class Workshop:
 
     @cached_property
     def grammar(self) -> SceneGrammar:
-        return SceneGrammar(Vocabulary.small(), self.text_tokenizer, self.schema)
+        return SceneGrammar(Vocabulary.small(self.recipe.tokenizer.codebook_size), self.text_tokenizer, self.schema)
 
     @cached_property
     def builder(self) -> SequenceBuilder:
@@ -196,7 +196,7 @@ def train_decoder(shop: Workshop) -> None:
         model, shop.grammar, shop.builder, encoded("synthetic", synthetic, True), encoded("renders", renders, True),
         encoded("held_out", held_out, False), truth,
         render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
-        dense_weight=recipe.dense_weight, canonical=recipe.canonical, device=shop.device)
+        dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout, canonical=recipe.canonical, device=shop.device)
     shop.train("decoder", recipe.decoder, stage, model)
 
 

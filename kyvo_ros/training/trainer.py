@@ -145,7 +145,7 @@ class Trainer:
             if number % self.settings.checkpoint_every == 0 or out_of_time:
                 self.save()
             if self.evaluate and number % self.settings.evaluate_every == 0 and distributed.rank() == 0:
-                self._evaluate()
+                self._evaluate(time.monotonic() - started)
             if out_of_time:
                 break
         bar.close()
@@ -168,10 +168,10 @@ class Trainer:
             self.step += 1
             yield self.step, {"loss": float(loss.detach()), "gradient_norm": float(norm), **numbers}, ends
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, seconds: float) -> None:
         self.model.eval()
         numbers = self.evaluate()
-        self._write({"step": self.step, "evaluation": numbers})
+        self._write({"step": self.step, "seconds": round(seconds, 1), "evaluation": numbers})
         log.info("%s step %d: %s", self.folder.name, self.step, json.dumps(numbers))
 
     def _write(self, row: dict) -> None:

@@ -52,7 +52,7 @@ def stage(grammar) -> LanguageStage:
                            image_grid=tokenizer.grid)
     model = LanguageModel(Decoder(config, tokenizer.codebook), CLEVR_SCHEMA)
     return LanguageStage(model, grammar, builder, None, codes, codes, scenes, render_ratio=1.0,
-                         batch_size=4, label_sigma=1.0, dense_weight=0.2, canonical=CANONICAL, device=torch.device("cpu"))
+                         batch_size=4, label_sigma=1.0, dense_weight=0.2, camera_dropout=0.1, canonical=CANONICAL, device=torch.device("cpu"))
 
 
 def test_every_number_token_knows_its_value(stage, grammar):

@@ -15,7 +15,7 @@ from kyvo_ros.pipeline import KyvoPipeline
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
 name: toy
-examples: {synthetic: 12, render_views: 2, held_out: 2, turn_deg: 1.0}
+examples: {synthetic: 12, backgrounds: 10, render_views: 2, held_out: 2, turn_deg: 1.0}
 canonical: {width: 32, height: 24, fx: 35.0, fy: 35.0, cx: 16.0, cy: 11.5}
 tokenizer: {width: 32, height: 24, widths: [8, 8], blocks: [0, 1], codebook_size: 1024, code_dim: 8}
 sizes: {dim: 32, layers: 2, heads: 2, kv_heads: 1, ffn_dim: 48}
@@ -67,7 +67,7 @@ def test_every_stage_leaves_its_curve_and_the_model_its_card(trained):
         rows = [json.loads(line) for line in (trained / "work" / stage / "metrics.jsonl").read_text().splitlines()]
         assert any("evaluation" in row for row in rows)
     card = (trained / "model" / "README.md").read_text()
-    assert "12 synthetic, 8 views of renders, 2 held-out renders" in card and "| decoder | 6 | 4 | 24 |" in card
+    assert "22 synthetic, 8 views of renders, 2 held-out renders" in card and "| decoder | 6 | 4 | 24 |" in card
 
 
 def test_the_model_recognises_only_valid_scenes(trained):

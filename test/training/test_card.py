@@ -1,0 +1,40 @@
+"""What a card is made from: the history of stages, and the curve over all runs."""
+
+import json
+
+import cv2
+import pytest
+
+from kyvo_ros.training.card import stage_history
+from kyvo_ros.training.plots import plot_learning
+
+
+def _metrics(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_seconds_of_a_resumed_run_add_up(tmp_path):
+    history = stage_history(_metrics(tmp_path / "metrics.jsonl", [
+        {"step": 50, "seconds": 10.0, "loss": 3.0}, {"step": 100, "seconds": 20.0, "loss": 2.0},
+        {"step": 100, "seconds": 20.0, "evaluation": {"jaccard_0.25": 0.2}},
+        {"step": 150, "seconds": 9.0, "loss": 1.5},  # resumed: the clock starts again
+        {"step": 200, "seconds": 19.0, "evaluation": {"jaccard_0.25": 0.4}},
+    ]))
+    assert history["steps"] == 200 and history["seconds"] == 39
+    assert history["evaluations"] == [{"step": 100, "seconds": 20, "jaccard_0.25": 0.2},
+                                      {"step": 200, "seconds": 39, "jaccard_0.25": 0.4}]
+
+
+def test_a_stage_without_metrics_has_no_history(tmp_path):
+    assert stage_history(tmp_path / "none.jsonl") == {"steps": 0, "seconds": 0, "evaluations": []}
+
+
+@pytest.mark.parametrize("evaluations", [[], [{"step": 5, "seconds": 60, "jaccard_0.25": 0.5}]])
+def test_the_learning_curve_is_drawn_over_all_runs(tmp_path, evaluations):
+    run = {"recipe": "toy", "hardware": "abacus",
+           "stages": {"encoder": {"seconds": 30, "evaluations": []}, "decoder": {"seconds": 60, "evaluations": evaluations}}}
+    plot_learning([run, run], tmp_path / "learning.png")
+    picture = cv2.imread(str(tmp_path / "learning.png"))
+    coloured = (picture.max(-1).astype(int) - picture.min(-1)) > 60  # lines of the curves; all else is grey
+    assert coloured.any() == bool(evaluations)
