@@ -21,7 +21,7 @@ from kyvo_ros.data.images import read_rgb
 from kyvo_ros.scene import (
     PLANE_FRAME, CameraView, PinholeCamera, PlaneCamera, Scene, SceneObject, Transform, view_from_pose,
 )
-from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SchemaError
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema, SchemaError, WordAttribute
 
 #: Distance and elevation of CLEVR's camera before its jitter.
 NOMINAL_PLANE = PlaneCamera(11.267, 0.4948)
@@ -51,10 +51,11 @@ class ClevrSample:
         return read_rgb(self.image_path)
 
 
-def read_clevr(folder: str | Path, split: str = "val") -> list[ClevrSample]:
+def read_clevr(folder: str | Path, split: str = "val", schema: SceneSchema = CLEVR_SCHEMA) -> list[ClevrSample]:
     """All samples of a CLEVR folder, by image index; `split` names the files of a CLEVR v1.0 folder only.
 
-    Images are found but not read. Raises ClevrFormatError where the folder has none of the layouts, a scene lacks an
+    `schema` says which attributes an object has, and its size; other schemas than CLEVR's read folders of the same
+    layout with their own words. Images are found but not read. Raises ClevrFormatError where the folder has none of the layouts, a scene lacks an
     entry, or an image is missing.
     """
     folder = Path(folder)
@@ -69,7 +70,7 @@ def read_clevr(folder: str | Path, split: str = "val") -> list[ClevrSample]:
             if "camera" not in document and size is None:
                 size = read_rgb(path).shape[1::-1]  # one look: all images of CLEVR v1.0 have one size
             view = _view(document, size)
-            samples.append(ClevrSample(path, _scene(document, view), view, int(document["image_index"])))
+            samples.append(ClevrSample(path, _scene(document, view, schema), view, int(document["image_index"])))
         except (KeyError, TypeError, IndexError, SchemaError) as error:
             name = document.get("image_filename", "?") if isinstance(document, dict) else document
             raise ClevrFormatError(f"scene of {name} in {folder} is not CLEVR's: {error!r}") from error
@@ -81,10 +82,11 @@ def clevr_camera(width: int = 320, height: int = 240) -> PinholeCamera:
     return PinholeCamera(width, height, FOCAL_WIDTHS * width, FOCAL_WIDTHS * width, width / 2, height / 2)
 
 
-def clevr_object(attributes: dict[str, str], position_m: np.ndarray, yaw_rad: float) -> SceneObject:
-    """An object of CLEVR's classes; only cubes keep their yaw, since no other shape shows it."""
-    return SceneObject(attributes, position_m, yaw_rad if attributes["shape"] == "cube" else None,
-                       CLEVR_SCHEMA.extents_m(attributes))
+def clevr_object(attributes: dict[str, str], position_m: np.ndarray, yaw_rad: float,
+                 schema: SceneSchema = CLEVR_SCHEMA) -> SceneObject:
+    """An object of the schema's classes; where its shape shows no yaw (all but CLEVR's cubes), it has none."""
+    return SceneObject(attributes, position_m, yaw_rad if schema.shows_yaw(attributes) else None,
+                       schema.extents_m(attributes))
 
 
 def in_plane_frame(objects: list[SceneObject], view: CameraView) -> Scene:
@@ -116,12 +118,18 @@ def _load(path: Path) -> dict:
     return document
 
 
-def _scene(document: dict, view: CameraView) -> Scene:
+def _scene(document: dict, view: CameraView, schema: SceneSchema) -> Scene:
     objects = []
     for entry in document["objects"]:
-        attributes = {word.name: entry[word.name] for word in CLEVR_SCHEMA.words}
-        objects.append(clevr_object(attributes, entry["3d_coords"], math.radians(entry["rotation"])))
+        attributes = {word.name: _known(entry[word.name], word) for word in schema.words}
+        objects.append(clevr_object(attributes, entry["3d_coords"], math.radians(entry["rotation"]), schema))
     return in_plane_frame(objects, view)
+
+
+def _known(value: str, word: WordAttribute) -> str:
+    if value not in word.values:
+        raise SchemaError(f"expected {word.name} to be one of {word.values}, got {value!r}")
+    return value
 
 
 def _view(document: dict, image_size: tuple[int, int] | None) -> CameraView:

@@ -96,7 +96,7 @@ class SceneGrammar(SceneAutomaton):
             self._check_resting(scene_object, units[2])
             units = units[:2]
         said.update(zip("xyz", self.vocabulary.number_ids(units, out_of_range).tolist()))
-        if self._shows_yaw(scene_object.attributes):
+        if self.schema.shows_yaw(scene_object.attributes):
             said["yaw"] = self._yaw_id(scene_object)
         return said
 
@@ -106,10 +106,6 @@ class SceneGrammar(SceneAutomaton):
             raise GrammarError(
                 f"schema {self.schema.name} knows only objects that stand on the support plane: expected the centre of "
                 f"a {scene_object.label} at a height of {expected:.3f} units, got {height:.3f}")
-
-    def _shows_yaw(self, attributes: Mapping[str, str]) -> bool:
-        yaw = self.schema.yaw
-        return yaw is not None and attributes[yaw.attribute] in yaw.shapes_with_yaw
 
     def _yaw_id(self, scene_object: SceneObject) -> int:
         if scene_object.yaw_rad is None:

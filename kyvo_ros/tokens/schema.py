@@ -144,6 +144,10 @@ class SceneSchema:
     def yaw(self) -> YawAttribute | None:
         return next((a for a in self.attributes if isinstance(a, YawAttribute)), None)
 
+    def shows_yaw(self, attributes: Mapping[str, str]) -> bool:
+        """Whether an object with these attributes has a yaw."""
+        return self.yaw is not None and attributes[self.yaw.attribute] in self.yaw.shapes_with_yaw
+
     def vocabulary_words(self) -> tuple[str, ...]:
         """All values of all word attributes; each must be a single text token."""
         return tuple(dict.fromkeys(v for a in self.words for v in a.values))

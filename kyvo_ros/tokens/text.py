@@ -63,6 +63,14 @@ class TextTokenizer:
                 f"expected {word!r} to be a single text token, got {len(ids)}; train the text tokenizer with it")
         return ids[0]
 
+    def with_words(self, words: Iterable[str]) -> TextTokenizer:
+        """A copy in which these words are single ids too; new ones follow the old ids, which stay what they are."""
+        grown = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        for word in words:
+            if len(self.encode(f" {word}")) != 1:
+                grown.add_tokens([tokenizers.AddedToken(f" {word}", normalized=False)])
+        return TextTokenizer(grown)
+
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json; inverse of `load`."""
         self._tokenizer.save(str(path))

@@ -103,7 +103,7 @@ def number_values(scene: Scene, grammar: SceneGrammar) -> list[float]:
     for item in schema.sorted_objects(scene):
         free = item.position_m / schema.metres_per_unit
         values += free[: 2 if schema.location.resting else 3].tolist()
-        if schema.yaw is not None and item.attributes[schema.yaw.attribute] in schema.yaw.shapes_with_yaw:
+        if schema.shows_yaw(item.attributes):
             values.append(float(item.yaw_rad % schema.yaw.period_rad))
     return values
 

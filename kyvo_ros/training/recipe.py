@@ -6,6 +6,7 @@ a session may run are not part of a recipe; they are given on the command line.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizerConfig
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
 from kyvo_ros.training.trainer import RunSettings
 
 
@@ -69,6 +71,7 @@ class Recipe:
     canonical: CanonicalCamera = field(default_factory=CanonicalCamera)
     tokenizer: ImageTokenizerConfig = field(default_factory=ImageTokenizerConfig)
     sizes: DecoderSizes = field(default_factory=DecoderSizes)
+    schema: SceneSchema = CLEVR_SCHEMA  # in a file, the path of a JSON file beside the recipe; its objects and words
     render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
     dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
@@ -102,9 +105,19 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path} must hold a mapping of settings, got {type(document).__name__}")
     try:
         blocks = {key: _read(_BLOCKS[key], value, key) if key in _BLOCKS else value for key, value in document.items()}
+        if "schema" in blocks:
+            blocks["schema"] = read_schema(path.parent / str(blocks["schema"]))
         return _read(Recipe, blocks, "recipe")
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def read_schema(path: Path) -> SceneSchema:
+    """Read what `SceneSchema.to_dict` says, as JSON. Raises RecipeError with the file and the reason."""
+    try:
+        return SceneSchema.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{path} is no schema of objects ({error!r}); docs/own_objects.md shows one") from error
 
 
 def _read(kind: type, values: object, where: str) -> object:

@@ -23,6 +23,8 @@ from kyvo_ros.data.placement import PlacementSettings, SceneBatch, sample_scenes
 from kyvo_ros.data.raycaster import Raycaster
 from kyvo_ros.data.stream import stream_scenes
 from kyvo_ros.scene import PlaneCamera, Scene
+from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.turning import turned_example
 from kyvo_ros.training.recipe import ExampleSettings
 from kyvo_ros.training.trainer import TrainingError
@@ -37,11 +39,10 @@ EMPTY_PLANES = 5
 
 @dataclass(frozen=True)
 class ExampleMaker:
-    """What all sources share: the canonical camera, the words of the schema and the size of the arrays."""
+    """What all sources share: the canonical camera, the schema of the objects, and how much to make."""
 
     canonical: CanonicalCamera
-    values: dict[str, tuple[str, ...]]  # words of each attribute
-    max_objects: int
+    schema: SceneSchema  # its words, and how many objects a scene has at most
     settings: ExampleSettings
 
     def held_out(self, samples: list[ClevrSample]) -> ExampleSet:
@@ -86,7 +87,7 @@ class ExampleMaker:
 
     def _placement(self, varied: bool) -> PlacementSettings:
         settings = self.settings
-        ordinary = PlacementSettings(min_objects=1, max_objects=self.max_objects, aim_jitter=settings.aim_jitter)
+        ordinary = PlacementSettings(min_objects=1, max_objects=self.schema.max_objects, aim_jitter=settings.aim_jitter)
         return ordinary if not varied else replace(
             ordinary, elevation_deg=settings.elevation_deg, distance_factor=settings.distance_factor,
             min_visible_pixels=FAR_VISIBLE_PIXELS)
@@ -111,7 +112,7 @@ class ExampleMaker:
     def _stack(self, images: list[np.ndarray], scenes: list, planes: list) -> ExampleSet:
         size = (0, self.canonical.height, self.canonical.width, 3)
         stacked = np.stack(images) if images else np.zeros(size, np.uint8)
-        return ExampleSet.from_scenes(stacked, scenes, planes, self.values, self.max_objects)
+        return ExampleSet.from_scenes(stacked, scenes, planes, word_values(self.schema), self.schema.max_objects)
 
 
 def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], workers: int) -> None:
@@ -119,7 +120,7 @@ def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], wo
     already stays. The last ones of the first folder of renders are those held out.
     """
     if renders and not (folder / "renders.npz").exists():
-        first, *more = [read_clevr(path, split="train") for path in renders]
+        first, *more = [read_clevr(path, "train", maker.schema) for path in renders]
         kept = len(first) - maker.settings.held_out
         maker.held_out(first[kept:]).save(folder / "held_out.npz")
         maker.renders([*first[:kept], *(sample for part in more for sample in part)]).save(folder / "renders.npz")

@@ -18,7 +18,7 @@ from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import ModelBundle, load_model, save_model
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
-from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
+from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_questions, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
@@ -55,7 +55,7 @@ class Workshop:
 
     @cached_property
     def schema(self) -> SceneSchema:
-        return replace(CLEVR_SCHEMA, max_objects=self.recipe.max_objects)
+        return replace(self.recipe.schema, max_objects=self.recipe.max_objects)
 
     @cached_property
     def examples(self) -> tuple[ExampleSet | None, ExampleSet | None, ExampleSet]:
@@ -68,10 +68,12 @@ class Workshop:
 
     @cached_property
     def text_tokenizer(self) -> TextTokenizer:
-        """Made once a work folder, or taken from the model that training started from: its ids must never change."""
+        """Made once a work folder, or taken from the model that training started from: its ids must never change, and
+        words that it does not have follow them.
+        """
         path = self.work / "tokenizer.json"
         if self.started_from is not None:
-            return self.started_from.text_tokenizer
+            return self.started_from.text_tokenizer.with_words(self.schema.vocabulary_words())
         if not path.exists() and distributed.rank() == 0:
             files = [folder / "questions.json" for folder in self.renders]
             corpus = [text for file in files if file.exists() for text in corpus_from_questions(file)]
@@ -146,7 +148,7 @@ class Workshop:
 
 def train_examples(shop: Workshop) -> None:
     recipe = shop.recipe
-    maker = ExampleMaker(recipe.canonical, word_values(shop.schema), recipe.max_objects, recipe.examples)
+    maker = ExampleMaker(recipe.canonical, shop.schema, recipe.examples)
     if distributed.rank() == 0:
         make_examples(maker, shop.work / "examples", shop.renders, shop.workers)
 

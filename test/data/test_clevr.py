@@ -12,6 +12,7 @@ from kyvo_ros.data.clevr import ClevrFormatError, clevr_camera, read_clevr
 from kyvo_ros.data.convert import scenes_from_batch
 from kyvo_ros.data.images import ImageFileError, read_rgb, write_rgb
 from kyvo_ros.data.placement import COLORS, sample_scenes
+from kyvo_ros.tokens.schema import ExtentTable, LocationAttribute, SceneSchema, WordAttribute
 from kyvo_ros.scene import PLANE_FRAME, relations_of
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "clevr" / "val"
@@ -89,6 +90,19 @@ def test_yaw_and_sizes(tmp_path):
     assert cube.position_m[2] == pytest.approx(cube.size_m[2] / 2)
 
 
+def test_other_schemas_read_their_own_words_and_sizes(tmp_path):
+    own = SceneSchema("fruit", (WordAttribute("shape", "[SHAPE]", ("apple", "pear")), LocationAttribute()),
+                      ExtentTable(("shape",), ((("apple",), (0.8, 0.8, 0.7)), (("pear",), (0.6, 0.6, 1.0)))))
+    fruit = document()
+    fruit["objects"] = [{"shape": "pear", "3d_coords": [1.0, 0.5, 0.5], "rotation": 30.0}]
+    folder = folder_of(tmp_path, [fruit], "merged")
+    (pear,) = read_clevr(folder, schema=own)[0].scene.objects
+    assert dict(pear.attributes) == {"shape": "pear"} and pear.yaw_rad is None
+    assert pear.size_m == pytest.approx([0.6, 0.6, 1.0])
+    with pytest.raises(ClevrFormatError, match="size"):  # which CLEVR's own schema asks for
+        read_clevr(folder)
+
+
 def test_official_folders_lack_the_camera(tmp_path):
     known = read_clevr(folder_of(tmp_path / "ours", [document()], "merged"))[0]
     bare = copy.deepcopy(document())
@@ -122,6 +136,10 @@ def test_malformed_folders_are_named(tmp_path):
     del lacking["objects"][0]["color"]
     with pytest.raises(ClevrFormatError, match="CLEVR_val_000000.*color"):
         read_clevr(folder_of(tmp_path / "c", [lacking], "merged"))
+    strange = document()
+    strange["objects"][0]["color"] = "mauve"
+    with pytest.raises(ClevrFormatError, match="expected color to be one of .*got 'mauve'"):
+        read_clevr(folder_of(tmp_path / "d", [strange], "merged"))
     with pytest.raises(ImageFileError, match="no image file"):
         read_rgb(tmp_path / "none.png")
 

@@ -1,9 +1,11 @@
 """Recipes: the shipped ones load, and every wrong entry is named."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA, ExtentTable, LocationAttribute, SceneSchema, WordAttribute
 from kyvo_ros.training.recipe import RecipeError, load_recipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
@@ -43,6 +45,22 @@ def test_defaults_fill_what_is_left_out(tmp_path):
 def test_wrong_entries_are_named(tmp_path, text, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe(_write(tmp_path, text))
+
+
+def test_a_schema_beside_the_recipe_brings_own_objects(tmp_path):
+    shapes = WordAttribute("shape", "[SHAPE]", ("cube", "cone"))
+    own = SceneSchema("own", (shapes, LocationAttribute()), ExtentTable(("shape",), ((("cube",), (1, 1, 1)), (("cone",), (1, 1, 2)))))
+    (tmp_path / "own.json").write_text(json.dumps(own.to_dict()))
+    assert load_recipe(_write(tmp_path, _MINIMAL + "schema: own.json\n")).schema == own
+    assert load_recipe(_write(tmp_path, _MINIMAL)).schema == CLEVR_SCHEMA
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"name": "own"}), None])
+def test_a_broken_schema_is_named(tmp_path, text):
+    if text is not None:
+        (tmp_path / "own.json").write_text(text)
+    with pytest.raises(RecipeError, match="own.json is no schema of objects"):
+        load_recipe(_write(tmp_path, _MINIMAL + "schema: own.json\n"))
 
 
 def test_a_missing_recipe_says_where_to_look(tmp_path):
