@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -54,6 +54,11 @@ class SceneObject:
                 if value.shape != shape or not np.isfinite(value).all():
                     raise SceneError(f"an object's {name} must be finite and of shape {shape}, got {value}")
                 object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple:
+        """For pickle and copy, which know no read-only mappings."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return SceneObject, tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
 
     @property
     def label(self) -> str:

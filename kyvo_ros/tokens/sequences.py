@@ -113,6 +113,12 @@ class SequenceBuilder:
         prompt, _ = self._parts(task, ("prompt",), fields)
         return _sequence(prompt, [])
 
+    def target(self, task: str, **fields: np.ndarray | Scene | str | None) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (T,) int64 and loss mask (T,) bool of what follows [OUTPUT-SEP]; takes the fields of the target only."""
+        _, target = self._parts(task, ("target",), fields)
+        sequence = _sequence([], [*target, (self._id("[EOS]"), False)])
+        return sequence.token_ids, sequence.loss_mask
+
     def _parts(self, task: str, roles: tuple[str, ...], fields: dict) -> tuple[list[_Token], list[_Token]]:
         """The tokens up to and with [OUTPUT-SEP], and those of the target segments."""
         if task not in TASKS:

@@ -39,11 +39,12 @@ class ImageBatches:
 
 def vary_look(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Other exposure, white balance, contrast and noise for each image (B, 3, H, W) in [-1, 1]; geometry stays."""
-    b = len(images)
+    b, device = len(images), images.device
     gain = rng.uniform(0.85, 1.15, (b, 1, 1, 1)) * rng.uniform(0.96, 1.04, (b, 3, 1, 1))
     gamma = rng.uniform(0.9, 1.1, (b, 1, 1, 1))
     noise = rng.uniform(0.0, 0.03, (b, 1, 1, 1))
-    gain, gamma, noise = (torch.as_tensor(v, dtype=images.dtype, device=images.device) for v in (gain, gamma, noise))
-    grain = torch.as_tensor(rng.standard_normal(images.shape, dtype=np.float32), device=images.device)
+    gain, gamma, noise = (torch.as_tensor(v, dtype=images.dtype, device=device) for v in (gain, gamma, noise))
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    grain = torch.randn(images.shape, generator=generator, device=device)
     light = images.add(1).div(2).clamp(min=1e-3).pow(gamma) * gain
     return (2 * light - 1 + grain * noise).clamp(-1, 1)

@@ -9,7 +9,10 @@ steps. Images are encoded once; every further epoch costs the decoder alone. It 
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +32,14 @@ from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.tokens.text import TextTokenizer
+from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
+#: Sequences that a worker process writes at a time.
+TARGETS_A_TASK = 500
 #: Cameras whose distance and elevation differ from the nominal ones by less than this share are ordinary.
 ORDINARY = 0.15
 
@@ -68,32 +75,67 @@ class CodeSet:
             return cls(**{f.name: arrays[f.name] for f in fields(cls) if f.name != "truth"}, truth=truth)
 
 
-@torch.no_grad()
-def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, builder: SequenceBuilder, grammar: SceneGrammar,
-                    canonical: CanonicalCamera, device: torch.device) -> CodeSet:
+@dataclass(frozen=True, eq=False)
+class TargetWriter:
+    """Writes the target tokens of I->3; it travels to worker processes, where it builds its grammar."""
+
+    vocabulary: Vocabulary
+    text_tokenizer: TextTokenizer
+    schema: SceneSchema
+
+    @cached_property
+    def _grammar(self) -> SceneGrammar:
+        return SceneGrammar(self.vocabulary, self.text_tokenizer, self.schema)
+
+    def __call__(self, truth: ExampleSet) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """For each example ids (T,), loss mask (T,), and the values (T,) of numbers before rounding, NaN elsewhere."""
+        builder = SequenceBuilder(self.vocabulary, self._grammar, self.text_tokenizer, (1, 1))
+        words, numbers = word_values(self.schema), self.vocabulary.range("numbers")
+        rows = []
+        for i in range(len(truth)):
+            scene = truth.scene(i, words)
+            ids, worth = builder.target("I->3", scene=scene)
+            values = np.full(len(ids), np.nan, np.float32)
+            values[worth & (ids >= numbers.start) & (ids < numbers.stop)] = number_values(scene, self._grammar)
+            rows.append((ids, worth, values))
+        return rows
+
+
+def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: TargetWriter,
+                    canonical: CanonicalCamera, device: torch.device, workers: int = 1) -> CodeSet:
     """Codes and target tokens of all examples of a set."""
-    values = word_values(grammar.schema)
+    truth = replace(examples, images=np.zeros((len(examples), 0, 0, 3), np.uint8))
+    rows = _write_targets(writer, truth, workers)
+    targets = _padded([ids for ids, _, _ in rows], writer.vocabulary.structure_id("[PAD]"), np.int16)
+    cells = np.stack([canonical.cells(truth.plane_camera(i), tokenizer.grid) for i in range(len(truth))])
+    return CodeSet(_encode(examples.images, tokenizer, device), cells, targets, _padded([w for _, w, _ in rows], False, bool),
+                   _padded([v for _, _, v in rows], np.nan, np.float32), np.array([len(ids) for ids, _, _ in rows]), truth)
+
+
+@torch.no_grad()
+def _encode(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device, batch: int = 64) -> np.ndarray:
+    """(N, h, w, 3) uint8 -> (N, cells) int16 codes."""
     tokenizer = folded(tokenizer)
-    codes = [tokenizer.encode(images_to_tensor(examples.images[i:i + 64]).to(device)).flatten(1).cpu()
-             for i in tqdm(range(0, len(examples), 64), desc="codes", unit="batch", mininterval=5)]
-    codes = torch.cat(codes).numpy().astype(np.int16)
-    cells = np.stack([canonical.cells(examples.plane_camera(i), tokenizer.grid) for i in range(len(examples))])
-    rows = []
-    for i in tqdm(range(len(examples)), desc="sequences", unit="sequence", mininterval=5):
-        scene = examples.scene(i, values)
-        sequence = builder.build("I->3", image_codes=codes[i].astype(np.int64), scene=scene)
-        start = sequence.prompt_length
-        rows.append((sequence.token_ids[start:], sequence.loss_mask[start:], number_values(scene, grammar)))
-    longest = max(len(ids) for ids, _, _ in rows)
-    targets = np.full((len(rows), longest), grammar.vocabulary.structure_id("[PAD]"), np.int16)
-    worth, numbers = np.zeros((len(rows), longest), bool), np.full((len(rows), longest), np.nan, np.float32)
-    is_number = np.zeros(grammar.vocabulary.size, bool)
-    is_number[list(grammar.vocabulary.range("numbers"))] = True
-    for i, (ids, mask, value) in enumerate(rows):
-        targets[i, : len(ids)], worth[i, : len(ids)] = ids, mask
-        numbers[i, np.flatnonzero(mask & is_number[ids])] = value
-    bare = replace(examples, images=np.zeros((len(examples), 0, 0, 3), np.uint8))
-    return CodeSet(codes, cells, targets, worth, numbers, np.array([len(ids) for ids, _, _ in rows]), bare)
+    starts = tqdm(range(0, len(images), batch), desc="codes", unit="batch", mininterval=5)
+    codes = [tokenizer.encode(images_to_tensor(images[i:i + batch]).to(device)).flatten(1).cpu() for i in starts]
+    return torch.cat(codes).numpy().astype(np.int16)
+
+
+def _write_targets(writer: TargetWriter, truth: ExampleSet, workers: int) -> list[tuple]:
+    parts = [truth[i:i + TARGETS_A_TASK] for i in range(0, len(truth), TARGETS_A_TASK)]
+    bar = partial(tqdm, total=len(parts), desc="sequences", unit=f"{TARGETS_A_TASK} sequences", mininterval=5)
+    if workers < 2 or len(parts) < 2:
+        return [row for part in bar(parts) for row in writer(part)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return [row for rows in bar(pool.map(writer, parts)) for row in rows]
+
+
+def _padded(rows: list[np.ndarray], value: float, dtype: type) -> np.ndarray:
+    """(N, L) from rows of up to L entries, `value` behind their ends."""
+    out = np.full((len(rows), max(map(len, rows))), value, dtype)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return out
 
 
 def number_values(scene: Scene, grammar: SceneGrammar) -> list[float]:

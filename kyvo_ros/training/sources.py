@@ -3,9 +3,11 @@ backgrounds without a scene."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -44,23 +46,21 @@ class ExampleMaker:
     canonical: CanonicalCamera
     schema: SceneSchema  # its words, and how many objects a scene has at most
     settings: ExampleSettings
+    device: str = "cpu"  # of the ray caster
 
     def held_out(self, samples: list[ClevrSample]) -> ExampleSet:
         """Renders as they are, for the selection of models."""
         images = [to_canonical(s.image(), s.view, self.canonical) for s in samples]
         return self._stack(images, [s.scene for s in samples], [s.view.plane for s in samples])
 
-    def renders(self, samples: list[ClevrSample]) -> ExampleSet:
-        """Renders, each under `render_views` random turns."""
-        settings = self.settings
-        rng = np.random.default_rng([settings.seed, 1])
-        images, scenes, planes = [], [], []
-        for sample in tqdm(samples, desc="renders", unit="image", mininterval=5):
-            image = sample.image()
-            for pan, tilt in np.radians(settings.turn_deg) * rng.uniform(-1, 1, (settings.render_views, 2)):
-                view, scene, camera = turned_example(image, sample.scene, sample.view, self.canonical, pan, tilt)
-                images.append(view), scenes.append(scene), planes.append(camera.plane)
-        return self._stack(images, scenes, planes)
+    def turned(self, sample: ClevrSample) -> ExampleSet:
+        """A render under `render_views` random turns; the recipe's seed and the render's name decide which."""
+        settings, image = self.settings, sample.image()
+        name = int.from_bytes(hashlib.sha256(sample.image_path.name.encode()).digest()[:8], "big")
+        turns = np.random.default_rng([settings.seed, 1, name]).uniform(-1, 1, (settings.render_views, 2))
+        views = [turned_example(image, sample.scene, sample.view, self.canonical, *turn)
+                 for turn in np.radians(settings.turn_deg) * turns]
+        return self._stack([v[0] for v in views], [v[1] for v in views], [v[2].plane for v in views])
 
     def synthetic(self, shard: int) -> ExampleSet:
         """Up to SHARD ray-cast scenes of varied look; the recipe's seed and the shard decide everything."""
@@ -95,7 +95,7 @@ class ExampleMaker:
     def _raycaster(self) -> Raycaster:
         camera = self.canonical
         return Raycaster(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy,
-                         look=LookSettings.varied())
+                         look=LookSettings.varied(), device=self.device)
 
     def _ray_cast(self, seed: int, wanted: int, placement: PlacementSettings) -> ExampleSet:
         """The first `wanted` scenes of a stream."""
@@ -107,7 +107,7 @@ class ExampleMaker:
 
     def _examples_of(self, images: torch.Tensor, batch: SceneBatch) -> ExampleSet:
         pairs = scenes_from_batch(batch, self.canonical.intrinsics())
-        return self._stack(list(images.numpy()), [scene for scene, _ in pairs], [view.plane for _, view in pairs])
+        return self._stack(list(images.cpu().numpy()), [scene for scene, _ in pairs], [view.plane for _, view in pairs])
 
     def _stack(self, images: list[np.ndarray], scenes: list, planes: list) -> ExampleSet:
         size = (0, self.canonical.height, self.canonical.width, 3)
@@ -119,17 +119,20 @@ def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], wo
     """Write `held_out.npz`, `renders.npz`, `backgrounds.npz` and `synthetic_*.npz` into a folder; what is there
     already stays. The last ones of the first folder of renders are those held out.
     """
-    if renders and not (folder / "renders.npz").exists():
-        first, *more = [read_clevr(path, "train", maker.schema) for path in renders]
-        kept = len(first) - maker.settings.held_out
-        maker.held_out(first[kept:]).save(folder / "held_out.npz")
-        maker.renders([*first[:kept], *(sample for part in more for sample in part)]).save(folder / "renders.npz")
     if not (folder / "backgrounds.npz").exists():
         maker.backgrounds().save(folder / "backgrounds.npz")
     shards = range(-(-maker.settings.synthetic // SHARD))
     missing = [s for s in shards if not (folder / f"synthetic_{s:04d}.npz").exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = pool.map(_write_shard, [maker] * len(missing), [folder] * len(missing), missing)
+        if renders and not (folder / "renders.npz").exists():
+            first, *more = [read_clevr(path, "train", maker.schema) for path in renders]
+            kept = len(first) - maker.settings.held_out
+            maker.held_out(first[kept:]).save(folder / "held_out.npz")
+            samples = [*first[:kept], *(sample for part in more for sample in part)]
+            jobs = pool.map(maker.turned, samples, chunksize=16)
+            bar = tqdm(jobs, total=len(samples), desc="renders", unit="image", mininterval=5)
+            ExampleSet.concatenate(list(bar)).save(folder / "renders.npz")
+        jobs = pool.map(partial(_write_shard, maker, folder), missing)
         list(tqdm(jobs, total=len(missing), desc="synthetic", unit=f"{SHARD} scenes", mininterval=5))
 
 

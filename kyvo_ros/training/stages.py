@@ -27,7 +27,7 @@ from kyvo_ros.training.batches import ImageBatches
 from kyvo_ros.training.card import write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
-from kyvo_ros.training.language import CodeSet, LanguageModel, LanguageStage, encode_examples
+from kyvo_ros.training.language import CodeSet, LanguageModel, LanguageStage, TargetWriter, encode_examples
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
@@ -148,7 +148,7 @@ class Workshop:
 
 def train_examples(shop: Workshop) -> None:
     recipe = shop.recipe
-    maker = ExampleMaker(recipe.canonical, shop.schema, recipe.examples)
+    maker = ExampleMaker(recipe.canonical, shop.schema, recipe.examples, str(shop.device))
     if distributed.rank() == 0:
         make_examples(maker, shop.work / "examples", shop.renders, shop.workers)
 
@@ -180,6 +180,7 @@ def train_pixels(shop: Workshop) -> None:
 def train_decoder(shop: Workshop) -> None:
     recipe, tokenizer = shop.recipe, shop.tokenizer()
     synthetic, renders, held_out = shop.examples
+    writer = TargetWriter(shop.grammar.vocabulary, shop.text_tokenizer, shop.schema)
 
     def encoded(name: str, examples: ExampleSet | None, mirrored: bool) -> CodeSet | None:
         if examples is None:
@@ -187,7 +188,7 @@ def train_decoder(shop: Workshop) -> None:
         path = shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}.npz"
         if not path.exists() and distributed.rank() == 0:
             both = ExampleSet.concatenate([examples, examples.mirrored()]) if mirrored else examples
-            encode_examples(both, tokenizer, shop.builder, shop.grammar, recipe.canonical, shop.device).save(path)
+            encode_examples(both, tokenizer, writer, recipe.canonical, shop.device, shop.workers).save(path)
         distributed.wait()
         return CodeSet.load(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -17,6 +18,16 @@ def test_an_object_holds_copies_that_cannot_change() -> None:
     assert cube.label == "large cube" and cube.position_m.dtype == np.float64
     with pytest.raises(TypeError):
         cube.attributes["size"] = "small"
+
+
+def test_objects_travel_between_processes() -> None:
+    cube = SceneObject({"shape": "cube"}, [1, 2, 3], 0.5, [1, 1, 1], "a", 0.5, {"shape": 0.75}, np.eye(3))
+    back = pickle.loads(pickle.dumps(cube))
+    assert back.attributes == {"shape": "cube"} and back.attribute_confidence == {"shape": 0.75}
+    assert (back.yaw_rad, back.id, back.confidence) == (0.5, "a", 0.5)
+    np.testing.assert_array_equal(back.position_m, [1, 2, 3])
+    with pytest.raises(TypeError):
+        back.attributes["shape"] = "sphere"
 
 
 def test_the_pose_of_an_object() -> None:

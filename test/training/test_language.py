@@ -18,7 +18,7 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import word_values
-from kyvo_ros.training.language import LanguageModel, LanguageStage, encode_examples, number_values
+from kyvo_ros.training.language import LanguageModel, LanguageStage, TargetWriter, encode_examples, number_values
 
 CANONICAL = CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5)
 VALUES = word_values(CLEVR_SCHEMA)
@@ -43,11 +43,13 @@ def stage(grammar) -> LanguageStage:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, (4, 8), (0, 0), 1024, 8))
-    builder = SequenceBuilder(grammar.vocabulary, grammar, None, tokenizer.grid)
+    text_tokenizer = train_text_tokenizer([], [*CLEVR_SCHEMA.vocabulary_words(), *LANGUAGE_WORDS])
+    builder = SequenceBuilder(grammar.vocabulary, grammar, text_tokenizer, tokenizer.grid)
+    writer = TargetWriter(grammar.vocabulary, text_tokenizer, CLEVR_SCHEMA)
     scenes = [_random_scene(rng) for _ in range(12)]
     images = rng.integers(0, 256, (12, 20, 32, 3), dtype=np.uint8)
     examples = ExampleSet.from_scenes(images, scenes, [PlaneCamera(11.2, 0.5)] * 12, VALUES, 10)
-    codes = encode_examples(examples, tokenizer, builder, grammar, CANONICAL, torch.device("cpu"))
+    codes = encode_examples(examples, tokenizer, writer, CANONICAL, torch.device("cpu"))
     config = DecoderConfig(grammar.vocabulary, dim=32, layers=2, heads=2, kv_heads=1, ffn_dim=64, max_length=260, code_dim=8,
                            image_grid=tokenizer.grid)
     model = LanguageModel(Decoder(config, tokenizer.codebook), CLEVR_SCHEMA)
