@@ -155,7 +155,7 @@ class ImageTokenizer(nn.Module):
         return self.pixels(self.quantizer.decode(codes))
 
 
-def images_to_tensor(images: np.ndarray) -> Tensor:
+def images_to_tensor(images: np.ndarray | Tensor) -> Tensor:
     """uint8 RGB (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]; inverse of `tensor_to_images`."""
     return torch.as_tensor(images).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
 

@@ -7,7 +7,7 @@ v1.0); it stacks, slices, saves and loads. Lengths are in coordinate units of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,10 @@ class ExampleSet:
 
     def __getitem__(self, index: slice | np.ndarray) -> ExampleSet:
         return ExampleSet(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def without_images(self) -> ExampleSet:
+        """The same examples with images of no pixels."""
+        return replace(self, images=np.zeros((len(self), 0, 0, 3), np.uint8))
 
     def save(self, path: Path) -> None:
         """Write an uncompressed .npz; inverse of `load`."""

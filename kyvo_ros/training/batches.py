@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,29 +10,37 @@ from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor
 from kyvo_ros.data.examples import ExampleSet
 
 
-@dataclass(frozen=True, eq=False)
 class ImageBatches:
-    """Draws batches; an empty set of one kind leaves the other."""
+    """Draws batches; an empty set of one kind leaves the other.
 
-    synthetic: ExampleSet | None
-    renders: ExampleSet | None
-    render_ratio: float  # share of renders in a batch where both kinds exist
-    batch_size: int
-    device: torch.device
+    The images lie on `device`, so that a GPU does not wait for them.
+    """
 
-    def __post_init__(self) -> None:
-        if not len(self.synthetic or ()) and not len(self.renders or ()):
+    def __init__(self, synthetic: ExampleSet | None, renders: ExampleSet | None, render_ratio: float, batch_size: int,
+                 device: torch.device) -> None:
+        """`render_ratio` is the share of renders in a batch where both kinds exist."""
+        sizes = [round(render_ratio * batch_size), batch_size - round(render_ratio * batch_size)]
+        kinds = [(kind, size) for kind, size in zip((renders, synthetic), sizes) if kind is not None and len(kind)]
+        if not kinds:
             raise ValueError("no training images: expected synthetic scenes, --renders DIR, or both")
+        if len(kinds) == 1:
+            kinds = [(kinds[0][0], batch_size)]
+        self.device = device
+        self._kinds = [(kind.without_images(), torch.as_tensor(kind.images).to(device), size) for kind, size in kinds]
 
-    def draw(self, rng: np.random.Generator) -> tuple[ExampleSet, Tensor]:
-        """A batch of examples and its augmented images (B, 3, H, W) in [-1, 1]."""
-        real = 0 if self.renders is None else round(self.render_ratio * self.batch_size)
-        real = self.batch_size if not len(self.synthetic or ()) else real
-        parts = [source[rng.integers(len(source), size=size)]
-                 for source, size in ((self.renders, real), (self.synthetic, self.batch_size - real)) if size]
-        turned = [half for p in parts for half in (p[: len(p) // 2].mirrored(), p[len(p) // 2:]) if len(half)]
-        examples = ExampleSet.concatenate(turned)
-        return examples, vary_look(images_to_tensor(examples.images).to(self.device), rng)
+    def draw(self, rng: np.random.Generator, varied: bool = True) -> tuple[ExampleSet, Tensor]:
+        """A batch of examples without their pixels, and its images (B, 3, H, W) in [-1, 1], half of them mirrored;
+        `varied` also changes their look.
+        """
+        examples, images = [], []
+        for truth, pixels, size in self._kinds:
+            rows = rng.integers(len(truth), size=size)
+            chosen, half = truth[rows], size // 2
+            examples += [chosen[:half].mirrored(), chosen[half:]]
+            drawn = pixels[torch.as_tensor(rows, device=self.device)]
+            images += [drawn[:half].flip(2), drawn[half:]]
+        batch = images_to_tensor(torch.cat(images))
+        return ExampleSet.concatenate(examples), vary_look(batch, rng) if varied else batch
 
 
 def vary_look(images: Tensor, rng: np.random.Generator) -> Tensor:

@@ -89,7 +89,7 @@ class DenseHead(nn.Module):
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """-> logit of a centre (B, h, w), offset (B, h, w, 2), yaw (B, h, w, 2), logits of each word attribute."""
-        out = self.layers(vectors.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        out = self.layers(vectors.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()  # whatever the body's precision
         centre, offset, yaw, words = out.split([1, 2, 2, sum(self.word_counts)], dim=-1)
         return centre.squeeze(-1), offset, yaw, list(words.split(self.word_counts, dim=-1))
 

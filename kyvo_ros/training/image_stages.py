@@ -102,8 +102,7 @@ class PixelStage:
             module.requires_grad_(False)
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        examples, _ = self.batches.draw(rng)
-        images = images_to_tensor(examples.images).to(self.batches.device)
+        _, images = self.batches.draw(rng, varied=False)
         self.tokenizer.encoder.eval()  # its batch statistics are frozen with it
         self.tokenizer.quantizer.eval()
         drawn = self.tokenizer.pixels(self.tokenizer.quantizer.decode(self.tokenizer.encode(images)))

@@ -104,7 +104,7 @@ class TargetWriter:
 def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: TargetWriter,
                     canonical: CanonicalCamera, device: torch.device, workers: int = 1) -> CodeSet:
     """Codes and target tokens of all examples of a set."""
-    truth = replace(examples, images=np.zeros((len(examples), 0, 0, 3), np.uint8))
+    truth = examples.without_images()
     rows = _write_targets(writer, truth, workers)
     targets = _padded([ids for ids, _, _ in rows], writer.vocabulary.structure_id("[PAD]"), np.int16)
     cells = np.stack([canonical.cells(truth.plane_camera(i), tokenizer.grid) for i in range(len(truth))])

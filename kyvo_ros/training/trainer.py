@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class TrainingError(RuntimeError):
@@ -43,6 +44,7 @@ class RunSettings:
     weight_decay: float = 0.05  # on matrices only
     gradient_clip: float = 1.0  # largest norm of the whole gradient
     beta2: float = 0.95  # AdamW's second moment decay
+    precision: str = "float32"  # of activations; bfloat16 where the hardware has units for it (on GPUs; few CPUs do)
     seed: int = 0
     checkpoint_every: int = 500  # steps
     evaluate_every: int = 1000  # steps
@@ -52,6 +54,8 @@ class RunSettings:
         for name in ("batch_size", "checkpoint_every", "evaluate_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, got {self.precision!r}")
         if min(self.steps, self.decay_steps, self.warmup_steps) < 0 or self.learning_rate <= 0:
             raise ValueError(f"steps must not be negative and the learning rate positive, got {asdict(self)}")
 
@@ -157,7 +161,8 @@ class Trainer:
             self.model.train()
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.rate(self.step)
-            loss, numbers = self.loss_of(step_generator(self.settings.seed, self.step, distributed.rank()))
+            with self._autocast():
+                loss, numbers = self.loss_of(step_generator(self.settings.seed, self.step, distributed.rank()))
             if not torch.isfinite(loss):
                 raise TrainingError(f"the loss is {loss.item()} at step {self.step}; lower learning_rate and resume")
             self.optimizer.zero_grad(set_to_none=True)
@@ -167,6 +172,12 @@ class Trainer:
             self.optimizer.step()
             self.step += 1
             yield self.step, {"loss": float(loss.detach()), "gradient_norm": float(norm), **numbers}, ends
+
+    def _autocast(self) -> torch.autocast:
+        """Matrix products in the precision of the settings; weights, norms and losses stay float32."""
+        device = next(self.model.parameters()).device
+        dtype = PRECISIONS[self.settings.precision]
+        return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
     def _evaluate(self, seconds: float) -> None:
         self.model.eval()
