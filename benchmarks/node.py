@@ -9,7 +9,8 @@ One run, one machine, the demo's images at 320x240, everything subscribed (scene
   from `publish` to the scene in the subscriber's hands, so that it holds DDS both ways and both executors; what the
   node adds is the median of the differences of such pairs. `inside` is the part between image callback and last
   message sent, by the node's own diagnostics.
-- memory: resident memory of the node's process every 100 frames of a stream.
+- memory: resident memory of the node's process every 100 frames of a stream, and the slope of the line through all
+  but the first reading, when buffers have not yet reached their size.
 Needs ROS 2, as `make setup` makes it.
 """
 
@@ -19,7 +20,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -36,7 +36,7 @@ from kyvo_ros.ros.demo import keep_dds_on_this_computer  # noqa: E402
 from kyvo_ros.ros.resources import resource_path  # noqa: E402
 
 CAMERA_HZ, WARM_UP_FRAMES, MEMORY_STEP = 30.0, 5, 100
-START_LIMIT_S, ANSWER_LIMIT_S, RESEND_S = 120.0, 20.0, 3.0
+START_LIMIT_S, ANSWER_LIMIT_S, RESEND_S, STEP_LIMIT_S = 120.0, 20.0, 3.0, 120.0
 
 
 @dataclass
@@ -188,9 +188,15 @@ def _watch_memory(bench: Bench, frames: int) -> list[float]:
     """Resident memory of the node, MiB, at the start and after every MEMORY_STEP frames."""
     begin, samples = bench.scenes, [_resident_mib(bench.child.process.pid)]
     for step in range(MEMORY_STEP, frames + 1, MEMORY_STEP):
-        bench.wait(lambda: bench.scenes >= begin + step, 10 * START_LIMIT_S, "the stream")
+        bench.wait(lambda: bench.scenes >= begin + step, STEP_LIMIT_S, f"frame {step} of the stream")
         samples.append(_resident_mib(bench.child.process.pid))
     return samples
+
+
+def memory_slope(samples_mib: list[float]) -> float:
+    """MiB that 1,000 frames add, by least squares over all samples but the first."""
+    later = samples_mib[1:]
+    return float(np.polyfit(np.arange(len(later)), later, 1)[0]) * 1000 / MEMORY_STEP
 
 
 def _resident_mib(pid: int) -> float:
@@ -240,10 +246,9 @@ def table(results: dict) -> str:
         f"p90 {results['added_p90_ms']:.1f} ms; inside the node {results['inside_ms']:.1f} ms",
     ]
     if len(memory) > 3:
-        half = len(memory) // 2
-        growth = statistics.mean(memory[half:]) - statistics.mean(memory[1:half + 1])
-        lines.append(f"memory over {MEMORY_STEP * (len(memory) - 1):4d} frames       {memory[0]:7.1f} MiB at first, "
-                     f"{memory[-1]:.1f} at last; second half over first half {growth:+.1f} MiB")
+        lines.append(f"memory over {MEMORY_STEP * (len(memory) - 1):5d} frames      {memory[0]:7.1f} MiB at first, "
+                     f"{memory[1]:.1f} after {MEMORY_STEP}, {memory[-1]:.1f} at last, {max(memory):.1f} at most; "
+                     f"slope {memory_slope(memory):+.2f} MiB per 1000 frames")
     return "\n".join(lines)
 
 

@@ -65,13 +65,15 @@ class IdentityKeeper:
 
     def _pairs(self, objects, positions_m: np.ndarray, radius_m: float) -> list[tuple[int, int]]:
         """Pairs (new, known) with a cost within the radius, greedily by cost."""
+        known_m = np.array([known.position_m for known in self._known]).reshape(-1, 3)
+        distances_m = np.linalg.norm(positions_m[:, None] - known_m, axis=-1)  # (N, known)
         candidates = []
-        for row, item in enumerate(objects):
-            for column, known in enumerate(self._known):
-                differing = sum(known.attributes.get(k) != v for k, v in item.attributes.items())
-                cost = float(np.linalg.norm(positions_m[row] - known.position_m)) + differing * radius_m / 2
-                if cost < radius_m:
-                    candidates.append((cost, row, column))
+        for row, column in np.argwhere(distances_m < radius_m).tolist():
+            attributes = self._known[column].attributes
+            differing = sum(attributes.get(k) != v for k, v in objects[row].attributes.items())
+            cost = float(distances_m[row, column]) + differing * radius_m / 2
+            if cost < radius_m:
+                candidates.append((cost, row, column))
         rows, columns, pairs = set(), set(), []
         for _, row, column in sorted(candidates):
             if row not in rows and column not in columns:

@@ -20,7 +20,7 @@ from kyvo_ros.drawing import draw_scene
 from kyvo_ros.ros.conversions.images import image_to_msg
 from kyvo_ros.ros.conversions.markers import MarkerBook
 from kyvo_ros.ros.conversions.scenes import scene_to_detections_msg, scene_to_graph_msg
-from kyvo_ros.ros.recognition import Recognition
+from kyvo_ros.ros.recognition import Recognition, optical_T_plane
 from kyvo_ros.ros.settings import Settings
 
 
@@ -68,7 +68,7 @@ def graph_of(result: Recognition, stamp: Time) -> SceneGraph:
 
 def _plane_transform(result: Recognition, stamp: Time) -> TransformStamped:
     """optical_T_plane: the support-plane frame as a child of the camera's, at the image's stamp."""
-    pose = result.view.plane_T_optical().inverse()
+    pose = optical_T_plane(result.view)
     x, y, z, w = pose.quaternion().tolist()
     return TransformStamped(
         header=Header(stamp=stamp, frame_id=result.camera_frame), child_frame_id=result.frame_id,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -101,6 +102,17 @@ def stamp_to_ns(stamp: Any) -> int:
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
+def optical_T_plane(view: CameraView) -> Transform:
+    """Pose of the support plane in the optical frame of a view with a plane."""
+    return _optical_T_plane(view.intrinsics, view.plane, view.roll_rad)
+
+
+@lru_cache(maxsize=4)
+def _optical_T_plane(camera: PinholeCamera, plane: PlaneCamera, roll_rad: float) -> Transform:
+    """Kept, since it stays the same while the camera stands still."""
+    return CameraView(camera, plane, roll_rad).plane_T_optical().inverse()
+
+
 class Recognizer:
     """Runs frames through a pipeline, in one thread."""
 
@@ -138,11 +150,11 @@ class Recognizer:
         start = time.monotonic()
         scene = self._infer(image, view, pipeline, settings)
         inference_s = time.monotonic() - start
-        scene = _named(_confident(scene, settings.confidence_threshold), known, unit_m, identities)
+        scene = _named(_confident(scene, settings.confidence_threshold), known, unit_m, frame.stamp_ns, identities)
         frame_id, frame_T_plane = self._output_frame(known, camera_frame, frame.stamp_ns, settings)
         relations = relations_of(scene, RELATION_EPSILON_UNITS * unit_m)
-        return Recognition(replace(scene, stamp_ns=frame.stamp_ns), image, known, camera_frame, frame_id,
-                           place(scene, frame_T_plane), relations, inference_s)
+        return Recognition(scene, image, known, camera_frame, frame_id, place(scene, frame_T_plane), relations,
+                           inference_s)
 
     def _camera(self, camera_info: Any | None, frame_id: str, image: np.ndarray,
                 settings: Settings) -> PinholeCamera | None:
@@ -213,13 +225,12 @@ class Recognizer:
         """Name of the output's frame, and the transform from the support plane to it."""
         if settings.broadcasts_plane:
             return settings.support_plane_frame, Transform.identity()
-        optical_T_plane = view.plane_T_optical().inverse()
         target = settings.output_frame
         if target in ("", camera_frame):
-            return camera_frame, optical_T_plane
+            return camera_frame, optical_T_plane(view)
         if target == settings.plane_frame and view.world_T_plane is not None:
             return target, view.world_T_plane
-        return target, self._lookup(target, camera_frame, stamp_ns, settings) @ optical_T_plane
+        return target, self._lookup(target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
 
     def _lookup(self, target: str, source: str, stamp_ns: int, settings: Settings) -> Transform:
         try:
@@ -239,8 +250,11 @@ def _confident(scene: Scene, threshold: float) -> Scene:
     return replace(scene, objects=tuple(o for o in scene.objects if o.confidence >= threshold))
 
 
-def _named(scene: Scene, view: CameraView, unit_m: float, identities: IdentityKeeper) -> Scene:
-    """The scene with ids; objects are followed in the world where the camera's pose in it is known."""
-    still_T_plane = view.world_T_plane or Transform.identity()
-    names = identities.assign(scene.objects, still_T_plane.apply(scene.positions_m()), SAME_OBJECT_UNITS * unit_m)
-    return replace(scene, objects=tuple(replace(o, id=name) for o, name in zip(scene.objects, names)))
+def _named(scene: Scene, view: CameraView, unit_m: float, stamp_ns: int, identities: IdentityKeeper) -> Scene:
+    """The scene with stamp and ids; objects are followed in the world where the camera's pose in it is known."""
+    positions_m = scene.positions_m()
+    if view.world_T_plane is not None:
+        positions_m = view.world_T_plane.apply(positions_m)
+    names = identities.assign(scene.objects, positions_m, SAME_OBJECT_UNITS * unit_m)
+    objects = tuple(replace(item, id=name) for item, name in zip(scene.objects, names))
+    return replace(scene, objects=objects, stamp_ns=stamp_ns)

@@ -16,6 +16,7 @@ from visualization_msgs.msg import Marker  # noqa: E402
 
 from kyvo_ros.ros.conversions import image_from_msg, image_to_msg, place  # noqa: E402
 from kyvo_ros.ros.conversions.markers import BOXES, LABELS, MarkerBook  # noqa: E402
+from kyvo_ros.ros.conversions.prototypes import maker  # noqa: E402
 from kyvo_ros.ros.conversions.scenes import (  # noqa: E402
     scene_from_graph_msg,
     scene_to_detections_msg,
@@ -123,6 +124,14 @@ def test_markers_show_shape_colour_size_and_lifetime() -> None:
     above = np.array([labels[0].pose.position.x, labels[0].pose.position.y, labels[0].pose.position.z])
     plane_T_optical = OPTICAL_T_PLANE.inverse()
     assert plane_T_optical.apply(above)[2] > 0.7, "the label stands over the object, also in an optical frame"
+
+
+def test_messages_of_a_prototype_equal_constructed_ones_and_keep_their_fields_apart() -> None:
+    make = maker(Marker)
+    first, second = make(header=HEADER, ns="a", id=3), make(ns="b")
+    assert first == Marker(header=HEADER, ns="a", id=3) and second == Marker(ns="b") and make() == Marker()
+    with pytest.raises(AttributeError, match="nmae"):
+        make(nmae="a")
 
 
 def test_images_survive_the_round_trip() -> None:

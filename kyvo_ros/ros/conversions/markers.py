@@ -14,6 +14,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from kyvo_ros.ros.conversions.placing import PlacedObject
+from kyvo_ros.ros.conversions.prototypes import maker
 from kyvo_ros.ros.conversions.scenes import pose_to_msg
 
 BOXES, LABELS = "objects", "labels"
@@ -26,6 +27,7 @@ _COLOURS = {
 _NO_COLOUR = (0.8, 0.8, 0.8)
 _FALLBACK_SIZE_M = 0.1
 _ALPHA = 0.7
+_marker = maker(Marker)
 
 
 class MarkerBook:
@@ -63,14 +65,14 @@ class MarkerBook:
 
     @staticmethod
     def _deletion(number: int, space: str, header: Header) -> Marker:
-        return Marker(header=header, ns=space, id=number, action=Marker.DELETE)
+        return _marker(header=header, ns=space, id=number, action=Marker.DELETE)
 
 
 def _body(placed: PlacedObject, number: int, header: Header, lifetime: Duration) -> Marker:
     item = placed.object
     size = [_FALLBACK_SIZE_M] * 3 if item.size_m is None else item.size_m.tolist()
     red, green, blue = _COLOURS.get(item.attributes.get("color", ""), _NO_COLOUR)
-    return Marker(
+    return _marker(
         header=header, ns=BOXES, id=number, type=_SHAPES.get(item.attributes.get("shape", ""), Marker.CUBE),
         action=Marker.ADD, pose=pose_to_msg(placed), scale=Vector3(x=size[0], y=size[1], z=size[2]),
         color=ColorRGBA(r=red, g=green, b=blue, a=_ALPHA), lifetime=lifetime)
@@ -81,7 +83,7 @@ def _label(placed: PlacedObject, number: int, header: Header, lifetime: Duration
     height = _FALLBACK_SIZE_M if item.size_m is None else float(item.size_m[2])
     x, y, z = (placed.position_m + 0.9 * height * placed.up()).tolist()
     pose = Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(w=1.0))
-    return Marker(
+    return _marker(
         header=header, ns=LABELS, id=number, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD, pose=pose,
         scale=Vector3(z=0.3 * height), color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0), lifetime=lifetime,
         text=f"{item.label} {item.confidence:.2f}")

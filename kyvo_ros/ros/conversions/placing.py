@@ -28,19 +28,20 @@ class PlacedObject:
 
     def up(self) -> np.ndarray:
         """The object's z axis (3,), the plane's normal, in the published frame."""
-        x, y, z, w = self.quaternion_xyzw
+        x, y, z, w = self.quaternion_xyzw.tolist()
         return np.array([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)])
 
 
 def place(scene: Scene, frame_T_scene: Transform) -> list[PlacedObject]:
     """The objects of `scene` in the frame that `frame_T_scene` leads to."""
-    turn = frame_T_scene.quaternion()
-    return [PlacedObject(item, frame_T_scene.apply(item.position_m), _turned(turn, item.yaw_rad or 0.0),
-                         _covariance(item, frame_T_scene)) for item in scene.objects]
+    turn = frame_T_scene.quaternion().tolist()
+    positions_m = frame_T_scene.apply(scene.positions_m())
+    return [PlacedObject(item, position_m, _turned(turn, item.yaw_rad or 0.0), _covariance(item, frame_T_scene))
+            for item, position_m in zip(scene.objects, positions_m)]
 
 
-def _turned(quaternion: np.ndarray, yaw_rad: float) -> np.ndarray:
-    """The rotation `quaternion` after a turn by `yaw_rad` about z."""
+def _turned(quaternion: list[float], yaw_rad: float) -> np.ndarray:
+    """The rotation `quaternion` (x, y, z, w) after a turn by `yaw_rad` about z."""
     x, y, z, w = quaternion
     s, c = math.sin(yaw_rad / 2), math.cos(yaw_rad / 2)
     return np.array([x * c + y * s, y * c - x * s, z * c + w * s, w * c - z * s])

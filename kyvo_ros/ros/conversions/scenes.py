@@ -14,7 +14,11 @@ from std_msgs.msg import Header
 from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
 
 from kyvo_ros.ros.conversions.placing import PlacedObject
+from kyvo_ros.ros.conversions.prototypes import maker
 from kyvo_ros.scene import Relation, Scene, SceneError, SceneObject, Transform
+
+_detection_msg, _object_msg, _box = maker(Detection3D), maker(SceneObjectMsg), maker(BoundingBox3D)
+_result, _pose_with_covariance = maker(ObjectHypothesisWithPose), maker(PoseWithCovariance)
 
 
 def pose_to_msg(placed: PlacedObject) -> Pose:
@@ -49,19 +53,19 @@ def scene_to_detections_msg(objects: Sequence[PlacedObject], header: Header) -> 
 
 def _detection(placed: PlacedObject, header: Header) -> Detection3D:
     item, pose = placed.object, pose_to_msg(placed)
-    result = ObjectHypothesisWithPose(
+    result = _result(
         hypothesis=ObjectHypothesis(class_id=item.label, score=min(1.0, float(item.confidence))),
-        pose=PoseWithCovariance(pose=pose, covariance=placed.covariance.ravel()))
-    return Detection3D(header=header, results=[result], bbox=BoundingBox3D(center=pose, size=_size(item)), id=item.id)
+        pose=_pose_with_covariance(pose=pose, covariance=placed.covariance.ravel()))
+    return _detection_msg(header=header, results=[result], bbox=_box(center=pose, size=_size(item)), id=item.id)
 
 
 def _object_to_msg(placed: PlacedObject) -> SceneObjectMsg:
     item = placed.object
     attributes = [Attribute(name=name, value=value, score=float(item.attribute_confidence.get(name, 1.0)))
                   for name, value in item.attributes.items()]
-    return SceneObjectMsg(
+    return _object_msg(
         id=item.id, label=item.label, attributes=attributes, score=min(1.0, float(item.confidence)),
-        pose=PoseWithCovariance(pose=pose_to_msg(placed), covariance=placed.covariance.ravel()), size=_size(item))
+        pose=_pose_with_covariance(pose=pose_to_msg(placed), covariance=placed.covariance.ravel()), size=_size(item))
 
 
 def _object_from_msg(message: SceneObjectMsg) -> SceneObject:
