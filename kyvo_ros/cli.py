@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `kyvo evaluate recognition`, `kyvo train`.
+"""The command line: `kyvo recognize`, `kyvo evaluate recognition` and `background`, `kyvo calibrate`, `kyvo train`.
 
 It only parses, prints and writes files; the work is in the rooms, which are imported when a command needs them, so
 `kyvo --help` needs neither torch nor ROS. Errors take one line and exit with code 2.
@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kyvo_ros
+from kyvo_ros.commands import background, calibrate
+from kyvo_ros.commands.common import (
+    UsageError, add_batch_size, add_model_options, check_counts, load_pipeline, predict, write_text,
+)
 
 if TYPE_CHECKING:
     from kyvo_ros.data.clevr import ClevrSample
@@ -26,10 +30,6 @@ if TYPE_CHECKING:
 _PIXEL_CENTRE = 0.5
 #: In contact sheets a prediction is right when it matches within this distance.
 _SHEET_TAU_M = 0.25
-
-
-class UsageError(ValueError):
-    """Options that parse but do not fit together, or a file they name that does not hold what it should."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,23 +60,14 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     _add_evaluate_recognition(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
+    background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
+    calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:
         from kyvo_ros.training import command
         command.add_arguments(train)
         train.set_defaults(run=command.run)
     return parser
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, help="model folder (default: the one shipped with the package)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
-
-
-def _load(args: argparse.Namespace) -> KyvoPipeline:
-    from kyvo_ros.pipeline import KyvoPipeline
-    return KyvoPipeline.from_pretrained(args.model, args.device, args.threads)
 
 
 # kyvo recognize
@@ -90,7 +81,7 @@ def _add_recognize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scenes as JSON")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each image with boxes and labels, as PNG")
-    _add_model(parser)
+    add_model_options(parser)
     camera = parser.add_argument_group(
         "camera", "pixel coordinates as in camera_info: the centre of the first pixel is 0")
     camera.add_argument("--camera", type=Path, metavar="YAML", help="calibration file, as camera_calibration or "
@@ -115,7 +106,7 @@ def _recognize(args: argparse.Namespace) -> int:
 
     if args.draw and len({path.stem for path in args.images}) < len(args.images):
         raise UsageError("two images have the same name, so --draw would overwrite one; run them one by one")
-    pipeline = _load(args)
+    pipeline = load_pipeline(args)
     records = []
     for path in args.images:
         image = read_rgb(path)
@@ -127,7 +118,7 @@ def _recognize(args: argparse.Namespace) -> int:
         if args.draw:
             write_rgb(args.draw / f"{path.stem}.png", draw_scene(image, scene, view))
     if args.json:
-        _write(args.json, json.dumps({"model": pipeline.name, "scenes": records}, indent=1) + "\n")
+        write_text(args.json, json.dumps({"model": pipeline.name, "scenes": records}, indent=1) + "\n")
     return 0
 
 
@@ -203,9 +194,10 @@ def _add_evaluate_recognition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as Markdown tables")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet of predictions on the images")
+    parser.add_argument("--reliability", type=Path, metavar="PNG", help="draw what confidences are worth")
     parser.add_argument("--sheet-images", type=int, default=12, metavar="N", help="images on it (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (default: %(default)s)")
-    _add_model(parser)
+    add_batch_size(parser)
+    add_model_options(parser)
     parser.set_defaults(run=_evaluate_recognition)
 
 
@@ -213,38 +205,25 @@ def _evaluate_recognition(args: argparse.Namespace) -> int:
     from kyvo_ros.data.clevr import read_clevr
     from kyvo_ros.evaluation import evaluate_recognition
 
-    for name in ("batch_size", "sheet_images", "limit"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+    check_counts(args, "batch_size", "sheet_images", "limit")
     samples = read_clevr(args.data, args.split)[:args.limit]
-    pipeline = _load(args)
-    predictions, seconds = _predict(pipeline, samples, args.batch_size)
+    pipeline = load_pipeline(args)
+    predictions, seconds = predict(pipeline, samples, args.batch_size)
     report = evaluate_recognition((p, s.scene) for p, s in zip(predictions, samples))
     milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))
     print(f"{pipeline.name} on {args.data} ({pipeline.device}, {milliseconds:.0f} ms an image in batches of "
           f"{batch_size})\n\n{report.table()}")
     if args.json:
         document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data)}
-        _write(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
     if args.markdown:
-        _write(args.markdown, report.markdown() + "\n")
+        write_text(args.markdown, report.markdown() + "\n")
     if args.sheet:
         _write_sheet(args.sheet, samples, predictions, args.sheet_images)
+    if args.reliability:
+        from kyvo_ros.commands.reliability import plot_reliability
+        plot_reliability(args.reliability, [(p, s.scene) for p, s in zip(predictions, samples)], pipeline.name)
     return 0
-
-
-def _predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int) -> tuple[list[Scene], float]:
-    """The scene of every sample, and the seconds of the pipeline alone."""
-    from tqdm import tqdm
-
-    predictions, seconds = [], 0.0
-    with tqdm(total=len(samples), desc="recognising", unit="image", disable=None) as progress:
-        for start in range(0, len(samples), batch_size):
-            part = samples[start:start + batch_size]
-            predictions += pipeline.recognize_batch([s.image() for s in part], [s.view for s in part])
-            seconds += sum(pipeline.last_timings_s.values())
-            progress.update(len(part))
-    return predictions, seconds
 
 
 def _write_sheet(path: Path, samples: list[ClevrSample], predictions: list[Scene], count: int) -> None:
@@ -276,11 +255,6 @@ def _verdict(predicted: Scene, truth: Scene) -> tuple[list[SceneObject], list[Ma
     marks = [Mark(RIGHT_RGB if i in right else WRONG_RGB, default_mark(o).label)
              for i, o in enumerate(predicted.objects)]
     return missed, marks + [Mark(MISSED_RGB, f"missed: {o.label}", thin=True) for o in missed]
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

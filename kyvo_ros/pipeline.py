@@ -37,6 +37,7 @@ class DeviceError(ValueError):
 class KyvoPipeline:
     """A model ready to recognise.
 
+    `calibration` is the model's, which scenes come through; another one may be put in its place.
     `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`.
     """
 
@@ -52,6 +53,7 @@ class KyvoPipeline:
         self.name = bundle.name
         self.schema = bundle.schema
         self.canonical = bundle.canonical
+        self.calibration = bundle.calibration
         self.last_timings_s: dict[str, float] = {}
         self._grammar = bundle.grammar
         self._builder = bundle.builder
@@ -104,7 +106,8 @@ class KyvoPipeline:
         with _timed(timings, "generate"):
             generations = self._generate(codes, views, metres)
         with _timed(timings, "decode"):
-            scenes = [self._grammar.decode_scene(g.token_ids, g.distributions) for g in generations]
+            scenes = [self.calibration.apply(self._grammar.decode_scene(g.token_ids, g.distributions))
+                      for g in generations]
             scenes = [_scaled(scene, m / self.schema.metres_per_unit) for scene, m in zip(scenes, metres)]
         self.last_timings_s = timings
         return scenes

@@ -144,7 +144,7 @@ def test_errors_take_one_line_and_code_2(model, picture, capsys, arguments, mess
 
 def test_bugs_are_not_dressed_up_as_errors(monkeypatch, picture):
     import kyvo_ros.cli
-    monkeypatch.setattr(kyvo_ros.cli, "_load", lambda args: {}["a bug"])
+    monkeypatch.setattr(kyvo_ros.cli, "load_pipeline", lambda args: {}["a bug"])
     with pytest.raises(KeyError):
         main(["recognize", picture])
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from kyvo_ros.autoencoders.canonical import CanonicalError
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.model.folder import ModelFolderError, save_model
 from kyvo_ros.pipeline import DeviceError, KyvoPipeline, shipped_model
-from kyvo_ros.scene import PLANE_FRAME, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError
+from kyvo_ros.scene import (
+    PLANE_FRAME, Calibration, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError,
+)
 from kyvo_ros.scene.records import scene_to_dict
 
 CLEVR = PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0)
@@ -83,6 +86,19 @@ def test_scale_by_distance(pipeline):
         pipeline.recognize(image(), CLEVR, scale="distance")
     with pytest.raises(ValueError, match="scale"):
         pipeline.recognize(image(), scale="feet")
+
+
+def test_scenes_come_calibrated_in_any_scale():
+    raw, pipeline = KyvoPipeline(tiny_bundle(), "cpu"), KyvoPipeline(
+        replace(tiny_bundle(), calibration=Calibration({"color": 3.0}, 2.0, (4.0, 9.0))), "cpu")
+    view = CameraView(CLEVR, raw.nominal_plane().scaled(0.05))
+    for before, after in zip(raw.recognize(image(seed=3), view, "distance").objects,
+                             pipeline.recognize(image(seed=3), view, "distance").objects):
+        assert after.label == before.label and after.confidence != before.confidence
+        assert after.attribute_confidence["color"] != before.attribute_confidence["color"]
+        np.testing.assert_array_equal(after.position_m, before.position_m)
+        assert np.diag(after.position_covariance_m2) == pytest.approx(
+            np.diag(before.position_covariance_m2) * [4.0, 9.0, 1.0])
 
 
 @pytest.mark.parametrize("bad, camera, message", [

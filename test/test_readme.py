@@ -39,7 +39,9 @@ def test_scores_are_those_of_the_evaluation():
     assert rows and all(float(rows[tau]) == pytest.approx(value, abs=6e-4) for tau, value in report["jaccard"].items())
 
 
-@pytest.mark.parametrize("command", [["recognize", "--help"], ["evaluate", "recognition", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize("command", [
+    ["recognize", "--help"], ["evaluate", "recognition", "--help"], ["evaluate", "background", "--help"],
+    ["calibrate", "--help"], ["train", "--help"]])
 def test_commands_exist(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(command)

@@ -7,20 +7,24 @@ was there to measure, a value is None (JSON null) and shows as a dash.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from kyvo_ros.evaluation.confidence import average_precision, calibration_error
+from kyvo_ros.evaluation.confidence import (
+    CONFIDENCE_TAU_M, attribute_claims, average_precision, coverage, object_claims, position_errors,
+)
 from kyvo_ros.evaluation.jaccard import MATCH_ATTRIBUTES, bootstrap_interval, match_scene
 from kyvo_ros.evaluation.place import SAME_PLACE_M, PlaceMatch, compare_by_place
 from kyvo_ros.scene import Scene
 
 #: Distances at which the Jaccard index is reported; the paper uses the first.
 TAUS_M = (0.05, 0.1, 0.25, 0.5)
-#: A prediction counts as correct for its confidence when it matches at this distance.
-CONFIDENCE_TAU_M = 0.25
+#: Least scores for which precision and recall at CONFIDENCE_TAU_M are reported.
+THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+#: Shares of a Gaussian whose ellipses are checked for the share of errors that they hold.
+COVERAGE_LEVELS = (0.5, 0.9)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,14 @@ class TauScore:
 
     jaccard: float  # mean over scenes
     interval: tuple[float, float]  # 95 % bootstrap interval of it
+    precision: float | None  # matches over predicted objects
+    recall: float | None  # matches over true objects
+
+
+@dataclass(frozen=True)
+class ThresholdScore:
+    """What is left when predictions with a lower score are left out."""
+
     precision: float | None  # matches over predicted objects
     recall: float | None  # matches over true objects
 
@@ -51,6 +63,9 @@ class RecognitionReport:
     yaw_error_median_deg: float | None
     average_precision: float  # over confidences, at CONFIDENCE_TAU_M
     calibration_error: float  # mean gap of confidence and truth, at CONFIDENCE_TAU_M
+    attribute_calibration_errors: dict[str, float | None]  # the same of each attribute, where matched by place
+    coverage: dict[float, float | None]  # share of the positions' errors in the stated ellipse of COVERAGE_LEVELS
+    by_threshold: dict[float, ThresholdScore]  # keys are THRESHOLDS; at CONFIDENCE_TAU_M
 
     def to_dict(self) -> dict:
         """For JSON."""
@@ -64,6 +79,9 @@ class RecognitionReport:
             "yaw_error_deg": self.yaw_error_deg, "yaw_error_median_deg": self.yaw_error_median_deg,
             "placed": self.placed, "count_right": self.count_right,
             "average_precision": self.average_precision, "calibration_error": self.calibration_error,
+            "attribute_calibration_errors": dict(self.attribute_calibration_errors),
+            "coverage": {f"{level:g}": share for level, share in self.coverage.items()},
+            "by_threshold": {f"{least:g}": asdict(score) for least, score in self.by_threshold.items()},
             "scenes": self.scenes, "predicted_objects": self.predicted_objects, "true_objects": self.true_objects,
         }
 
@@ -97,10 +115,21 @@ class RecognitionReport:
              f"{_number(self.location_error_m)} and {_number(self.location_error_median_m)}"),
             ("- cube yaw error (deg), mean and median",
              f"{_number(self.yaw_error_deg, 1)} and {_number(self.yaw_error_median_deg, 1)}"),
-            (f"average precision at {CONFIDENCE_TAU_M:g} m", _number(self.average_precision)),
-            ("confidence: mean gap to the share correct", _number(self.calibration_error)),
+            *self.confidence_rows(),
         ]
         return head, scores, rest
+
+    def confidence_rows(self) -> list[tuple[str, str]]:
+        """What confidences and covariances are worth: (measure, value) in words."""
+        return [
+            (f"average precision at {CONFIDENCE_TAU_M:g} m", _number(self.average_precision)),
+            ("confidence: mean gap to the share correct", _number(self.calibration_error)),
+            *[(f"- of {name}", _number(gap)) for name, gap in self.attribute_calibration_errors.items()],
+            *[(f"positions within the stated {level:.0%} ellipse", _number(share))
+              for level, share in self.coverage.items()],
+            *[(f"precision and recall, scores from {least:g}", f"{_number(s.precision)} and {_number(s.recall)}")
+              for least, s in self.by_threshold.items()],
+        ]
 
 
 def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]]) -> RecognitionReport:
@@ -113,13 +142,24 @@ def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]]) -> RecognitionRep
         raise ValueError("nothing to evaluate: expected at least one pair of scenes")
     predicted, true = sum(len(p) for p, _ in pairs), sum(len(t) for _, t in pairs)
     placed = [match for p, t in pairs for match in compare_by_place(p, t)]
-    confidence, correct = _confidences(pairs)
+    claims, (errors_m, covariances_m2) = object_claims(pairs), position_errors(pairs)
     return RecognitionReport(
         scenes=len(pairs), predicted_objects=predicted, true_objects=true,
         by_tau={tau: _score(pairs, tau, predicted, true) for tau in TAUS_M},
         count_right=float(np.mean([len(p) == len(t) for p, t in pairs])),
-        average_precision=average_precision(confidence, correct, true),
-        calibration_error=calibration_error(confidence, correct), **_place_fields(placed))
+        average_precision=average_precision(claims.confidence, claims.correct, true),
+        calibration_error=claims.calibration_error() or 0.0,
+        attribute_calibration_errors={n: c.calibration_error() for n, c in attribute_claims(pairs).items()},
+        coverage={level: coverage(errors_m, covariances_m2, level) for level in COVERAGE_LEVELS},
+        by_threshold={least: threshold_score(pairs, least) for least in THRESHOLDS}, **_place_fields(placed))
+
+
+def threshold_score(pairs: Sequence[tuple[Scene, Scene]], least: float) -> ThresholdScore:
+    """Precision and recall at CONFIDENCE_TAU_M of the predictions with a confidence of at least `least`."""
+    kept = [(replace(p, objects=tuple(o for o in p.objects if o.confidence >= least)), t) for p, t in pairs]
+    found = sum(len(match_scene(p, t, CONFIDENCE_TAU_M)) for p, t in kept)
+    predicted, true = sum(len(p) for p, _ in kept), sum(len(t) for _, t in kept)
+    return ThresholdScore(found / predicted if predicted else None, found / true if true else None)
 
 
 def _score(pairs: list[tuple[Scene, Scene]], tau_m: float, predicted: int, true: int) -> TauScore:
@@ -142,16 +182,6 @@ def _place_fields(placed: list[PlaceMatch]) -> dict:
         "location_error_m": _over(np.mean, distances), "location_error_median_m": _over(np.median, distances),
         "yaw_error_deg": _over(np.mean, yaws), "yaw_error_median_deg": _over(np.median, yaws),
     }
-
-
-def _confidences(pairs: list[tuple[Scene, Scene]]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence of every prediction, and whether it is correct."""
-    confidence = np.array([o.confidence for p, _ in pairs for o in p.objects], dtype=np.float64)
-    correct = []
-    for p, t in pairs:
-        matched = {i for i, _ in match_scene(p, t, CONFIDENCE_TAU_M)}
-        correct += [i in matched for i in range(len(p))]
-    return confidence, np.array(correct, dtype=bool)
 
 
 def _over(statistic, values) -> float | None:

@@ -1,6 +1,6 @@
 """A model folder: everything that a model is, in files that anybody can read and nothing that can run code.
 
-    config.json                  sizes, vocabulary, schema (units, frame), canonical camera, token grid
+    config.json                  sizes, vocabulary, schema (units, frame), canonical camera, token grid, calibration
     decoder.safetensors          weights of the decoder (without the codebook, which is the image tokenizer's)
     image_tokenizer.safetensors  weights of the image tokenizer
     tokenizer.json               the text tokenizer, as the `tokenizers` library writes it
@@ -12,6 +12,7 @@ card, README.md, is written by training.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.scene import Calibration
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
@@ -57,6 +59,7 @@ class ModelBundle:
     decoder: Decoder  # float32
     image_tokenizer: ImageTokenizer  # float32; its codebook is the decoder's
     canonical: CanonicalCamera  # the camera that it knows
+    calibration: Calibration = field(default_factory=Calibration)  # of what its decoder claims
     grammar: SceneGrammar = field(init=False)  # the language of its scenes
     builder: SequenceBuilder = field(init=False)  # the layout of its sequences
 
@@ -73,6 +76,10 @@ class ModelBundle:
                                    f"tokenizer reads {tokenizer.width}x{tokenizer.height}")
         if not torch.equal(self.decoder.embedding.codebook.cpu(), self.image_tokenizer.codebook.float().cpu()):
             raise ModelFolderError("the decoder was made for another codebook than the image tokenizer's")
+        unknown = set(self.calibration.attribute_temperatures) - {a.name for a in self.schema.words}
+        if unknown:
+            raise ModelFolderError(f"the calibration names attributes that the schema lacks: {sorted(unknown)}; run "
+                                   "`kyvo calibrate` again")
         grammar = SceneGrammar(self.vocabulary, self.text_tokenizer, self.schema)
         object.__setattr__(self, "grammar", grammar)
         builder = SequenceBuilder(self.vocabulary, grammar, self.text_tokenizer, config.image_grid)
@@ -95,11 +102,27 @@ def save_model(folder: str | Path, bundle: ModelBundle) -> None:
         "decoder": bundle.decoder.config.to_dict(),
         "image_tokenizer": bundle.image_tokenizer.config.to_dict(),
         "canonical": bundle.canonical.to_dict(),
+        "calibration": bundle.calibration.to_dict(),
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
     for file, tensors in weights.items():
         (folder / file).write_bytes(save(tensors))  # `save_file` would hide the file from other users
+
+
+def save_calibration(folder: str | Path, calibration: Calibration) -> None:
+    """Put a calibration into the config.json of a model folder, or leave the file as it was.
+
+    Raises ModelFolderError where the file is missing or broken, OSError where it cannot be written.
+    """
+    path = Path(folder) / CONFIG
+    config = {**_read_config(path), "calibration": calibration.to_dict()}
+    fresh = path.with_name(f"{CONFIG}.{os.getpid()}")
+    try:
+        fresh.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelBundle:
@@ -129,7 +152,8 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
             name=section("name", str), vocabulary=decoder_config.vocabulary, schema=schema,
             text_tokenizer=text_tokenizer, decoder=decoder.eval().to(device),
             image_tokenizer=image_tokenizer.eval().to(device),
-            canonical=section("canonical", CanonicalCamera.from_dict))
+            canonical=section("canonical", CanonicalCamera.from_dict),
+            calibration=section("calibration", Calibration.from_dict) if "calibration" in config else Calibration())
     except ModelFolderError:
         raise
     except ValueError as error:  # of the grammar

@@ -20,7 +20,7 @@ from kyvo_ros.ros.conversions.images import ImageMessageError, image_from_compre
 from kyvo_ros.ros.conversions.placing import PlacedObject, place
 from kyvo_ros.ros.identity import IdentityKeeper
 from kyvo_ros.ros.settings import Settings
-from kyvo_ros.ros.status import WARN, Status
+from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformError
 from kyvo_ros.scene import (
     CameraView,
@@ -40,6 +40,8 @@ DEFAULT_CAMERA_FRAME = "camera_optical_frame"
 RELATION_EPSILON_UNITS, SAME_OBJECT_UNITS = 0.2, 0.5
 #: A true distance to the plane that differs from the model's by more than this factor means a wrong scale.
 _PLAUSIBLE_SCALE = 1.5
+#: A frame whose best score is lower shows something else than the model's objects, or none.
+_DOUBTFUL_SCORE = 0.5
 
 
 class FrameDropped(Exception):
@@ -150,6 +152,7 @@ class Recognizer:
         start = time.monotonic()
         scene = self._infer(image, view, pipeline, settings)
         inference_s = time.monotonic() - start
+        self._doubt(scene, settings)
         scene = _named(_confident(scene, settings.confidence_threshold), known, unit_m, frame.stamp_ns, identities)
         frame_id, frame_T_plane = self._output_frame(known, camera_frame, frame.stamp_ns, settings)
         relations = relations_of(scene, RELATION_EPSILON_UNITS * unit_m)
@@ -219,6 +222,16 @@ class Recognizer:
             return pipeline.recognize(image, view, settings.scale)
         except PlaneNotVisibleError as error:
             raise FrameDropped("plane_not_visible", str(error)) from error
+
+    def _doubt(self, scene: Scene, settings: Settings) -> None:
+        """Say that nothing was recognised, or nothing to rely on; the former is all right over an empty plane."""
+        least = max(settings.confidence_threshold, _DOUBTFUL_SCORE)
+        best = max((o.confidence for o in scene.objects), default=0.0)
+        if best < least:
+            found = f"the best of {len(scene)} has {best:.2f}" if len(scene) else "the model sees none at all"
+            self._status.failed("inference", WARN if len(scene) else OK, (
+                f"nothing recognised with a score above {least:.2f} ({found}); is the camera looking at objects that "
+                "the model knows, at about the height and tilt that it was trained with?"))
 
     def _output_frame(self, view: CameraView, camera_frame: str, stamp_ns: int,
                       settings: Settings) -> tuple[str, Transform]:

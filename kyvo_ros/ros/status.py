@@ -95,7 +95,7 @@ class Status:
                 self._fail(stage, level, message)
 
     def failed(self, stage: str, level: int, message: str) -> None:
-        """Something is wrong at a stage although no frame was dropped for it."""
+        """Something is wrong at a stage, or worth saying (level OK), although no frame was dropped for it."""
         with self._guard:
             self._fail(stage, level, message)
 

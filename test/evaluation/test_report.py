@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kyvo_ros.evaluation import evaluate_recognition, match_by_place
-from kyvo_ros.evaluation.confidence import average_precision, calibration_error
+from kyvo_ros.evaluation.confidence import average_precision
 from kyvo_ros.evaluation.place import cube_yaw_error_rad
 from kyvo_ros.scene import Scene, SceneObject
 
@@ -78,9 +78,3 @@ def test_average_precision():
     assert average_precision([0.5, 0.5], [1, 0], 1) == average_precision([0.5, 0.5], [0, 1], 1) == 0.5
     assert average_precision([], [], 0) == 1.0
     assert average_precision([0.5], [0], 0) == average_precision([], [], 3) == 0.0
-
-
-def test_calibration_error():
-    assert calibration_error([0.75] * 4, [1, 1, 1, 0]) == 0.0
-    assert calibration_error([1.0, 0.1], [0, 0]) == pytest.approx(0.55)
-    assert calibration_error([], []) == 0.0

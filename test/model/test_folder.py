@@ -16,7 +16,8 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
-from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model, save_model
+from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model, save_calibration, save_model
+from kyvo_ros.scene import Calibration
 from kyvo_ros.tokens import CLEVR_SCHEMA, TextTokenizer, Vocabulary, train_text_tokenizer
 
 FILES = ("config.json", "decoder.safetensors", "image_tokenizer.safetensors", "tokenizer.json")
@@ -87,6 +88,35 @@ def test_a_second_round_changes_nothing(saved: Path, tmp_path: Path) -> None:
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+def test_a_calibration_comes_back_and_leaves_the_rest(folder: Path, saved: Path) -> None:
+    calibration = Calibration({"color": 0.7, "shape": 1.2}, 1.5, (0.5, 2.0))
+    save_calibration(folder, calibration)
+    assert load_model(folder).calibration == calibration
+    before, after = (json.loads((place / "config.json").read_text()) for place in (saved, folder))
+    assert before.pop("calibration") == Calibration().to_dict() and after.pop("calibration") == calibration.to_dict()
+    assert before == after and {p.name for p in folder.iterdir()} == set(FILES)
+    save_model(folder, load_model(folder))
+    assert load_model(folder).calibration == calibration
+
+
+def test_a_folder_from_before_calibrations(folder: Path) -> None:
+    change_config(folder, lambda c: c.pop("calibration"))
+    assert load_model(folder).calibration == Calibration()
+
+
+def test_a_calibration_that_cannot_be_written_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (folder / "config.json").read_bytes()
+
+    def full_disk(self: Path, text: str, encoding: str) -> None:
+        self.write_bytes(text[:20].encode())
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        save_calibration(folder, Calibration())
+    assert (folder / "config.json").read_bytes() == before and {p.name for p in folder.iterdir()} == set(FILES)
+
+
 def test_matrices_are_stored_in_half_precision_and_the_codebook_once(saved: Path) -> None:
     decoder = load_file(saved / "decoder.safetensors")
     assert {t.dtype for t in decoder.values() if t.ndim > 1} == {torch.float16}
@@ -138,6 +168,10 @@ def test_weights_that_were_never_fetched(folder: Path) -> None:
     (lambda c: c["canonical"].update(width=0), "section 'canonical' .* is broken"),
     (lambda c: c["canonical"].update(width=32), "makes 32x16 images, the image tokenizer reads 24x16"),
     (lambda c: c["decoder"].update(image_grid=[3, 2]), r"makes \(2, 3\) codes, the decoder reads \(3, 2\)"),
+    (lambda c: c.update(calibration={"place_temperature": 0}), "section 'calibration' .* is broken: ValueError: place"),
+    (lambda c: c.update(calibration={"warmth": 1.0}), "section 'calibration' .* is broken: TypeError.*warmth"),
+    (lambda c: c.update(calibration=[1.0]), "section 'calibration' .* is broken"),
+    (lambda c: c.update(calibration={"attribute_temperatures": {"taste": 2.0}}), r"the schema lacks: \['taste'\]"),
     (lambda c: c["decoder"].update(code_dim=9), "decoder and image tokenizer do not fit: codebook must be"),
 ])
 def test_a_configuration_that_is_wrong(folder: Path, change: Callable[[dict], object], message: str) -> None:

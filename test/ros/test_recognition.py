@@ -13,7 +13,7 @@ from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.placing import UNKNOWN_YAW_VARIANCE
 from kyvo_ros.ros.recognition import DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Recognizer
 from kyvo_ros.ros.settings import Settings
-from kyvo_ros.ros.status import Status
+from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformBuffer
 from kyvo_ros.scene import PlaneCamera, Transform
 
@@ -169,6 +169,24 @@ def test_the_confidence_threshold_leaves_objects_out(bench: Bench) -> None:
     kept = bench.run(confidence_threshold=0.5)
     assert [o.object.attributes["color"] for o in kept.objects] == ["red", "green"]
     assert all(r.subject < 2 and r.object < 2 for r in kept.relations)
+
+
+@pytest.mark.parametrize("scores, threshold, level, words", [
+    ((0.9, 0.2, 0.1), 0.0, OK, None),
+    ((0.3, 0.4, 0.1), 0.0, WARN, "score above 0.50 (the best of 3 has 0.40)"),
+    ((0.3, 0.6, 0.1), 0.7, WARN, "score above 0.70 (the best of 3 has 0.60)"),
+    ((), 0.0, OK, "score above 0.50 (the model sees none at all)"),
+])
+def test_a_frame_without_a_sure_object_is_named(bench: Bench, scores: tuple, threshold: float, level: int,
+                                                words: str | None) -> None:
+    bench.pipeline = FakePipeline(objects=tuple({**o, "confidence": c} for o, c in zip(OBJECTS, scores)))
+    bench.run(confidence_threshold=threshold)
+    stage = next(stage for stage in bench.status.report().stages if stage.stage == "inference")
+    assert stage.level == level
+    if words is None:
+        assert "nothing recognised" not in stage.message
+    else:
+        assert words in stage.message and "is the camera looking at" in stage.message
 
 
 def test_images_without_a_frame_get_one_and_a_warning(bench: Bench) -> None:

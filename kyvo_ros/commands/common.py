@@ -1,0 +1,63 @@
+"""What commands share: the options of a model, running it over samples, and writing files.
+
+Heavy imports wait until a command runs, so that `kyvo --help` needs neither torch nor ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kyvo_ros.data.clevr import ClevrSample
+    from kyvo_ros.pipeline import KyvoPipeline
+    from kyvo_ros.scene import Scene
+
+
+class UsageError(ValueError):
+    """Options that parse but do not fit together, or a file they name that does not hold what it should."""
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model runs, and on what."""
+    parser.add_argument("--model", type=Path, help="model folder (default: the one shipped with the package)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
+
+
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (default: %(default)s)")
+
+
+def check_counts(args: argparse.Namespace, *names: str) -> None:
+    """Raises UsageError where one of these options is given and under 1."""
+    for name in names:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+
+
+def load_pipeline(args: argparse.Namespace) -> KyvoPipeline:
+    """The pipeline that the options of `add_model_options` name."""
+    from kyvo_ros.pipeline import KyvoPipeline
+    return KyvoPipeline.from_pretrained(args.model, args.device, args.threads)
+
+
+def predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int) -> tuple[list[Scene], float]:
+    """The scene of every sample, and the seconds of the pipeline alone."""
+    from tqdm import tqdm
+
+    predictions, seconds = [], 0.0
+    with tqdm(total=len(samples), desc="recognising", unit="image", disable=None) as progress:
+        for start in range(0, len(samples), batch_size):
+            part = samples[start:start + batch_size]
+            predictions += pipeline.recognize_batch([s.image() for s in part], [s.view for s in part])
+            seconds += sum(pipeline.last_timings_s.values())
+            progress.update(len(part))
+    return predictions, seconds
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
