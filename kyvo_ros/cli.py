@@ -206,8 +206,8 @@ def _evaluate_recognition(args: argparse.Namespace) -> int:
     from kyvo_ros.evaluation import evaluate_recognition
 
     check_counts(args, "batch_size", "sheet_images", "limit")
-    samples = read_clevr(args.data, args.split)[:args.limit]
     pipeline = load_pipeline(args)
+    samples = read_clevr(args.data, args.split, pipeline.schema)[:args.limit]
     predictions, seconds = predict(pipeline, samples, args.batch_size)
     report = evaluate_recognition((p, s.scene) for p, s in zip(predictions, samples))
     milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))

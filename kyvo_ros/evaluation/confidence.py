@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from kyvo_ros.evaluation.jaccard import MATCH_ATTRIBUTES, match_scene, rights
-from kyvo_ros.evaluation.place import match_by_place
+from kyvo_ros.evaluation.jaccard import match_scene
+from kyvo_ros.evaluation.place import match_by_place, rights
 from kyvo_ros.scene import Scene
 
 #: A prediction counts as correct for its confidence when it matches at this distance.
@@ -43,12 +43,12 @@ def object_claims(pairs: Sequence[tuple[Scene, Scene]]) -> Claims:
 
 
 def attribute_claims(pairs: Sequence[tuple[Scene, Scene]]) -> dict[str, Claims]:
-    """For each of MATCH_ATTRIBUTES, the predictions matched by place that state a confidence in it."""
-    stated = {name: [] for name in MATCH_ATTRIBUTES}
+    """For each attribute of true objects, the predictions matched by place that state a confidence in it."""
+    stated = {name: [] for _, truth in pairs for true in truth.objects for name in true.attributes}
     for predicted, truth in pairs:
         for i, j in match_by_place(predicted, truth):
             guess = predicted.objects[i]
-            for name, right in zip(MATCH_ATTRIBUTES, rights(guess, truth.objects[j])):
+            for name, right in rights(guess, truth.objects[j]).items():
                 if name in guess.attribute_confidence:
                     stated[name].append((guess.attribute_confidence[name], right))
     return {name: Claims(*np.array(rows, dtype=np.float64).reshape(-1, 2).T) for name, rows in stated.items()}

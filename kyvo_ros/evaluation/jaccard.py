@@ -1,7 +1,7 @@
 """The Jaccard index of a recognised scene: the score of the Kyvo paper (arXiv 2506.08002, section 4).
 
-A predicted object matches a true one when size, colour, material and shape are equal and their distance in the ground
-plane is under tau (strictly). Matching is greedy as in the published script: predictions in their order, each takes the
+A predicted object matches a true one when all attributes are equal (in CLEVR size, colour, material and shape) and their
+distance in the ground plane is under tau (strictly). Matching is greedy as in the published script: predictions in their order, each takes the
 first free true object that matches, not the nearest. A duplicate therefore counts as wrong, and an object that lacks
 an attribute matches nothing. The score of a scene is matches / (predictions + truths - matches), the score of a data
 set is the mean over its scenes. One thing differs: two empty scenes score 1 here (they agree), -1 in the script.
@@ -14,10 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from kyvo_ros.scene import Scene, SceneError, SceneObject
-
-#: What must be equal for a match.
-MATCH_ATTRIBUTES = ("size", "color", "material", "shape")
-
 
 def match_scene(predicted: Scene, truth: Scene, tau_m: float) -> list[tuple[int, int]]:
     """Pairs (index of the prediction, index of the truth), greedy in prediction order.
@@ -53,14 +49,8 @@ def ground_distances_m(predicted: Scene, truth: Scene) -> np.ndarray:
 
 
 def same_attributes(one: SceneObject, other: SceneObject) -> bool:
-    """Whether both have all of MATCH_ATTRIBUTES, and the same."""
-    return all(rights(one, other))
-
-
-def rights(guess: SceneObject, true: SceneObject) -> tuple[bool, ...]:
-    """For each of MATCH_ATTRIBUTES whether the guess is right; one that the truth lacks is not."""
-    return tuple(name in true.attributes and guess.attributes.get(name) == true.attributes[name]
-                 for name in MATCH_ATTRIBUTES)
+    """Whether both have the same attributes, and any."""
+    return bool(one.attributes) and one.attributes == other.attributes
 
 
 def bootstrap_interval(

@@ -6,13 +6,14 @@ This looks past the Jaccard index, which counts an object with one wrong word li
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scipy.optimize import linear_sum_assignment
 
 import numpy as np
 
-from kyvo_ros.evaluation.jaccard import ground_distances_m, rights
+from kyvo_ros.evaluation.jaccard import ground_distances_m
 from kyvo_ros.scene import Scene, SceneObject
 
 #: Ground distance under which two objects are at one place.
@@ -26,7 +27,7 @@ class PlaceMatch:
     """What is right about one prediction that stands where a true object stands."""
 
     distance_m: float
-    right: tuple[bool, ...]  # one an entry of MATCH_ATTRIBUTES
+    right: Mapping[str, bool]  # an entry for every attribute of the true object
     yaw_error_rad: float | None  # in [0, pi/4]; None where either has no yaw
 
 
@@ -49,6 +50,11 @@ def compare_by_place(predicted: Scene, truth: Scene) -> list[PlaceMatch]:
 def _compare(guess: SceneObject, true: SceneObject) -> PlaceMatch:
     yaw = None if guess.yaw_rad is None or true.yaw_rad is None else cube_yaw_error_rad(guess.yaw_rad, true.yaw_rad)
     return PlaceMatch(float(np.hypot(*(guess.position_m - true.position_m)[:2])), rights(guess, true), yaw)
+
+
+def rights(guess: SceneObject, true: SceneObject) -> dict[str, bool]:
+    """For each attribute of the true object whether the guess has it right."""
+    return {name: guess.attributes.get(name) == value for name, value in true.attributes.items()}
 
 
 def cube_yaw_error_rad(one: float, other: float) -> float:

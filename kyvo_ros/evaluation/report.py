@@ -15,7 +15,7 @@ import numpy as np
 from kyvo_ros.evaluation.confidence import (
     CONFIDENCE_TAU_M, attribute_claims, average_precision, coverage, object_claims, position_errors,
 )
-from kyvo_ros.evaluation.jaccard import MATCH_ATTRIBUTES, bootstrap_interval, match_scene
+from kyvo_ros.evaluation.jaccard import bootstrap_interval, match_scene
 from kyvo_ros.evaluation.place import SAME_PLACE_M, PlaceMatch, compare_by_place
 from kyvo_ros.scene import Scene
 
@@ -110,7 +110,7 @@ class RecognitionReport:
             ("scenes with the right number of objects", _number(self.count_right)),
             (f"predictions within {SAME_PLACE_M:g} m of an object", str(self.placed)),
             *[(f"- {name} right", _number(share)) for name, share in self.attributes.items()],
-            ("- all four right", _number(self.all_attributes)),
+            ("- all of them right", _number(self.all_attributes)),
             ("- location error (m), mean and median",
              f"{_number(self.location_error_m)} and {_number(self.location_error_median_m)}"),
             ("- cube yaw error (deg), mean and median",
@@ -142,6 +142,7 @@ def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]]) -> RecognitionRep
         raise ValueError("nothing to evaluate: expected at least one pair of scenes")
     predicted, true = sum(len(p) for p, _ in pairs), sum(len(t) for _, t in pairs)
     placed = [match for p, t in pairs for match in compare_by_place(p, t)]
+    names = dict.fromkeys(name for _, t in pairs for true in t.objects for name in true.attributes)
     claims, (errors_m, covariances_m2) = object_claims(pairs), position_errors(pairs)
     return RecognitionReport(
         scenes=len(pairs), predicted_objects=predicted, true_objects=true,
@@ -151,7 +152,7 @@ def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]]) -> RecognitionRep
         calibration_error=claims.calibration_error() or 0.0,
         attribute_calibration_errors={n: c.calibration_error() for n, c in attribute_claims(pairs).items()},
         coverage={level: coverage(errors_m, covariances_m2, level) for level in COVERAGE_LEVELS},
-        by_threshold={least: threshold_score(pairs, least) for least in THRESHOLDS}, **_place_fields(placed))
+        by_threshold={least: threshold_score(pairs, least) for least in THRESHOLDS}, **_place_fields(placed, names))
 
 
 def threshold_score(pairs: Sequence[tuple[Scene, Scene]], least: float) -> ThresholdScore:
@@ -171,14 +172,13 @@ def _score(pairs: list[tuple[Scene, Scene]], tau_m: float, predicted: int, true:
                     found / true if true else None)
 
 
-def _place_fields(placed: list[PlaceMatch]) -> dict:
-    right = np.array([match.right for match in placed], dtype=bool).reshape(-1, len(MATCH_ATTRIBUTES))
+def _place_fields(placed: list[PlaceMatch], names: Iterable[str]) -> dict:
     distances = [match.distance_m for match in placed]
     yaws = [math.degrees(match.yaw_error_rad) for match in placed if match.yaw_error_rad is not None]
     return {
         "placed": len(placed),
-        "attributes": {name: _over(np.mean, right[:, i]) for i, name in enumerate(MATCH_ATTRIBUTES)},
-        "all_attributes": _over(np.mean, right.all(axis=1)),
+        "attributes": {name: _over(np.mean, [m.right[name] for m in placed if name in m.right]) for name in names},
+        "all_attributes": _over(np.mean, [all(match.right.values()) for match in placed]),
         "location_error_m": _over(np.mean, distances), "location_error_median_m": _over(np.median, distances),
         "yaw_error_deg": _over(np.mean, yaws), "yaw_error_median_deg": _over(np.median, yaws),
     }

@@ -117,7 +117,7 @@ def _score_lines(report: dict, name: str) -> list[str]:
              f"On {report['scenes']} Cycles renders that were never trained on:", "",
              "| measure | value |", "|---|---|"]
     lines += [f"| Jaccard index, tau {tau} | {value:.3f} |" for tau, value in report["jaccard"].items()]
-    lines.append(f"| all four attributes right, of objects matched by place | {report['all_attributes']:.3f} |")
+    lines.append(f"| all attributes right, of objects matched by place | {report['all_attributes']:.3f} |")
     lines += [f"| {attribute} right | {value:.3f} |" for attribute, value in report["attributes"].items()]
     lines += [f"| {label} | {report[key]:.3f} |" for key, label in
               (("location_error_m", "location error, units"), ("yaw_error_deg", "yaw error of cubes, degrees"))

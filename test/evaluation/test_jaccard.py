@@ -82,3 +82,11 @@ def test_bootstrap_interval():
     assert high == pytest.approx(scores.mean() + 1.96 * standard_error, abs=0.3 * standard_error)
     with pytest.raises(ValueError):
         bootstrap_interval([])
+
+
+def test_objects_match_by_whatever_attributes_a_schema_has():
+    apple, pear = ({"fruit": name} for name in ("apple", "pear"))
+    truth = scene((apple, 0, 0), (pear, 1, 0))
+    assert jaccard_index(scene((apple, 0, 0), (pear, 1, 0)), truth, 0.1) == 1.0
+    assert jaccard_index(scene((pear, 0, 0), (pear, 1, 0)), truth, 0.1) == pytest.approx(1 / 3)
+    assert jaccard_index(scene(({}, 0, 0)), scene(({}, 0, 0)), 0.1) == 0.0  # nothing is known of either

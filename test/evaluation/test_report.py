@@ -53,7 +53,7 @@ def test_the_report_as_json_table_and_markdown():
     assert set(document["jaccard"]) == {"0.05", "0.1", "0.25", "0.5"}
     assert document["all_attributes"] is None and document["location_error_m"] is None and document["scenes"] == 1
     assert document["precision"]["0.5"] is None and document["recall"]["0.5"] == 0.0
-    assert "Jaccard index" in report.table() and "all four right" in report.table()
+    assert "Jaccard index" in report.table() and "all of them right" in report.table()
     assert report.markdown().count("\n| ---") == 2
     with pytest.raises(ValueError, match="at least one"):
         evaluate_recognition([])

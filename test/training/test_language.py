@@ -103,6 +103,25 @@ def test_the_loss_falls_and_the_dense_head_can_be_left_out(stage):
     assert "dense" not in numbers
 
 
+def test_the_loss_is_about_the_same_in_bfloat16(stage):
+    full, _ = stage.loss_of(np.random.default_rng(3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half, _ = stage.loss_of(np.random.default_rng(3))
+    assert half.dtype == torch.float32 and float(half) == pytest.approx(float(full), rel=0.05) and half != full
+
+
+def test_cameras_are_dropped_to_the_nominal_one_unless_they_are_out_of_the_ordinary(stage):
+    nominal = CANONICAL.cells(None, stage.model.decoder.config.image_grid)
+    truth = stage.renders.truth
+    cameras = np.tile([11.2, 0.5], (len(truth), 1))
+    cameras[0] = [16.0, 0.3]
+    source = replace(stage.renders, truth=replace(truth, camera=cameras), cells=stage.renders.cells + 1.0)
+    rows = np.arange(len(truth))
+    always = replace(stage, camera_dropout=1.0)._cells(source, rows, np.random.default_rng(0))
+    assert np.array_equal(always[0], source.cells[0]) and (always[1:] == nominal).all()
+    assert np.array_equal(replace(stage, camera_dropout=0.0)._cells(source, rows, np.random.default_rng(0)), source.cells)
+
+
 def test_batches_depend_on_the_generator_alone(stage):
     stage.model.eval()
     first, again, other = (float(stage.loss_of(np.random.default_rng(s))[0].detach()) for s in (5, 5, 6))

@@ -37,6 +37,23 @@ def test_rate_warms_up_stays_and_decays():
     assert all(b <= a for a, b in zip(rates[100:], rates[101:]))
 
 
+def test_the_precision_of_a_run_is_a_setting(tmp_path):
+    dtypes = []
+    for precision in ("float32", "bfloat16"):
+        trainer = _trainer(tmp_path / precision, _model(), steps=1, precision=precision)
+        inner = trainer.loss_of
+
+        def loss_of(rng):
+            dtypes.append((trainer.model(torch.ones(1, 3))).dtype)
+            return inner(rng)
+
+        trainer.loss_of = loss_of
+        trainer.run()
+    assert dtypes == [torch.float32, torch.bfloat16]
+    with pytest.raises(ValueError, match="precision must be one of .*got 'float8'"):
+        RunSettings(steps=1, precision="float8")
+
+
 def test_a_longer_run_begins_like_a_shorter_one():
     short, long = RunSettings(steps=100), RunSettings(steps=1000, decay_steps=100)
     assert [short.rate(s) for s in range(100)] == [long.rate(s) for s in range(100)]
