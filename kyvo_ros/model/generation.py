@@ -21,7 +21,8 @@ from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.tokens.distribution import TokenDistribution
 
 #: Rows from which a batch is work enough to share among CPU threads. Below, threads that wait for each other cost more
-#: than they save: on two cores that other processes want as well, two threads took ten to thirty times as long as one.
+#: than they save: on two cores that other processes want as well, steps on two threads took ten to thirty times as long
+#: as on one. The prefill of one prompt gains a third on idle cores and loses as much where one of them is half busy.
 SHARED_FROM = 8
 
 
