@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `kyvo evaluate recognition`, `kyvo train`.
+"""The command line: `kyvo recognize`, `kyvo evaluate recognition|cameras`, `kyvo train`.
 
 It only parses, prints and writes files; the work is in the rooms, which are imported when a command needs them, so
 `kyvo --help` needs neither torch nor ROS. Errors take one line and exit with code 2.
@@ -60,6 +60,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     _add_evaluate_recognition(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
+    _add_evaluate_cameras(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:
         from kyvo_ros.training import command
@@ -276,6 +277,45 @@ def _verdict(predicted: Scene, truth: Scene) -> tuple[list[SceneObject], list[Ma
     marks = [Mark(RIGHT_RGB if i in right else WRONG_RGB, default_mark(o).label)
              for i, o in enumerate(predicted.objects)]
     return missed, marks + [Mark(MISSED_RGB, f"missed: {o.label}", thin=True) for o in missed]
+
+
+# kyvo evaluate cameras
+
+
+def _add_evaluate_cameras(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Score a CLEVR folder as other cameras would have seen it (resolution, focal length, aspect, roll, distortion; "
+        "paired with the originals), without the camera's pose (paired), and renders from cameras elsewhere. Only "
+        "objects count whose centre is in the model's canonical view and that the raw images show whole.")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
+    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    parser.add_argument("--other", type=Path, metavar="DIR", help="renders from other cameras, each with its own")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as a Markdown table")
+    _add_model(parser)
+    parser.set_defaults(run=_evaluate_cameras)
+
+
+def _evaluate_cameras(args: argparse.Namespace) -> int:
+    from kyvo_ros.camera_trial import camera_trial
+    from kyvo_ros.data.clevr import read_clevr
+    from kyvo_ros.evaluation.cameras import camera_table
+
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit must be at least 1, got {args.limit}")
+    samples = read_clevr(args.data, args.split)[:args.limit]
+    others = read_clevr(args.other, args.split)[:args.limit] if args.other else []
+    pipeline = _load(args)
+    scores = camera_trial(pipeline, samples, others)
+    print(f"{pipeline.name} on {args.data}\n\n{camera_table(scores)}")
+    if args.json:
+        document = {"cameras": [s.to_dict() for s in scores], "model": pipeline.name, "data": str(args.data),
+                    "other": args.other and str(args.other)}
+        _write(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    if args.markdown:
+        _write(args.markdown, camera_table(scores) + "\n")
+    return 0
 
 
 def _write(path: Path, text: str) -> None:

@@ -24,9 +24,10 @@ SEES = {
     "data": {"scene", "tokens", "questions"},
     "training": {"scene", "tokens", "questions", "autoencoders", "model", "data", "evaluation", "drawing"},
     "pipeline": {"scene", "tokens", "questions", "autoencoders", "model"},
+    "camera_trial": {"scene", "data", "evaluation", "pipeline"},
     "ros": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing"},
     "cli": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
-            "training"},
+            "training", "camera_trial"},
 }
 #: Third-party packages of the rooms that must stay light.
 MAY_INSTALL = {
