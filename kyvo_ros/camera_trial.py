@@ -25,11 +25,11 @@ _BATCH_SIZE = 16
 
 
 def camera_trial(pipeline: KyvoPipeline, samples: Sequence[ClevrSample], others: Sequence[ClevrSample] = (),
-                 options: dict | None = None) -> list[CameraScore]:
+                 effort: str = "fast") -> list[CameraScore]:
     """The scores of every camera. `samples` and `others` come from undistorted cameras of known pose, each data set
-    from one lens or, `others`, from one an image; `options` go to `KyvoPipeline.recognize_batch`.
+    from one lens or, `others`, from one an image; `effort` is that of `KyvoPipeline.recognize`.
     """
-    trial = _Trial(pipeline, options or {})
+    trial = _Trial(pipeline, effort)
     scores = [*trial.same_place(samples), trial.without_pose("pose unknown", samples)]
     if others:
         scores += [trial.alone("other renders", others), trial.alone("other renders, pose unknown", others, False)]
@@ -39,9 +39,9 @@ def camera_trial(pipeline: KyvoPipeline, samples: Sequence[ClevrSample], others:
 class _Trial:
     """Recognition under the cameras of a trial; originals are recognised once."""
 
-    def __init__(self, pipeline: KyvoPipeline, options: dict) -> None:
+    def __init__(self, pipeline: KyvoPipeline, effort: str) -> None:
         self._pipeline = pipeline
-        self._options = options
+        self._effort = effort
         self._originals: list[Scene] = []
 
     def same_place(self, samples: Sequence[ClevrSample]) -> Iterator[CameraScore]:
@@ -83,7 +83,7 @@ class _Trial:
         with tqdm(total=count, desc=name, unit="image", disable=None) as progress:
             while part := list(islice(frames, _BATCH_SIZE)):
                 images, views = zip(*part)
-                scenes += self._pipeline.recognize_batch(images, views, **self._options)
+                scenes += self._pipeline.recognize_batch(images, views, effort=self._effort)
                 progress.update(len(part))
         return scenes
 

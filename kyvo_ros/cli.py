@@ -73,6 +73,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="model folder (default: the one shipped with the package)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
+    parser.add_argument("--effort", choices=("fast", "accurate"), default="fast", help="look at an image once, or "
+                        "several times and take what the looks agree on (default: %(default)s)")
 
 
 def _load(args: argparse.Namespace) -> KyvoPipeline:
@@ -121,7 +123,7 @@ def _recognize(args: argparse.Namespace) -> int:
     for path in args.images:
         image = read_rgb(path)
         view = _view(args, pipeline, image.shape[1], image.shape[0])
-        scene = pipeline.recognize(image, view, args.scale)
+        scene = pipeline.recognize(image, view, args.scale, args.effort)
         milliseconds = 1e3 * sum(pipeline.last_timings_s.values())
         print(f"{path}: {len(scene)} objects, {milliseconds:.0f} ms\n{scene_table(scene)}\n")
         records.append({"image": str(path), **scene_to_dict(scene)})
@@ -219,13 +221,13 @@ def _evaluate_recognition(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
     samples = read_clevr(args.data, args.split)[:args.limit]
     pipeline = _load(args)
-    predictions, seconds = _predict(pipeline, samples, args.batch_size)
+    predictions, seconds = _predict(pipeline, samples, args.batch_size, args.effort)
     report = evaluate_recognition((p, s.scene) for p, s in zip(predictions, samples))
     milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))
-    print(f"{pipeline.name} on {args.data} ({pipeline.device}, {milliseconds:.0f} ms an image in batches of "
+    print(f"{pipeline.name} on {args.data} ({pipeline.device}, {args.effort}, {milliseconds:.0f} ms an image in batches of "
           f"{batch_size})\n\n{report.table()}")
     if args.json:
-        document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data)}
+        document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "effort": args.effort}
         _write(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
     if args.markdown:
         _write(args.markdown, report.markdown() + "\n")
@@ -234,7 +236,8 @@ def _evaluate_recognition(args: argparse.Namespace) -> int:
     return 0
 
 
-def _predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int) -> tuple[list[Scene], float]:
+def _predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int,
+             effort: str) -> tuple[list[Scene], float]:
     """The scene of every sample, and the seconds of the pipeline alone."""
     from tqdm import tqdm
 
@@ -242,7 +245,7 @@ def _predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int
     with tqdm(total=len(samples), desc="recognising", unit="image", disable=None) as progress:
         for start in range(0, len(samples), batch_size):
             part = samples[start:start + batch_size]
-            predictions += pipeline.recognize_batch([s.image() for s in part], [s.view for s in part])
+            predictions += pipeline.recognize_batch([s.image() for s in part], [s.view for s in part], effort=effort)
             seconds += sum(pipeline.last_timings_s.values())
             progress.update(len(part))
     return predictions, seconds
@@ -307,10 +310,10 @@ def _evaluate_cameras(args: argparse.Namespace) -> int:
     samples = read_clevr(args.data, args.split)[:args.limit]
     others = read_clevr(args.other, args.split)[:args.limit] if args.other else []
     pipeline = _load(args)
-    scores = camera_trial(pipeline, samples, others)
+    scores = camera_trial(pipeline, samples, others, args.effort)
     print(f"{pipeline.name} on {args.data}\n\n{camera_table(scores)}")
     if args.json:
-        document = {"cameras": [s.to_dict() for s in scores], "model": pipeline.name, "data": str(args.data),
+        document = {"cameras": [s.to_dict() for s in scores], "model": pipeline.name, "data": str(args.data), "effort": args.effort,
                     "other": args.other and str(args.other)}
         _write(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
     if args.markdown:

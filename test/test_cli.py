@@ -121,6 +121,16 @@ def test_evaluate_a_part(model, data, tmp_path):
     assert json.loads(written.read_text())["scenes"] == 2
 
 
+def test_effort_reaches_the_model(model, picture, data, tmp_path):
+    paths = {effort: tmp_path / f"{effort}.json" for effort in ("fast", "accurate")}
+    for effort, path in paths.items():
+        main(["recognize", picture, "--model", model, "--effort", effort, "--json", str(path)])
+    assert len({path.read_text() for path in paths.values()}) == 2
+    main(["evaluate", "recognition", "--data", data, "--model", model, "--effort", "accurate", "--json",
+          str(paths["fast"])])
+    assert json.loads(paths["fast"].read_text())["effort"] == "accurate"
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["recognize", "missing.png"], "missing.png"),
     (["recognize", "PICTURE", "--model", "nowhere"], "nowhere"),
