@@ -224,8 +224,8 @@ def _evaluate_recognition(args: argparse.Namespace) -> int:
     predictions, seconds = _predict(pipeline, samples, args.batch_size, args.effort)
     report = evaluate_recognition((p, s.scene) for p, s in zip(predictions, samples))
     milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))
-    print(f"{pipeline.name} on {args.data} ({pipeline.device}, {args.effort}, {milliseconds:.0f} ms an image in batches of "
-          f"{batch_size})\n\n{report.table()}")
+    print(f"{pipeline.name} on {args.data} ({pipeline.device}, {args.effort}, {milliseconds:.0f} ms an image in "
+          f"batches of {batch_size})\n\n{report.table()}")
     if args.json:
         document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "effort": args.effort}
         _write(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
@@ -313,8 +313,8 @@ def _evaluate_cameras(args: argparse.Namespace) -> int:
     scores = camera_trial(pipeline, samples, others, args.effort)
     print(f"{pipeline.name} on {args.data}\n\n{camera_table(scores)}")
     if args.json:
-        document = {"cameras": [s.to_dict() for s in scores], "model": pipeline.name, "data": str(args.data), "effort": args.effort,
-                    "other": args.other and str(args.other)}
+        document = {"cameras": [s.to_dict() for s in scores], "model": pipeline.name, "data": str(args.data),
+                    "effort": args.effort, "other": args.other and str(args.other)}
         _write(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
     if args.markdown:
         _write(args.markdown, camera_table(scores) + "\n")

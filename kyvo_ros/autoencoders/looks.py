@@ -60,7 +60,8 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
             the unit of `view.plane`.
 
     Looks that would leave the elevations at which a plane is seen are left out, and so is the mirror where the
-    principal point is not in the middle column, since the mirrored image is then not canonical. Raises as `to_canonical` does.
+    principal point is not in the middle column, since the mirrored image is then not canonical.
+    Raises as `to_canonical` does.
     """
     level = CameraView(canonical.intrinsics(), view.plane or nominal, 0.0, Transform.identity())
     cells_rad = canonical.width / grid[1] / canonical.fx, canonical.height / grid[0] / canonical.fy

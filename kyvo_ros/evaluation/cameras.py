@@ -75,6 +75,7 @@ def camera_table(scores: Sequence[CameraScore]) -> str:
             if score.difference is None:
                 row += [str(score.camera[tau]), "-", "-"]
             else:
-                row += [f"{score.camera[tau].value:.3f}", f"{score.original[tau].value:.3f}", str(score.difference[tau])]
+                row += [f"{part[tau].value:.3f}" for part in (score.camera, score.original)]
+                row.append(str(score.difference[tau]))
         rows.append(row)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -15,7 +15,7 @@ import numpy as np
 
 from kyvo_ros.scene.types import Scene, SceneError, SceneObject
 
-#: Two looks mean one object where they place it nearer than this, in metres per metre of `unit_m`.
+#: Two looks mean one object where they place it nearer than this, in model units.
 SAME_OBJECT_UNITS = 0.5
 #: What each attribute that differs adds to that distance.
 DIFFERENT_WORD_UNITS = 0.3
