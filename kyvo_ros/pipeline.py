@@ -11,18 +11,21 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from kyvo_ros.autoencoders.canonical import CanonicalError, to_canonical
+from kyvo_ros.autoencoders.canonical import CanonicalError
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor
+from kyvo_ros.autoencoders.looks import EFFORTS, sights
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
+from kyvo_ros.scene.consensus import consensus
 
 #: The model that ships with the package.
 SHIPPED_MODEL = Path("models") / "clevr-nano"
@@ -71,7 +74,7 @@ class KyvoPipeline:
         return cls(bundle, device, threads)
 
     def recognize(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None,
-                  scale: str = "units") -> Scene:
+                  scale: str = "units", effort: str = "fast") -> Scene:
         """The scene that an image (H, W, 3) uint8 RGB shows, in PLANE_FRAME, metres.
 
         Args:
@@ -80,18 +83,22 @@ class KyvoPipeline:
                 (`CanonicalCamera.assumed_camera`).
             scale: "units" takes a model unit as the schema's `metres_per_unit`; "distance" as many metres as make the
                 camera's true distance to the plane the nominal one, for scenes of another size such as table-tops.
+            effort: "fast" looks once; "accurate" looks several times, each look shifted against the cells of the
+                tokens, and gives what the looks agree on (`autoencoders.looks`, `scene.consensus`).
 
         Raises CanonicalError where image and camera do not fit, DistortionError, PlaneNotVisibleError where `scale`
         is "distance" and the plane is not known.
         """
-        return self.recognize_batch([image], [camera], scale)[0]
+        return self.recognize_batch([image], [camera], scale, effort)[0]
 
     def recognize_batch(self, images: Sequence[np.ndarray],
                         cameras: Sequence[CameraView | PinholeCamera | None] | None = None,
-                        scale: str = "units") -> list[Scene]:
+                        scale: str = "units", effort: str = "fast") -> list[Scene]:
         """As `recognize`, for several images at once; they may come from different cameras."""
         if not len(images):
             return []
+        if effort not in EFFORTS:
+            raise ValueError(f"effort must be one of {tuple(EFFORTS)}, got {effort!r}")
         if cameras is None:
             cameras = [None] * len(images)
         if len(cameras) != len(images):
@@ -100,15 +107,21 @@ class KyvoPipeline:
         with _timed(timings, "warp"):
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self._metres_per_unit(view.plane, scale) for view in views]
-            canonical = np.stack([to_canonical(image, view, self.canonical) for image, view in zip(images, views)])
+            seen = [sights(image, view, self.canonical, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
+                    for image, view in zip(images, views)]
+            looks = [(look, m) for group, m in zip(seen, metres) for look in group]
+            canonical = np.stack([look.image_rgb for look, _ in looks])
         with _timed(timings, "encode"):
             codes = self._image_tokenizer.encode(images_to_tensor(canonical).to(self.device)).cpu().numpy()
         with _timed(timings, "generate"):
-            generations = self._generate(codes, views, metres)
+            generations = self._generate(codes, [look.plane for look, _ in looks], [m for _, m in looks])
         with _timed(timings, "decode"):
             scenes = [self.calibration.apply(self._grammar.decode_scene(g.token_ids, g.distributions))
                       for g in generations]
-            scenes = [_scaled(scene, m / self.schema.metres_per_unit) for scene, m in zip(scenes, metres)]
+            scenes = [look.brought_back(_scaled(scene, m / self.schema.metres_per_unit))
+                      for scene, (look, m) in zip(scenes, looks)]
+            remaining = iter(scenes)
+            scenes = [self._consensus(list(islice(remaining, len(group))), m) for group, m in zip(seen, metres)]
         self.last_timings_s = timings
         return scenes
 
@@ -138,11 +151,15 @@ class KyvoPipeline:
             raise PlaneNotVisibleError("scale 'distance' needs the camera's distance to the support plane; give it")
         return plane.distance_m / self.canonical.nominal_distance
 
+    def _consensus(self, scenes: list[Scene], metres_per_unit: float) -> Scene:
+        yaw = self.schema.yaw
+        return consensus(scenes, yaw_period_rad=yaw and yaw.period_rad, unit_m=metres_per_unit)
+
     @torch.inference_mode()
-    def _generate(self, codes: np.ndarray, views: list[CameraView], metres: list[float]) -> list:
+    def _generate(self, codes: np.ndarray, planes: list[PlaneCamera | None], metres: list[float]) -> list:
         prompts = [self._builder.prompt("I->3", image_codes=c) for c in codes]
-        cells = [self.canonical.cells(view.plane and view.plane.scaled(1.0 / m), self._builder.image_grid)
-                 for view, m in zip(views, metres)]
+        cells = [self.canonical.cells(plane and plane.scaled(1.0 / m), self._builder.image_grid)
+                 for plane, m in zip(planes, metres)]
         return generate(self._decoder, torch.from_numpy(np.stack([p.token_ids for p in prompts])).to(self.device),
                         cells=torch.from_numpy(np.stack(cells)).to(self.device),
                         prefix_length=prompts[0].prefix_length, grammar=self._grammar)

@@ -27,8 +27,7 @@ SEES = {
     "ros": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing"},
     "commands": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
                  "training"},
-    "cli": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
-            "training", "commands"},
+    "cli": {"commands", "training"},
 }
 #: Third-party packages of the rooms that must stay light.
 MAY_INSTALL = {

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from tiny_model import tiny_bundle
 
-from kyvo_ros.cli import UsageError, main, read_camera
+from kyvo_ros.cli import main
+from kyvo_ros.commands import recognize
+from kyvo_ros.commands.common import UsageError
+from kyvo_ros.commands.recognize import read_camera
 from kyvo_ros.data.images import read_rgb, write_rgb
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.scene import PinholeCamera
@@ -121,6 +124,16 @@ def test_evaluate_a_part(model, data, tmp_path):
     assert json.loads(written.read_text())["scenes"] == 2
 
 
+def test_effort_reaches_the_model(model, picture, data, tmp_path):
+    paths = {effort: tmp_path / f"{effort}.json" for effort in ("fast", "accurate")}
+    for effort, path in paths.items():
+        main(["recognize", picture, "--model", model, "--effort", effort, "--json", str(path)])
+    assert len({path.read_text() for path in paths.values()}) == 2
+    main(["evaluate", "recognition", "--data", data, "--model", model, "--effort", "accurate", "--json",
+          str(paths["fast"])])
+    assert json.loads(paths["fast"].read_text())["effort"] == "accurate"
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["recognize", "missing.png"], "missing.png"),
     (["recognize", "PICTURE", "--model", "nowhere"], "nowhere"),
@@ -143,8 +156,7 @@ def test_errors_take_one_line_and_code_2(model, picture, capsys, arguments, mess
 
 
 def test_bugs_are_not_dressed_up_as_errors(monkeypatch, picture):
-    import kyvo_ros.cli
-    monkeypatch.setattr(kyvo_ros.cli, "load_pipeline", lambda args: {}["a bug"])
+    monkeypatch.setattr(recognize, "load_pipeline", lambda args: {}["a bug"])
     with pytest.raises(KeyError):
         main(["recognize", picture])
 

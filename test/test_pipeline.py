@@ -13,6 +13,7 @@ from tiny_model import tiny_bundle
 import kyvo_ros.pipeline
 from kyvo_ros.autoencoders.canonical import CanonicalError
 from kyvo_ros.autoencoders.folding import folded
+from kyvo_ros.autoencoders.looks import Look
 from kyvo_ros.model.folder import ModelFolderError, save_model
 from kyvo_ros.pipeline import DeviceError, KyvoPipeline, shipped_model
 from kyvo_ros.scene import (
@@ -99,6 +100,25 @@ def test_scenes_come_calibrated_in_any_scale():
         np.testing.assert_array_equal(after.position_m, before.position_m)
         assert np.diag(after.position_covariance_m2) == pytest.approx(
             np.diag(before.position_covariance_m2) * [4.0, 9.0, 1.0])
+
+
+def test_more_effort_is_the_consensus_of_looks(pipeline, monkeypatch):
+    """In a batch as alone; several equal looks are the plain look; a table-top is the nominal scene, scaled."""
+    images, camera = [image(), image(seed=3)], CameraView(CLEVR, PlaneCamera(12.0, 0.45))
+    together = pipeline.recognize_batch(images, [camera] * 2, effort="accurate")
+    alone = pipeline.recognize(images[1], camera, effort="accurate")
+    assert [o.label for o in alone.objects] == [o.label for o in together[1].objects]
+    assert scene_to_dict(alone) != scene_to_dict(pipeline.recognize(images[1], camera))
+    small = pipeline.recognize(images[1], CameraView(CLEVR, pipeline.nominal_plane().scaled(0.05)), "distance",
+                               "accurate")
+    large = pipeline.recognize(images[1], CameraView(CLEVR, pipeline.nominal_plane()), effort="accurate")
+    assert small.positions_m() == pytest.approx(large.positions_m() * 0.05)
+    monkeypatch.setitem(kyvo_ros.pipeline.EFFORTS, "accurate", (Look(),) * 3)
+    same, plain = pipeline.recognize(image(), camera, effort="accurate"), pipeline.recognize(image(), camera)
+    assert [o.label for o in same.objects] == [o.label for o in plain.objects]
+    assert same.positions_m() == pytest.approx(plain.positions_m(), abs=1e-3)
+    with pytest.raises(ValueError, match="effort must be one of"):
+        pipeline.recognize(image(), effort="heroic")
 
 
 @pytest.mark.parametrize("bad, camera, message", [

@@ -20,6 +20,7 @@ import numpy as np
 
 from kyvo_ros.scene.camera import CameraView, PinholeCamera, PlaneCamera
 from kyvo_ros.scene.distortion import distort, is_distorted
+from kyvo_ros.scene.transforms import Transform
 
 #: Height over the plane, in model units, at which cells are put on the ground (between small and large centres).
 CELL_HEIGHT = 0.4
@@ -99,8 +100,12 @@ class CanonicalCamera:
         return np.clip(np.where(np.isfinite(ground), ground, horizon), -CELL_LIMIT, CELL_LIMIT).astype(np.float32)
 
 
-def to_canonical(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera) -> np.ndarray:
+def to_canonical(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera,
+                 turn: Transform | None = None) -> np.ndarray:
     """The image (H, W, 3) uint8 of a calibrated camera as the canonical camera sees it, (h, w, 3) uint8.
+
+    The canonical camera looks along the image's optical axis, or, with a `turn`, elsewhere: that is `level_T_turned`,
+    from the canonical frame along the axis to the turned one, a rotation.
 
     Shrinking is antialiased. Where the window is a whole number of source pixels (CLEVR) it is a crop and an area
     average; otherwise bilinear samples at about the source's density, then an area average. Pixels that the source
@@ -116,20 +121,20 @@ def to_canonical(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCa
             f"the image is {image_rgb.shape[1]}x{image_rgb.shape[0]} and its camera {camera.width}x{camera.height} "
             "pixels; resize the calibration with the image (PinholeCamera.resized)")
     distorted = is_distorted(camera)
-    if not distorted and abs(view.roll_rad) < _NO_ROLL_RAD:
+    if not distorted and turn is None and abs(view.roll_rad) < _NO_ROLL_RAD:
         window = _whole_window(camera, canonical)
         if window is not None:
             left, top, right, bottom = window
             return _shrink_or_grow(image_rgb[top:bottom, left:right], canonical.width, canonical.height)
     image_rgb, camera, oversampling = _near_canonical_density(image_rgb, camera, canonical)
     sampled = canonical.intrinsics().resized(canonical.width * oversampling, canonical.height * oversampling)
+    turned = _roll_rotation(view.roll_rad) @ (np.eye(3) if turn is None else turn.rotation)
     if distorted:
-        maps = _distorted_maps(camera, round(view.roll_rad, 4), sampled)
+        maps = _distorted_maps(camera, tuple(turned.round(4).ravel().tolist()), sampled)
         warped = cv2.remap(image_rgb, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     else:
-        affine = _affine(camera, view.roll_rad, sampled)
-        warped = cv2.warpAffine(image_rgb, affine, (sampled.width, sampled.height),
-                                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.warpPerspective(image_rgb, _homography(camera, turned, sampled), (sampled.width, sampled.height),
+                                     flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
     return _shrink_or_grow(warped, canonical.width, canonical.height)
 
 
@@ -163,22 +168,27 @@ def _near_canonical_density(
     return image, camera, min(max(math.ceil(density - 1e-6), 1), _MAX_OVERSAMPLING)
 
 
-def _affine(camera: PinholeCamera, roll_rad: float, sampled: PinholeCamera) -> np.ndarray:
-    """(2, 3) from indices of the sampled image to indices of the source; for a turn about the axis this is exact."""
+def _roll_rotation(roll_rad: float) -> np.ndarray:
+    """`optical_R_level` (3, 3)."""
     c, s = math.cos(roll_rad), math.sin(roll_rad)
-    level_to_optical = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    return np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _homography(camera: PinholeCamera, optical_R_sampled: np.ndarray, sampled: PinholeCamera) -> np.ndarray:
+    """(3, 3) from indices of the sampled image to indices of the source; for a turn about the centre this is exact."""
     half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])  # index to span
-    whole = np.linalg.inv(half) @ camera.matrix() @ level_to_optical @ np.linalg.inv(sampled.matrix()) @ half
-    return whole[:2]
+    return np.linalg.inv(half) @ camera.matrix() @ optical_R_sampled @ np.linalg.inv(sampled.matrix()) @ half
 
 
-@lru_cache(maxsize=16)
-def _distorted_maps(camera: PinholeCamera, roll_rad: float, sampled: PinholeCamera) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed-point maps for cv2.remap from the sampled (canonical) image to the raw image of a lens with distortion."""
+@lru_cache(maxsize=32)
+def _distorted_maps(camera: PinholeCamera, optical_R_sampled: tuple[float, ...],
+                    sampled: PinholeCamera) -> tuple[np.ndarray, np.ndarray]:
+    """Fixed-point maps for cv2.remap from the sampled (canonical) image to the raw image of a lens with distortion.
+
+    The rotation comes as its nine rounded entries, row by row, so that maps can be kept.
+    """
     v, u = np.meshgrid(np.arange(sampled.height) + 0.5, np.arange(sampled.width) + 0.5, indexing="ij")
-    rays = sampled.rays(np.stack([u, v], axis=-1)).reshape(-1, 3)
-    c, s = math.cos(roll_rad), math.sin(roll_rad)
-    rays = rays @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])  # the inverse turn, for row vectors
+    rays = sampled.rays(np.stack([u, v], axis=-1)).reshape(-1, 3) @ np.reshape(optical_R_sampled, (3, 3)).T
     reached = np.nan_to_num(distort(rays, camera), nan=_OUTSIDE)
     indices = (reached - 0.5).astype(np.float32).reshape(sampled.height, sampled.width, 2)
     return cv2.convertMaps(indices, None, cv2.CV_16SC2)

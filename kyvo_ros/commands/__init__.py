@@ -1,1 +1,1 @@
-"""Commands of the command line that fill a module of their own; `kyvo_ros.cli` lists them all."""
+"""The commands of the command line, a module each: its options (`add_arguments`) and what it does (`run`)."""

@@ -26,6 +26,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
 
 
+def add_effort(parser: argparse.ArgumentParser) -> None:
+    """How hard the model looks."""
+    parser.add_argument("--effort", choices=("fast", "accurate"), default="fast", help="look at an image once, or "
+                        "several times and take what the looks agree on (default: %(default)s)")
+
+
 def add_batch_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (default: %(default)s)")
 
@@ -43,7 +49,8 @@ def load_pipeline(args: argparse.Namespace) -> KyvoPipeline:
     return KyvoPipeline.from_pretrained(args.model, args.device, args.threads)
 
 
-def predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int) -> tuple[list[Scene], float]:
+def predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int,
+            effort: str = "fast") -> tuple[list[Scene], float]:
     """The scene of every sample, and the seconds of the pipeline alone."""
     from tqdm import tqdm
 
@@ -51,7 +58,7 @@ def predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int)
     with tqdm(total=len(samples), desc="recognising", unit="image", disable=None) as progress:
         for start in range(0, len(samples), batch_size):
             part = samples[start:start + batch_size]
-            predictions += pipeline.recognize_batch([s.image() for s in part], [s.view for s in part])
+            predictions += pipeline.recognize_batch([s.image() for s in part], [s.view for s in part], effort=effort)
             seconds += sum(pipeline.last_timings_s.values())
             progress.update(len(part))
     return predictions, seconds

@@ -54,7 +54,7 @@ def _reliability(axes: Axes, counts: Axes, claims: dict[str, Claims], colors: Se
     """Share correct over confidence, by bins; below how many claims a bin has. Bins of _FEW or less are pale."""
     axes.plot([0, 1], [0, 1], color=_PALE, linewidth=1.5, zorder=0)
     edges = np.linspace(0, 1, 11)
-    width = 0.085 / len(claims)
+    width = 0.085 / max(len(claims), 1)
     for index, ((name, found), color) in enumerate(zip(claims.items(), colors)):
         error = found.calibration_error()
         label = f"{name}, ECE {'-' if error is None else f'{error:.3f}'}"

@@ -59,7 +59,8 @@ class Pipeline(Protocol):
     device: Any
     schema: Any  # with metres_per_unit
 
-    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units") -> Scene: ...
+    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
+                  effort: str = "fast") -> Scene: ...
 
     def view_of(self, image: np.ndarray, camera: CameraView | PinholeCamera | None) -> CameraView: ...
 
@@ -219,7 +220,7 @@ class Recognizer:
 
     def _infer(self, image: np.ndarray, view: CameraView, pipeline: Pipeline, settings: Settings) -> Scene:
         try:
-            return pipeline.recognize(image, view, settings.scale)
+            return pipeline.recognize(image, view, settings.scale, settings.effort)
         except PlaneNotVisibleError as error:
             raise FrameDropped("plane_not_visible", str(error)) from error
 

@@ -35,6 +35,10 @@ class Settings:
         "new model between two frames; the old one stays where that fails."))
     device: str = _setting("auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda, or cuda:N.")
     threads: int = _setting(0, "CPU threads of the model; 0 leaves the choice to the pipeline.", minimum=0, maximum=256)
+    effort: str = _setting("fast", (
+        "fast looks at an image once; accurate looks several times, shifted against the cells of the model's image "
+        "tokens, and gives what the looks agree on: better places, fewer frames."
+    ), choices=("fast", "accurate"))
     # --- input
     image_transport: str = _setting("raw", (
         "raw subscribes to `image` (sensor_msgs/Image), compressed to `image/compressed` "

@@ -1,4 +1,5 @@
-"""Lens distortion: where a raw image shows a ray, for the models of `sensor_msgs/CameraInfo`.
+"""Lens distortion: where a raw image shows a ray, and the ray of a raw pixel, for the models of
+`sensor_msgs/CameraInfo`.
 
 Source: OpenCV's definitions of plumb_bob (Brown-Conrady), rational_polynomial and equidistant (fisheye).
 """
@@ -12,6 +13,9 @@ from kyvo_ros.scene.camera import PinholeCamera
 #: How many coefficients each model has.
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
 
+#: Steps of the fixed point in `undistort`, and the error in pixels that it may leave.
+_MAX_STEPS, _TOLERANCE_PX = 200, 1e-4
+
 
 class DistortionError(ValueError):
     """A distortion model is unknown, or has another number of coefficients than it should."""
@@ -23,7 +27,7 @@ def is_distorted(camera: PinholeCamera) -> bool:
 
 
 def distort(points_optical: np.ndarray, camera: PinholeCamera) -> np.ndarray:
-    """Raw pixels (N, 2) that points (N, 3) in the optical frame fall on, with distortion.
+    """Raw pixels (N, 2) that points (N, 3) in the optical frame fall on, with distortion; inverse of `undistort`.
 
     A polynomial turns back beyond the angle it was fitted to; rays further out than that turn, and rays that do not
     go forward (z <= 0), give NaN. Without distortion this is the pinhole projection.
@@ -44,6 +48,23 @@ def distort(points_optical: np.ndarray, camera: PinholeCamera) -> np.ndarray:
     turns = np.flatnonzero(np.diff(steps * _radial_factor(steps, camera)) <= 0)
     reach = steps[turns[0]] if len(turns) else np.inf
     return np.where((radius <= reach)[:, None], pixels, np.nan)
+
+
+def undistort(pixels: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+    """Rays (N, 3) with z = 1 in the optical frame that raw pixels (N, 2) see; inverse of `distort`.
+
+    NaN for a pixel that no ray falls on, beyond where the polynomial turns back. A fixed point: the lens may squeeze
+    the pinhole's image as it likes but stretch it less than twofold. Raises DistortionError as `distort` does.
+    """
+    rays = camera.rays(pixels)
+    focal = np.array([camera.fx, camera.fy])
+    for _ in range(_MAX_STEPS if is_distorted(camera) else 0):
+        missed = np.asarray(pixels) - distort(rays, camera)
+        if not (np.abs(missed) > _TOLERANCE_PX).any():
+            break
+        rays[:, :2] += missed / focal
+    reached = np.abs(np.asarray(pixels) - distort(rays, camera)).max(axis=-1) <= 1e-2
+    return np.where(reached[:, None], rays, np.nan)
 
 
 def _radial_factor(radius: np.ndarray, camera: PinholeCamera) -> np.ndarray:

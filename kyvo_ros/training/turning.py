@@ -7,29 +7,15 @@ it; thus a few thousand renders become many examples. Numpy and OpenCV only.
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
-from kyvo_ros.scene import CameraView, PinholeCamera, Scene, Transform, view_from_pose
+from kyvo_ros.scene import CameraView, PinholeCamera, Scene
+from kyvo_ros.scene.turns import levelled, turn_transform, turned_view
 
 #: The warp samples at this many times the canonical resolution before it averages.
 _OVERSAMPLING = 2
-
-
-def turn_transform(pan_rad: float, tilt_rad: float) -> Transform:
-    """`optical_T_turned`: a pan to the right about y, after a tilt down about x."""
-    pan = np.array([[math.cos(pan_rad), 0, math.sin(pan_rad)], [0, 1, 0], [-math.sin(pan_rad), 0, math.cos(pan_rad)]])
-    c, s = math.cos(-tilt_rad), math.sin(-tilt_rad)
-    return Transform(pan @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]), np.zeros(3))
-
-
-def turned_view(view: CameraView, turn: Transform) -> CameraView:
-    """The view after the camera has turned by `optical_T_turned`; both know their world. Its roll need not be zero."""
-    world_T_turned = view.world_T_plane @ view.plane_T_optical() @ turn
-    return view_from_pose(view.intrinsics, world_T_turned, float(view.world_T_plane.translation[2]))
 
 
 def turned_example(image_rgb: np.ndarray, scene: Scene, view: CameraView, canonical: CanonicalCamera,
@@ -41,8 +27,7 @@ def turned_example(image_rgb: np.ndarray, scene: Scene, view: CameraView, canoni
     """
     turn = turn_transform(pan_rad, tilt_rad)
     turned = turned_view(view, turn)
-    level = Transform(turn.rotation @ turned.plane_T_optical().rotation.T @ turned.plane.plane_T_optical().rotation,
-                      np.zeros(3))
+    level = levelled(view, turn, turned)
     large = canonical.intrinsics().resized(canonical.width * _OVERSAMPLING, canonical.height * _OVERSAMPLING)
     homography = _index_matrix(view.intrinsics) @ level.rotation @ np.linalg.inv(_index_matrix(large))
     sampled = cv2.warpPerspective(image_rgb, homography, (large.width, large.height),

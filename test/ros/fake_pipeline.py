@@ -34,6 +34,7 @@ class FakePipeline:
         self._latency_s = latency_s
         self._objects = objects
         self.seen: list[tuple[CameraView, str]] = []
+        self.effort = ""  # of the last call
 
     def view_of(self, image: np.ndarray, camera: PinholeCamera | None) -> CameraView:
         height, width = image.shape[:2]
@@ -42,8 +43,10 @@ class FakePipeline:
     def nominal_plane(self) -> PlaneCamera:
         return NOMINAL
 
-    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units") -> Scene:
+    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
+                  effort: str = "fast") -> Scene:
         self.seen = [*self.seen[-9:], (camera, scale)]
+        self.effort = effort
         time.sleep(self._latency_s)
         first = tuple(int(v) for v in image[0, 0])
         if first == RAISES:

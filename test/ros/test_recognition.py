@@ -128,6 +128,12 @@ def test_elevation_by_parameter(bench: Bench) -> None:
     assert bench.run(plane_distance_m=11.0, plane_elevation_rad=0.6).view.plane == PlaneCamera(11.0, 0.6)
 
 
+@pytest.mark.parametrize("effort", ["fast", "accurate"])
+def test_the_effort_reaches_the_pipeline(bench: Bench, effort: str) -> None:
+    bench.run(effort=effort)
+    assert bench.pipeline.effort == effort
+
+
 def test_a_scale_that_cannot_be_meant_is_said(bench: Bench) -> None:
     bench.run(plane_distance_m=0.8)
     assert "set scale to 'distance'" in bench.status.report().worst().message

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kyvo_ros.scene import PinholeCamera
-from kyvo_ros.scene.distortion import DistortionError, distort
+from kyvo_ros.scene.distortion import DistortionError, distort, undistort
 
 CAMERAS = {
     "pinhole": PinholeCamera(320, 240, 300, 305, 165, 117),
@@ -48,3 +48,21 @@ def test_rays_beyond_the_reach_of_a_model_do_not_fold_back():
 def test_unknown_models_are_named(model, count, message):
     with pytest.raises(DistortionError, match=message):
         distort(np.array([[0.0, 0.0, 1.0]]), PinholeCamera(320, 240, 350, 350, 160, 120, (0.1,) * count, model))
+
+
+@pytest.mark.parametrize("model, coefficients", [
+    ("plumb_bob", ()), ("plumb_bob", (-0.3, 0.1, 0.002, -0.001, 0.0)), ("plumb_bob", (0.2, 0.0, 0.0, 0.0)),
+    ("rational_polynomial", (0.1, 0.01, 0.001, -0.001, 0.0, 0.05, 0.0, 0.0)), ("equidistant", (0.02, -0.01, 0.0, 0.0)),
+])
+def test_undistort_is_the_inverse_of_distort(model, coefficients):
+    camera = PinholeCamera(640, 480, 500.0, 510.0, 320.0, 250.0, coefficients, model)
+    pixels = np.stack(np.meshgrid(np.linspace(0, 640, 9), np.linspace(0, 480, 9)), axis=-1).reshape(-1, 2)
+    rays = undistort(pixels, camera)
+    assert (rays[:, 2] == 1).all()
+    assert distort(rays, camera) == pytest.approx(pixels, abs=2e-4)
+
+
+def test_pixels_that_no_ray_falls_on_have_none():
+    camera = PinholeCamera(640, 480, 250.0, 250.0, 320.0, 240.0, (-0.4, 0.0, 0.0, 0.0))
+    rays = undistort(np.array([[330.0, 240.0], [0.0, 0.0]]), camera)
+    assert np.isfinite(rays[0]).all() and np.isnan(rays[1]).all()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
-from kyvo_ros.training.turning import turn_transform, turned_example, turned_view
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, Scene, SceneObject, Transform
+from kyvo_ros.scene.turns import turn_transform, turned_view
+from kyvo_ros.training.turning import turned_example
 
 INTRINSICS = PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0)
 VIEW = CameraView(INTRINSICS, PlaneCamera(11.3, 0.5), 0.0, Transform.from_yaw(0.7, (0.2, -0.1, 0.0)))

@@ -1,0 +1,83 @@
+"""Several looks at one image: the canonical camera turned by parts of a token's cell, or seen in a mirror.
+
+A token stands for a cell of the image, and what an encoder loses in rounding to the codebook depends on where an
+object lies in its cells. Looks that shift the cells lose something else, so that their mean is nearer to the truth
+than each of them. The turn is a homography of the image, and what is seen comes back to the first frame exactly. Knows
+no tokens and no model. Numpy and OpenCV only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
+from kyvo_ros.scene import CameraView, PlaneCamera, PlaneNotVisibleError, Scene, Transform
+from kyvo_ros.scene.consensus import mirrored
+from kyvo_ros.scene.turns import levelled, turn_transform, turned_view
+
+
+@dataclass(frozen=True)
+class Look:
+    """A turn of the canonical camera, in cells of the token grid at the image's centre, and whether in a mirror."""
+
+    right: float = 0.0
+    down: float = 0.0
+    mirror: bool = False
+
+
+#: The looks of each effort. The four that turn put the borders of the cells a quarter to either side, which makes
+#: cells of half the size out of the four, and half of them are mirrored.
+EFFORTS: dict[str, tuple[Look, ...]] = {
+    "fast": (Look(),),
+    "accurate": (Look(), Look(-0.25, -0.25), Look(-0.25, 0.25, True), Look(0.25, -0.25, True), Look(0.25, 0.25)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What one look shows."""
+
+    image_rgb: np.ndarray  # (h, w, 3) uint8, the canonical image
+    plane: PlaneCamera | None  # where the turned camera stands; None where nobody knows
+    plane_T_look: Transform  # from the support-plane frame of the turned camera to that of the image's
+    mirror: bool
+
+    def brought_back(self, scene: Scene) -> Scene:
+        """A scene that was seen in this look, in the support-plane frame of the image's camera."""
+        return (mirrored(scene) if self.mirror else scene).transformed(self.plane_T_look, scene.frame_id)
+
+
+def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, grid: tuple[int, int],
+           nominal: PlaneCamera, looks: Sequence[Look]) -> list[Sight]:
+    """What each look at an image (H, W, 3) shows.
+
+    Args:
+        grid: (h, w) cells of the canonical image; nominal: where a camera without a known plane is taken to stand, in
+            the unit of `view.plane`.
+
+    Looks that would leave the elevations at which a plane is seen are left out, and so is the mirror where the
+    principal point is not in the middle column, since the mirrored image is then not canonical.
+    Raises as `to_canonical` does.
+    """
+    level = CameraView(canonical.intrinsics(), view.plane or nominal, 0.0, Transform.identity())
+    cells_rad = canonical.width / grid[1] / canonical.fx, canonical.height / grid[0] / canonical.fy
+    plain = to_canonical(image_rgb, view, canonical)
+    seen = []
+    for look in looks:
+        if look.mirror and 2 * canonical.cx != canonical.width:
+            continue
+        image, plane, plane_T_look = plain, view.plane, Transform.identity()
+        if look.right or look.down:
+            turn = turn_transform(math.atan(look.right * cells_rad[0]), math.atan(look.down * cells_rad[1]))
+            try:
+                turned = turned_view(level, turn)
+            except PlaneNotVisibleError:  # a camera at the limit of usable tilts makes do with fewer looks
+                continue
+            image = to_canonical(image_rgb, view, canonical, levelled(level, turn, turned))
+            plane, plane_T_look = view.plane and turned.plane, turned.world_T_plane
+        seen.append(Sight(image[:, ::-1] if look.mirror else image, plane, plane_T_look, look.mirror))
+    return seen

@@ -1,0 +1,47 @@
+"""`kyvo evaluate cameras`: what other cameras cost a model; `camera_trial` has what is tried and how it counts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from kyvo_ros.commands.common import add_effort, add_model_options, check_counts, load_pipeline, write_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `kyvo evaluate cameras`."""
+    parser.description = (
+        "Score a CLEVR folder as other cameras would have seen it (resolution, focal length, aspect, roll, distortion; "
+        "paired with the originals), without the camera's pose (paired), and renders from cameras elsewhere. Only "
+        "objects count whose centre is in the model's canonical view and that the raw images show whole.")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
+    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    parser.add_argument("--other", type=Path, metavar="DIR", help="renders from other cameras, each with its own")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as a Markdown table")
+    add_model_options(parser)
+    add_effort(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `kyvo evaluate cameras`; returns the exit code. Raises UsageError and what loading raises."""
+    from kyvo_ros.commands.camera_trial import camera_trial
+    from kyvo_ros.data.clevr import read_clevr
+    from kyvo_ros.evaluation.cameras import camera_table
+
+    check_counts(args, "limit")
+    pipeline = load_pipeline(args)
+    samples, others = (read_clevr(folder, args.split, pipeline.schema)[:args.limit] if folder else []
+                       for folder in (args.data, args.other))
+    scores = camera_trial(pipeline, samples, others, args.effort)
+    print(f"{pipeline.name} on {args.data} ({args.effort})\n\n{camera_table(scores)}")
+    if args.json:
+        document = {"cameras": [s.to_dict() for s in scores], "model": pipeline.name, "data": str(args.data),
+                    "effort": args.effort, "other": args.other and str(args.other)}
+        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    if args.markdown:
+        write_text(args.markdown, camera_table(scores) + "\n")
+    return 0

@@ -1,0 +1,101 @@
+"""`kyvo evaluate recognition`: scores of recognised scenes, with pictures of where they are right and wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kyvo_ros.commands.common import (
+    add_batch_size, add_effort, add_model_options, check_counts, load_pipeline, predict, write_text,
+)
+
+if TYPE_CHECKING:
+    from kyvo_ros.data.clevr import ClevrSample
+    from kyvo_ros.drawing import Mark
+    from kyvo_ros.scene import Scene, SceneObject
+
+#: In contact sheets a prediction is right when it matches within this distance.
+_SHEET_TAU_M = 0.25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `kyvo evaluate recognition`."""
+    parser.description = (
+        "Score recognised scenes against the ground truth of a CLEVR folder (scenes.json and images/, or CLEVR v1.0), "
+        "in the frame on the support plane that the known camera pose gives.")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
+    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as Markdown tables")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet of predictions on the images")
+    parser.add_argument("--reliability", type=Path, metavar="PNG", help="draw what confidences are worth")
+    parser.add_argument("--sheet-order", choices=("spread", "worst"), default="spread", help="images spread evenly over "
+                        "the data, or those with the lowest scores (default: %(default)s)")
+    parser.add_argument("--sheet-images", type=int, default=12, metavar="N", help="images on it (default: %(default)s)")
+    add_batch_size(parser)
+    add_model_options(parser)
+    add_effort(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `kyvo evaluate recognition`; returns the exit code. Raises UsageError and what loading raises."""
+    from kyvo_ros.data.clevr import read_clevr
+    from kyvo_ros.evaluation import evaluate_recognition
+
+    check_counts(args, "batch_size", "sheet_images", "limit")
+    pipeline = load_pipeline(args)
+    samples = read_clevr(args.data, args.split, pipeline.schema)[:args.limit]
+    predictions, seconds = predict(pipeline, samples, args.batch_size, args.effort)
+    report = evaluate_recognition((p, s.scene) for p, s in zip(predictions, samples))
+    milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))
+    print(f"{pipeline.name} on {args.data} ({pipeline.device}, {args.effort}, {milliseconds:.0f} ms an image in "
+          f"batches of {batch_size})\n\n{report.table()}")
+    if args.json:
+        document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "effort": args.effort}
+        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    if args.markdown:
+        write_text(args.markdown, report.markdown() + "\n")
+    if args.sheet:
+        _write_sheet(args.sheet, samples, predictions, args.sheet_images, args.sheet_order)
+    if args.reliability:
+        from kyvo_ros.commands.reliability import plot_reliability
+        plot_reliability(args.reliability, [(p, s.scene) for p, s in zip(predictions, samples)], pipeline.name)
+    return 0
+
+
+def _write_sheet(path: Path, samples: list[ClevrSample], predictions: list[Scene], count: int, order: str) -> None:
+    """Predictions on some of the images: right ones green, wrong ones red, missed objects thin."""
+    from kyvo_ros.data.images import write_rgb
+    from kyvo_ros.drawing import contact_sheet, draw_scene
+    from kyvo_ros.evaluation import jaccard_index
+    from kyvo_ros.scene import Scene
+
+    scores = [jaccard_index(p, s.scene, _SHEET_TAU_M) for p, s in zip(predictions, samples)]
+    count = min(count, len(samples))
+    shown = [i * len(samples) // count for i in range(count)]
+    if order == "worst":
+        shown = sorted(range(len(samples)), key=lambda i: scores[i])[:count]
+    panels, captions = [], []
+    for index in shown:
+        sample, predicted = samples[index], predictions[index]
+        missed, marks = _verdict(predicted, sample.scene)
+        panels.append(draw_scene(sample.image(), Scene((*predicted.objects, *missed)), sample.view, marks=marks))
+        captions.append(f"{sample.image_path.name}  Jaccard {scores[index]:.2f} at {_SHEET_TAU_M} m")
+    write_rgb(path, contact_sheet(panels, captions))
+
+
+def _verdict(predicted: Scene, truth: Scene) -> tuple[list[SceneObject], list[Mark]]:
+    """The true objects that no prediction matches, and how to draw the predictions followed by these."""
+    from kyvo_ros.drawing import MISSED_RGB, RIGHT_RGB, WRONG_RGB, Mark, default_mark
+    from kyvo_ros.evaluation import match_scene
+
+    pairs = match_scene(predicted, truth, _SHEET_TAU_M)
+    right, found = ({pair[side] for pair in pairs} for side in (0, 1))
+    missed = [o for j, o in enumerate(truth.objects) if j not in found]
+    marks = [Mark(RIGHT_RGB if i in right else WRONG_RGB, default_mark(o).label)
+             for i, o in enumerate(predicted.objects)]
+    return missed, marks + [Mark(MISSED_RGB, f"missed: {o.label}", thin=True) for o in missed]

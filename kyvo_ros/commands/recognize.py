@@ -1,0 +1,129 @@
+"""`kyvo recognize`: the 3D scenes that images show, as a table, as JSON and drawn on the images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kyvo_ros.commands.common import UsageError, add_effort, add_model_options, load_pipeline, write_text
+
+if TYPE_CHECKING:
+    from kyvo_ros.pipeline import KyvoPipeline
+    from kyvo_ros.scene import CameraView, PinholeCamera, Scene
+
+#: From the pixel coordinates of camera calibrations (the first pixel's centre is 0) to ours (0.5).
+_PIXEL_CENTRE = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `kyvo recognize`."""
+    parser.description = (
+        "Print what images show, in the frame on the support plane: origin where the optical axis meets it, x right, "
+        "y away from the camera, z up. Without camera options an image counts as taken by the model's own camera (a "
+        "CLEVR image of any resolution).")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scenes as JSON")
+    parser.add_argument("--draw", type=Path, metavar="DIR", help="write each image with boxes and labels, as PNG")
+    add_model_options(parser)
+    add_effort(parser)
+    camera = parser.add_argument_group(
+        "camera", "pixel coordinates as in camera_info: the centre of the first pixel is 0")
+    camera.add_argument("--camera", type=Path, metavar="YAML", help="calibration file, as camera_calibration or "
+                        "`ros2 topic echo --once camera_info` write it")
+    camera.add_argument("--fx", type=float, help="focal length in pixels, instead of --camera")
+    camera.add_argument("--fy", type=float, help="the vertical one (default: fx)")
+    camera.add_argument("--cx", type=float, help="principal point (default: the image's centre)")
+    camera.add_argument("--cy", type=float)
+    camera.add_argument("--elevation-deg", type=float, help="angle of the optical axis under the horizon (default: the "
+                        "model's nominal one)")
+    camera.add_argument("--distance-m", type=float, help="from the camera to the plane along the optical axis "
+                        "(default: the model's nominal one)")
+    camera.add_argument("--scale", choices=("units", "distance"), default="units", help="metres: the model's own, or "
+                        "such that --distance-m is its nominal distance (table-tops) (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `kyvo recognize`; returns the exit code. Raises UsageError and what loading and recognising raise."""
+    from kyvo_ros.data.images import read_rgb, write_rgb
+    from kyvo_ros.drawing import draw_scene
+    from kyvo_ros.scene.records import scene_to_dict
+
+    if args.draw and len({path.stem for path in args.images}) < len(args.images):
+        raise UsageError("two images have the same name, so --draw would overwrite one; run them one by one")
+    pipeline = load_pipeline(args)
+    records = []
+    for path in args.images:
+        image = read_rgb(path)
+        view = _view(args, pipeline, image.shape[1], image.shape[0])
+        scene = pipeline.recognize(image, view, args.scale, args.effort)
+        milliseconds = 1e3 * sum(pipeline.last_timings_s.values())
+        print(f"{path}: {len(scene)} objects, {milliseconds:.0f} ms\n{scene_table(scene)}\n")
+        records.append({"image": str(path), **scene_to_dict(scene)})
+        if args.draw:
+            write_rgb(args.draw / f"{path.stem}.png", draw_scene(image, scene, view))
+    if args.json:
+        write_text(args.json, json.dumps({"model": pipeline.name, "scenes": records}, indent=1) + "\n")
+    return 0
+
+
+def scene_table(scene: Scene) -> str:
+    """A scene as text, one line an object."""
+    lines = [f"  {'object':<28}{'x (m)':>8}{'y (m)':>8}{'z (m)':>8}{'yaw (deg)':>11}{'score':>8}"]
+    for o in scene.objects:
+        yaw = "-" if o.yaw_rad is None else f"{math.degrees(o.yaw_rad):.0f}"
+        x, y, z = o.position_m
+        lines.append(f"  {o.label:<28}{x:>8.2f}{y:>8.2f}{z:>8.2f}{yaw:>11}{o.confidence:>8.2f}")
+    return "\n".join(lines)
+
+
+def _view(args: argparse.Namespace, pipeline: KyvoPipeline, width: int, height: int) -> CameraView:
+    """The camera of an image of this size, by the options; where it stands defaults to the model's nominal pose."""
+    from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera
+
+    if args.camera and args.fx:
+        raise UsageError("give --camera or --fx, not both")
+    if not args.fx and any(value is not None for value in (args.fy, args.cx, args.cy)):
+        raise UsageError("--fy, --cx and --cy need --fx")
+    if args.scale == "distance" and args.distance_m is None:
+        raise UsageError("--scale distance needs --distance-m")
+    if args.camera:
+        intrinsics = read_camera(args.camera)
+    elif args.fx:
+        cx, cy = (size / 2 if value is None else value + _PIXEL_CENTRE
+                  for value, size in ((args.cx, width), (args.cy, height)))
+        intrinsics = PinholeCamera(width, height, args.fx, args.fy or args.fx, cx, cy)
+    else:
+        intrinsics = pipeline.canonical.assumed_camera(width, height)
+    nominal = pipeline.nominal_plane()
+    distance_m = nominal.distance_m if args.distance_m is None else args.distance_m
+    elevation = nominal.elevation_rad if args.elevation_deg is None else math.radians(args.elevation_deg)
+    return CameraView(intrinsics, PlaneCamera(distance_m, elevation))
+
+
+def read_camera(path: Path) -> PinholeCamera:
+    """The camera of a calibration file: YAML as ROS's camera_calibration or `ros2 topic echo` writes it.
+
+    Raises UsageError where it holds no calibration.
+    """
+    import yaml
+
+    from kyvo_ros.scene import PinholeCamera
+
+    def numbers(value) -> list[float]:
+        return [float(v) for v in (value["data"] if isinstance(value, dict) else value)]
+
+    try:
+        document = next(iter(yaml.safe_load_all(path.read_text())))
+        width, height = (int(document.get(f"image_{name}", document.get(name))) for name in ("width", "height"))
+        matrix = numbers(document["camera_matrix"] if "camera_matrix" in document else document["k"])
+        distortion = numbers(document.get("distortion_coefficients", document.get("d", [])))
+        model = document.get("distortion_model") or "plumb_bob"
+        fx, _, cx, _, fy, cy = matrix[:6]
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, StopIteration) as error:
+        raise UsageError(f"{path} holds no camera calibration ({type(error).__name__}: {error}); expected image_width, "
+                         "image_height, camera_matrix, distortion_model and distortion_coefficients") from error
+    return PinholeCamera(width, height, fx, fy, cx + _PIXEL_CENTRE, cy + _PIXEL_CENTRE, tuple(distortion), model)

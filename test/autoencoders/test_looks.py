@@ -1,0 +1,95 @@
+"""Looks at one image: what they show, and that what is seen in them comes back to where it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
+from kyvo_ros.autoencoders.looks import EFFORTS, Look, sights
+from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, Scene, SceneObject
+from kyvo_ros.scene.camera import MIN_ELEVATION_RAD
+from kyvo_ros.scene.distortion import distort
+
+CANONICAL, GRID = CanonicalCamera(), (10, 16)
+CAMERAS = {
+    "CLEVR": (PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0), 0.0),
+    "rolled": (PinholeCamera(400, 300, 380.0, 390.0, 190.0, 160.0), 0.3),
+    "distorted": (PinholeCamera(640, 480, 600.0, 600.0, 320.0, 240.0, (-0.25, 0.08, 0.001, 0.0, 0.0)), -0.2),
+}
+NOMINAL = PlaneCamera(11.267, 0.4948)
+TRUE = PlaneCamera(10.5, 0.55)
+POINT = np.array([0.8, 0.9, 0.35])
+LOOKS = (*EFFORTS["accurate"], Look(1.5, -1.0), Look(-1.0, 2.0, True))
+
+
+def blob(view: CameraView) -> np.ndarray:
+    """A white spot where a view shows POINT."""
+    camera = view.intrinsics
+    u, v = distort(view.plane_T_optical().inverse().apply(POINT[None]), camera)[0]
+    rows, columns = np.mgrid[:camera.height, :camera.width] + 0.5
+    spot = 255 * np.exp(-((columns - u) ** 2 + (rows - v) ** 2) / (2 * (camera.width / 60) ** 2))
+    return np.repeat(spot[..., None], 3, axis=2).astype(np.uint8)
+
+
+def looks_at(image, view, looks=LOOKS):
+    return sights(image, view, CANONICAL, GRID, NOMINAL, looks)
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_what_is_seen_comes_back_to_where_it_is(name) -> None:
+    """The spot's place in each look, taken to the plane of that look's camera and brought back, is the point."""
+    camera, roll = CAMERAS[name]
+    view = CameraView(camera, TRUE, roll)
+    for look, sight in zip(LOOKS, looks_at(blob(view), view), strict=True):
+        weight = sight.image_rgb[..., 0].astype(float)
+        rows, columns = np.mgrid[:CANONICAL.height, :CANONICAL.width] + 0.5
+        pixel = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+        place = sight.plane.plane_points(CANONICAL.intrinsics(), pixel, POINT[2])
+        (seen,) = sight.brought_back(Scene((SceneObject({}, place),))).objects
+        assert seen.position_m == pytest.approx(POINT, abs=0.02), look
+
+
+def test_a_yaw_comes_back_through_turn_and_mirror() -> None:
+    view = CameraView(CAMERAS["CLEVR"][0], TRUE)
+    plain, turned, mirror = looks_at(blob(view), view, (Look(), Look(2.0, 0.0), Look(mirror=True)))
+    scene = Scene((SceneObject({}, POINT, yaw_rad=0.4),))
+    assert plain.brought_back(scene).objects[0].yaw_rad == pytest.approx(0.4)
+    assert mirror.brought_back(scene).objects[0].yaw_rad == pytest.approx(-0.4)
+    pan = math.atan(2 * 8 / 140)  # seen from above, a pan to the right turns what stands still to the left
+    assert turned.brought_back(scene).objects[0].yaw_rad == pytest.approx(0.4 - pan, abs=0.02)
+
+
+def test_the_plain_look_is_the_canonical_image_and_shifts_are_in_cells() -> None:
+    view = CameraView(CAMERAS["CLEVR"][0], TRUE)
+    image = blob(view)
+    plain, shifted = looks_at(image, view, (Look(), Look(0.5, 0.0)))
+    assert (plain.image_rgb == to_canonical(image, view, CANONICAL)).all() and plain.plane == TRUE
+    peak = [int(s.image_rgb[..., 0].sum(0).argmax()) for s in (plain, shifted)]
+    assert peak[0] - peak[1] in (4, 5)  # half a cell of 8 pixels, a little more away from the centre
+
+
+def test_looks_quarter_the_cells() -> None:
+    turns = {(look.right % 0.5, look.down % 0.5) for look in EFFORTS["accurate"][1:]}
+    phases = {(look.right % 1, look.down % 1) for look in EFFORTS["accurate"][1:]}
+    assert turns == {(0.25, 0.25)} and len(phases) == 4 and EFFORTS["accurate"][0] == Look()
+
+
+def test_an_unknown_plane_stays_unknown_and_the_nominal_one_brings_back() -> None:
+    camera = CAMERAS["CLEVR"][0]
+    unknown = looks_at(blob(CameraView(camera, NOMINAL)), CameraView(camera))
+    known = looks_at(blob(CameraView(camera, NOMINAL)), CameraView(camera, NOMINAL))
+    for a, b in zip(unknown, known, strict=True):
+        assert a.plane is None and (a.image_rgb == b.image_rgb).all()
+        assert np.allclose(a.plane_T_look.matrix(), b.plane_T_look.matrix())
+
+
+def test_looks_that_cannot_be_are_left_out() -> None:
+    camera = CAMERAS["CLEVR"][0]
+    low = CameraView(camera, PlaneCamera(11.0, MIN_ELEVATION_RAD))
+    assert len(looks_at(blob(low), low, (Look(), Look(0, -0.25), Look(0, 0.25)))) == 2
+    lopsided = CanonicalCamera(cx=60.0)
+    view = CameraView(camera, TRUE)
+    assert len(sights(blob(view), view, lopsided, GRID, NOMINAL, (Look(), Look(mirror=True)))) == 1
