@@ -1,11 +1,11 @@
 """What a scene is: objects with attributes, poses and frames, and the relations between them (numpy only)."""
 
 from kyvo_ros.scene.camera import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, view_from_pose
-from kyvo_ros.scene.relations import RELATIONS, Relation, relations_of
+from kyvo_ros.scene.relations import DIRECTIONS, RELATIONS, Relation, relations_of
 from kyvo_ros.scene.transforms import Transform
 from kyvo_ros.scene.types import PLANE_FRAME, Scene, SceneError, SceneObject
 
 __all__ = [
-    "CameraView", "PLANE_FRAME", "PinholeCamera", "PlaneCamera", "PlaneNotVisibleError", "RELATIONS", "Relation",
-    "Scene", "SceneError", "SceneObject", "Transform", "relations_of", "view_from_pose",
+    "CameraView", "DIRECTIONS", "PLANE_FRAME", "PinholeCamera", "PlaneCamera", "PlaneNotVisibleError", "RELATIONS",
+    "Relation", "Scene", "SceneError", "SceneObject", "Transform", "relations_of", "view_from_pose",
 ]

@@ -1,0 +1,1 @@
+"""The question language: functional programs, their execution on a scene, and their phrasing (pure Python)."""
