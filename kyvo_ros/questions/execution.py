@@ -35,10 +35,15 @@ class Executor:
             camera_position_m: (3,) centre of the camera in the scene's frame; None: questions about it are refused.
         """
         self.scene = scene
+        self._known: dict[int, tuple[Program, Result]] = {}
         self._everything = _Objects(range(len(scene)))
         self._points = {i: tuple(map(float, o.position_m)) for i, o in enumerate(scene.objects)}
         if camera_position_m is not None:
             self._points[_CAMERA] = tuple(map(float, camera_position_m))
+
+    @property
+    def knows_camera(self) -> bool:
+        return _CAMERA in self._points
 
     def run(self, program: Program) -> Answer:
         """The answer to a question's program; it has a `refusal` where a premise fails.
@@ -55,7 +60,14 @@ class Executor:
         """The bare value: a frozenset of indices, an index, a number, a bool, a word, metres. Raises PremiseError."""
         return self._evaluate(program, None).content
 
+    def distance_m(self, first: int, second: int) -> float:
+        """Between two points as `evaluate` gives them. Raises PremiseError where the camera is needed and not known."""
+        return math.dist(self._point(first), self._point(second))
+
     def _evaluate(self, program: Program, trace: list[str] | None) -> Result:
+        """Remembers what parts gave, since a generator tries many programs with the same parts; a trace needs all."""
+        if trace is None and id(program) in self._known:
+            return self._known[id(program)][1]
         inputs = [self._evaluate(part, trace) for part in program.inputs]
         operation = program.row.operation
         content = _OPERATIONS[operation](self, program, *(part.content for part in inputs))
@@ -66,7 +78,9 @@ class Executor:
             references |= inputs[0].content
         if trace is not None:
             trace.append(result_in_words(program, content, self.scene))
-        return Result(content, references, inputs[0].content if operation == "exist" else _Objects())
+        result = Result(content, references, inputs[0].content if operation == "exist" else _Objects())
+        self._known[id(program)] = program, result  # with the program, so that its identity stays its own
+        return result
 
     # Sets of objects.
 
@@ -107,7 +121,7 @@ class Executor:
         return first & second
 
     def _between(self, program: Program, first: int, second: int) -> _Objects:
-        (ax, ay, _), (bx, by, _) = self._point(first, program), self._point(second, program)
+        (ax, ay, _), (bx, by, _) = self._point(first), self._point(second)
         found = set()
         for index in self._everything - {first, second}:
             x, y, _ = self._points[index]
@@ -118,7 +132,7 @@ class Executor:
         return _Objects(found)
 
     def _within(self, program: Program, point: int) -> _Objects:
-        return _Objects(i for i in self._everything - {point} if self._far(program, i, point) <= program.values[0])
+        return _Objects(i for i in self._everything - {point} if self.distance_m(i, point) <= program.values[0])
 
     # One object.
 
@@ -131,10 +145,10 @@ class Executor:
         raise PremiseError("several", f"there are {len(objects)} {words}, which one is meant is not clear", objects)
 
     def _nearest(self, program: Program, point: int, objects: _Objects) -> int:
-        return self._extreme(program, objects - {point}, lambda i: self._far(program, i, point))
+        return self._extreme(program, objects - {point}, lambda i: self.distance_m(i, point))
 
     def _farthest(self, program: Program, point: int, objects: _Objects) -> int:
-        return self._extreme(program, objects - {point}, lambda i: -self._far(program, i, point))
+        return self._extreme(program, objects - {point}, lambda i: -self.distance_m(i, point))
 
     def _largest(self, program: Program, objects: _Objects) -> int:
         return self._extreme(program, objects, lambda i: -max(self._extent(program, i)))
@@ -184,7 +198,7 @@ class Executor:
         return self._points[index]
 
     def _distance(self, program: Program, first: int, second: int) -> float:
-        return self._far(program, first, second)
+        return self.distance_m(first, second)
 
     def _extent(self, program: Program, index: int) -> tuple[float, ...]:
         size = self.scene.objects[index].size_m
@@ -195,12 +209,9 @@ class Executor:
     def _unknown(self, program: Program) -> None:
         raise PremiseError("unknown", "this is not a question about the objects of the scene that can be answered here")
 
-    def _far(self, program: Program, first: int, second: int) -> float:
-        return math.dist(self._point(first, program), self._point(second, program))
-
-    def _point(self, index: int, program: Program) -> tuple[float, ...]:
+    def _point(self, index: int) -> tuple[float, ...]:
         if index not in self._points:
-            raise PremiseError("no_camera", f"{program.row.operation} needs the camera's position, which is not known")
+            raise PremiseError("no_camera", "the position of the camera is not known")
         return self._points[index]
 
 

@@ -63,7 +63,7 @@ def _value_symbols(kind: str, value: Value) -> list[Symbol]:
 
 
 def program_of(symbols: Sequence[Symbol], start: str = ANSWER) -> Program:
-    """The program that symbols say; inverse of `symbols_of`. Raises ProgramError with the first wrong symbol's index."""
+    """The program that symbols say; inverse of `symbols_of`. Raises ProgramError with the index of a wrong symbol."""
     source = iter(enumerate([*symbols, None]))
     program = _read(start, source)
     index, rest = next(source)

@@ -83,7 +83,7 @@ SUPERLATIVES_AMONG: dict[str, tuple[str, ...]] = {
 }
 
 #: Whole questions by the root's operation, or its name where attributes differ. {s} {t} are plural phrases of sets,
-#: {n} a singular one, {an} a singular one with "a", {a} {b} objects or points.
+#: {n} a singular one, {an} a singular one with "a", {a} {b} objects or points, {one} an object brought up with "a".
 QUESTIONS: dict[str, Phrases] = {
     "count": Phrases(
         ("how many {s} are there?", "what is the number of {s}?", "how many {s} do you see?", "count the {s}.",
@@ -95,23 +95,23 @@ QUESTIONS: dict[str, Phrases] = {
         ("can {an} be seen?", "does {an} exist?", "could you tell me if there are any {s}?")),
     "query_size": Phrases(
         ("what size is {a}?", "how big is {a}?", "what is the size of {a}?", "is {a} large or small?",
-         "{a} is what size?", "there is {a}; what size is it?", "{a}: big or small?"),
+         "{a} is what size?", "there is {one}; what size is it?", "{a}: big or small?"),
         ("tell me the size of {a}.", "how big is {a}, large or small?", "of what size is {a}?",
          "looking at {a}, what size does it have?")),
     "query_color": Phrases(
         ("what color is {a}?", "what is the color of {a}?", "{a} is what color?", "which color does {a} have?",
-         "what colour is {a}?", "there is {a}; what is its color?", "the color of {a}?", "{a} has what color?"),
+         "what colour is {a}?", "there is {one}; what is its color?", "the color of {a}?", "{a} has what color?"),
         ("tell me the color of {a}.", "of what color is {a}?", "do you know what color {a} is?",
          "looking at {a}, what color does it have?")),
     "query_material": Phrases(
         ("what is {a} made of?", "what material is {a}?", "what is the material of {a}?", "is {a} metal or rubber?",
-         "{a} is made of what?", "there is {a}; what is it made of?", "{a} has what material?",
+         "{a} is made of what?", "there is {one}; what is it made of?", "{a} has what material?",
          "is {a} shiny or matte?"),
         ("tell me the material of {a}.", "of what material is {a}?", "which material is {a} made of?",
          "looking at {a}, what is it made of?")),
     "query_shape": Phrases(
         ("what shape is {a}?", "what is the shape of {a}?", "{a} is what shape?", "which shape does {a} have?",
-         "there is {a}; what shape is it?", "what shape does {a} have?", "the shape of {a}?", "{a} has what shape?"),
+         "there is {one}; what shape is it?", "what shape does {a} have?", "the shape of {a}?", "{a} has what shape?"),
         ("tell me the shape of {a}.", "of what shape is {a}?", "do you know what shape {a} is?",
          "looking at {a}, what shape does it have?")),
     "equal_integer": Phrases(
@@ -148,7 +148,8 @@ QUESTIONS: dict[str, Phrases] = {
     "extent": Phrases(
         ("how large is {a} in metres?", "what are the dimensions of {a}?", "how many metres does {a} measure?",
          "what is the extent of {a}?", "how wide and how high is {a}?"),
-        ("give me the dimensions of {a}.", "measure the size of {a} in metres.", "what is the extent of {a} in meters?")),
+        ("give me the dimensions of {a}.", "measure the size of {a} in metres.",
+         "what is the extent of {a} in meters?")),
     "object": Phrases(
         ("what is {a}?", "which object is {a}?", "which one is {a}?", "describe {a}.", "show me {a}."),
         ("can you show me {a}?", "point at {a}.", "find {a}.")),
@@ -166,8 +167,8 @@ QUESTIONS: dict[str, Phrases] = {
          "does {a} smell?", "what happened to {a}?", "xyzzy", "can {a} fly?", "open the door.")),
 }
 
-#: Whole instructions by the root's operation. {a} the object, {b} the other one, {v} a value or a distance, {side} the
-#: direction, {where} a place such as "left of", {new} an object to be made, with "a".
+#: Whole instructions by the root's operation. {a} the object, {b} the other one, {v} a value or a distance, {m} a value
+#: by its plain name, {side} the direction, {where} a place such as "left of", {new} an object to be made, with "a".
 INSTRUCTIONS: dict[str, Phrases] = {
     "change_size": Phrases(
         ("make {a} {v}.", "change the size of {a} to {v}.", "turn {a} into a {v} one.", "change {a} to be {v}.",
@@ -178,9 +179,9 @@ INSTRUCTIONS: dict[str, Phrases] = {
          "let {a} be {v}."),
         ("set the color of {a} to {v}.", "{a} should be {v}.", "i want {a} to be {v}.")),
     "change_material": Phrases(
-        ("make {a} {v}.", "change the material of {a} to {v}.", "make {a} out of {v}.", "turn {a} into {v}.",
+        ("make {a} {v}.", "change the material of {a} to {m}.", "make {a} out of {m}.", "turn {a} into {m}.",
          "let {a} be {v}."),
-        ("set the material of {a} to {v}.", "{a} should be made of {v}.", "i want {a} to be made of {v}.")),
+        ("set the material of {a} to {m}.", "{a} should be made of {m}.", "i want {a} to be {v}.")),
     "change_shape": Phrases(
         ("make {a} a {v}.", "change the shape of {a} to a {v}.", "turn {a} into a {v}.", "change {a} into a {v}.",
          "let {a} be a {v}."),

@@ -44,26 +44,31 @@ class Speaker:
     def instruction(self, program: Program) -> str:
         """A program of type edit as an instruction."""
         row, slots = program.row, self._slots(program)
-        words = dict(zip(row.values, program.values))
-        if "relation" in words:
-            slots["side"], slots["where"] = (self._part(t[words["relation"]]) for t in (SIDES, PLACES))
-        if row.operation.startswith("insert"):
-            slots["b"], slots["new"] = slots["a"], _with_article(self._head(words, plural=False))
-        slots["v"] = self._metres(words["metres"]) if "metres" in words else self._word(str(program.values[0])) \
-            if program.values else ""
-        return _sentence(self._whole(INSTRUCTIONS.get(program.function, INSTRUCTIONS.get(row.operation))).format(**slots))
+        values = dict(zip(row.values, program.values))
+        if "relation" in values:
+            slots["side"], slots["where"] = (self._part(table[values["relation"]]) for table in (SIDES, PLACES))
+        if row.operation in ("insert_at", "insert_next"):
+            slots["b"], slots["new"] = slots["a"], _with_article(self._head(values, plural=False))
+        if "metres" in values:
+            slots["v"] = self._metres(values["metres"])
+        elif row.attribute:
+            slots["m"], slots["v"] = values[row.attribute], self._word(values[row.attribute])
+        key = program.function if program.function in INSTRUCTIONS else row.operation
+        return _sentence(self._whole(INSTRUCTIONS[key]).format(**slots))
 
     def _slots(self, program: Program) -> dict[str, str]:
         """The phrases of a root's inputs."""
         slots = {"attribute": self._attribute(program)}
         if program.type in ("object", "objects"):
             return slots | (self._set_slots(program) if program.type == "objects" else {"a": self.the(program)})
-        sets = [p.inputs[0] if p.type == "number" else p for p in program.inputs]
-        if not sets:
-            return slots | {"a": f"the {self._head({'shape': self._choose(('cube', 'sphere', ''))}, plural=False)}"}
-        if sets[0].type == "objects":
-            return slots | self._set_slots(*sets)
-        return slots | dict(zip("ab", map(self.the, sets)))
+        said = [p if p.type in ("object", "objects", "point") else p.inputs[0] for p in program.inputs]
+        if not said:  # out of the language: any object will do
+            return slots | {"a": f"the {self._head({'shape': self._choose(('', 'cube', 'sphere'))}, plural=False)}"}
+        if said[0].type == "objects":
+            return slots | self._set_slots(*said)
+        if said[0].function == "unique":
+            slots["one"] = _with_article(self.noun(said[0].inputs[0], plural=False))
+        return {"one": self.the(said[0])} | slots | dict(zip("ab", map(self.the, said)))
 
     def _set_slots(self, first: Program, second: Program | None = None) -> dict[str, str]:
         slots = {"s": self.noun(first, plural=True), "n": self.noun(first, plural=False),

@@ -7,8 +7,7 @@ A program is checked when it is made, so every program that exists is well typed
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Union
 
 from kyvo_ros.questions.functions import (
@@ -31,17 +30,21 @@ class Program:
     function: str  # a key of FUNCTIONS
     inputs: tuple[Program, ...] = ()
     values: tuple[Value, ...] = ()  # words; metres as float
+    row: Function = field(init=False, repr=False, compare=False)  # of the table
+    length: int = field(init=False, repr=False, compare=False)  # number of functions
 
     def __post_init__(self) -> None:
         if self.function not in FUNCTIONS:
             raise ProgramError(f"no function {self.function!r}; expected one of {tuple(FUNCTIONS)}")
-        object.__setattr__(self, "inputs", tuple(self.inputs))
-        object.__setattr__(self, "values", tuple(self.values))
+        for name, value in (("inputs", tuple(self.inputs)), ("values", tuple(self.values)),
+                            ("row", FUNCTIONS[self.function])):
+            object.__setattr__(self, name, value)
         self._check_inputs()
         if len(self.values) != len(self.row.values):
             raise ProgramError(f"{self.function} takes the values {self.row.values}, got {self.values}")
         for kind, value in zip(self.row.values, self.values):
             check_value(kind, value, self.function)
+        object.__setattr__(self, "length", 1 + sum(program.length for program in self.inputs))
         if self.length > MAX_FUNCTIONS:
             raise ProgramError(f"a program may have at most {MAX_FUNCTIONS} functions, got {self.length}")
 
@@ -52,18 +55,9 @@ class Program:
             raise ProgramError(f"{self.function} takes inputs of types {wanted}, got {given}")
 
     @property
-    def row(self) -> Function:
-        return FUNCTIONS[self.function]
-
-    @property
     def type(self) -> str:
         """What it gives; see `Function`."""
         return self.row.output
-
-    @cached_property
-    def length(self) -> int:
-        """Number of functions."""
-        return 1 + sum(program.length for program in self.inputs)
 
     def walk(self) -> Iterator[Program]:
         """Every program in the tree, inputs first; the last is the root."""

@@ -1,11 +1,11 @@
 """Programs to tokens and back, and which token may come next: a pushdown automaton over a context-free grammar.
 
 The rules come as data (see `questions.linear`): a nonterminal is written as a symbol, a word or a number, and further
-nonterminals. A symbol decides the rule, and any text tokenizer will do, whether a word is one token to it or several. A
-program is [PROGRAM-START] symbols [PROGRAM-END].
+nonterminals. A symbol decides the rule, and any text tokenizer will do, whether a word is one token to it or several.
+A program is [PROGRAM-START] symbols [PROGRAM-END].
 
-What may follow also depends on the tokens left: a token is possible only where the program can still be completed within
-`max_length`, so every walk ends. It knows no functions and no types but the nonterminals' names.
+What may follow also depends on the tokens left: a token is possible only where the program can still be completed
+within `max_length`, so every walk ends. It knows no functions and no types but the nonterminals' names.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ProgramGrammar:
 
     def __init__(self, vocabulary: Vocabulary, text_tokenizer: TextTokenizer, rules: Mapping[str, Sequence[Rule]],
                  start: str, max_length: int = MAX_PROGRAM_TOKENS) -> None:
-        """Raises GrammarError where tokens are ambiguous or `max_length` has no room; VocabularyError, OutOfRangeError."""
+        """Raises GrammarError where tokens are ambiguous or `max_length` is too short; VocabularyError."""
         self.max_length = max_length
         self._vocabulary, self._text_tokenizer = vocabulary, text_tokenizer
         self._opening, self._closing = map(vocabulary.structure_id, ("[PROGRAM-START]", "[PROGRAM-END]"))

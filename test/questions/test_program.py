@@ -63,7 +63,8 @@ def test_filters_have_a_canonical_order_and_nothing_else_moves() -> None:
 
 
 def test_symbols_follow_the_order_of_english() -> None:
-    program = parse("count(filter_color(red, relate(left, unique(filter_shape(sphere, filter_material(metal, scene))))))")
+    ball = "unique(filter_shape(sphere, filter_material(metal, scene)))"
+    program = parse(f"count(filter_color(red, relate(left, {ball})))")
     assert symbols_of(program) == ["count", "red", "left", "unique", "metal", "sphere", "scene"]
     assert symbols_of(parse("exist(within(2.35, camera))")) == ["exist", "within", "2", 0.35, "camera"]
 
