@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from kyvo_ros.questions.phrasing import Speaker
 from kyvo_ros.questions.program import Program
 from kyvo_ros.scene import Scene
 
@@ -79,12 +80,14 @@ def _confidence(scene: Scene, references: frozenset[int], alternatives: frozense
 
 def result_in_words(program: Program, content: Any, scene: Scene) -> str:
     """One line of a trace."""
-    called = " ".join([program.function, *(f"{v:g} m" if isinstance(v, float) else v for v in program.values)])
     if program.type == "objects":
-        return f"{called}: {len(content)} of {len(scene)} objects{_numbers(content)}"
+        noun = Speaker().noun(program, plural=True)
+        return f"{noun}: {len(content)} of {len(scene)} objects{_numbers(content)}"
     if program.type == "object":
-        return f"{called}: the {scene.objects[content].label}{_numbers([content])}"
-    return f"{called}: {_text(program.type, content, scene)}"
+        return f"{Speaker().the(program)}: {scene.objects[content].label}{_numbers([content])}"
+    if program.type == "point":
+        return Speaker().the(program)
+    return f"{program.function.replace('_', ' ')}: {_text(program.type, content, scene)}"
 
 
 def _numbers(indices: Collection[int]) -> str:
@@ -101,8 +104,6 @@ def _text(kind: str, content: Any, scene: Scene) -> str:
         return " x ".join(f"{extent:.2f}" for extent in content) + " m"
     if kind == "place":
         return "x {:.2f} m, y {:.2f} m, z {:.2f} m in {}".format(*content, scene.frame_id)
-    if kind == "point":
-        return "the camera"
     if kind == "object":
         return f"the {scene.objects[content].label}"
     if kind == "objects":

@@ -142,7 +142,7 @@ class Executor:
         words = Speaker().noun(program.inputs[0], plural=len(objects) > 1)
         if not objects:
             raise PremiseError("none", f"there is no {words}")
-        raise PremiseError("several", f"there are {len(objects)} {words}, which one is meant is not clear", objects)
+        raise PremiseError("several", f"there are {len(objects)} {words}, and which one is meant is not clear", objects)
 
     def _nearest(self, program: Program, point: int, objects: _Objects) -> int:
         return self._extreme(program, objects - {point}, lambda i: self.distance_m(i, point))

@@ -19,8 +19,8 @@ from kyvo_ros.tokens.automaton import GrammarError
 from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
-#: Tokens of a program, its brackets included; CLEVR's longest take about 40.
-MAX_PROGRAM_TOKENS = 64
+#: Tokens of a program, its brackets included; the longest of CLEVR take 29 where a word is a token.
+MAX_PROGRAM_TOKENS = 48
 
 Symbol = Union[str, float]
 

@@ -58,6 +58,14 @@ def test_answers(program: str, text: str, indices: tuple[int, ...]) -> None:
     assert len(answer.trace) == parse(program).length
 
 
+def test_the_trace_tells_the_steps_in_words() -> None:
+    answer = Executor(FOUR_THINGS, CAMERA_M).run(parse(f"distance(unique(relate(front, {CUBE})), camera)"))
+    assert answer.trace == (
+        "objects: 4 of 4 objects (#0, #1, #2, #3)", "cubes: 1 of 4 objects (#1)", "the cube: large red rubber cube (#1)",
+        "objects in front of the cube: 1 of 4 objects (#3)",
+        "the object in front of the cube: large gray rubber sphere (#3)", "the camera", "distance: 8.46 m")
+
+
 def test_values_carry_units() -> None:
     run = Executor(FOUR_THINGS, CAMERA_M).run
     assert run(parse(f"locate({CYLINDER})")).value == pytest.approx((1.0, 2.0, 0.35))
