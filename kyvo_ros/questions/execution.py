@@ -15,7 +15,7 @@ from typing import Any
 from kyvo_ros.questions.answers import Answer, PremiseError, Result, answer_of, refusal_of, result_in_words
 from kyvo_ros.questions.functions import ATTRIBUTES, FUNCTIONS
 from kyvo_ros.questions.phrasing import Speaker
-from kyvo_ros.questions.program import Program
+from kyvo_ros.questions.program import Program, ProgramError
 from kyvo_ros.scene import Scene, relations_of
 
 BETWEEN_ANGLE = math.radians(135)
@@ -48,8 +48,11 @@ class Executor:
     def run(self, program: Program) -> Answer:
         """The answer to a question's program; it has a `refusal` where a premise fails.
 
-        Raises SceneError where the program has relations and the scene is not in the support-plane frame.
+        Raises SceneError where the program has relations and the scene is not in the support-plane frame, ProgramError
+        for an edit.
         """
+        if program.type == "edit":
+            raise ProgramError(f"expected a question's program, got {program.function}; see `edits.apply_edit`")
         trace: list[str] = []
         try:
             return answer_of(program, self._evaluate(program, trace), self.scene, tuple(trace))

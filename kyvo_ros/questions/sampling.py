@@ -46,11 +46,9 @@ class ProgramSampler:
 
     def an_object(self, hops: int, hidden: Collection[str] = ()) -> Program:
         """Some object, described without the attributes `hidden`. Raises SamplingError."""
-        if not self._objects:
-            raise SamplingError("the scene is empty")
         if self._robot and self._rng.random() < _SUPERLATIVE:
             return self.superlative(hops, hidden)
-        return self.reference(self._rng.randrange(len(self._objects)), hops, hidden)
+        return self.reference(self._index(), hops, hidden)
 
     def reference(self, target: int, hops: int, hidden: Collection[str] = ()) -> Program:
         """The object of this index, by what tells it from the others. Raises SamplingError."""
@@ -68,7 +66,7 @@ class ProgramSampler:
         objects = self.some_objects(min(hops, 1) if self._rng.random() < 0.3 else 0, hidden)
         if len(self._executor.evaluate(objects)) < 2 and self._rng.random() < _SHARP:
             raise SamplingError("there is nothing to choose from")
-        inputs = (self._point(0), objects) if name in ("nearest", "farthest") else (objects,)
+        inputs = (self._point(), objects) if name in ("nearest", "farthest") else (objects,)
         return self._holding(Program(name, inputs))
 
     def broken_object(self, hops: int) -> Program:
@@ -120,8 +118,7 @@ class ProgramSampler:
         return filtered(base, self._pairs(count, likely, hidden))
 
     def _union(self) -> Program:
-        parts = [self._simple_set() for _ in range(2)]
-        return Program("union", tuple(parts))
+        return Program("union", (self._simple_set(), self._simple_set()))
 
     def _simple_set(self) -> Program:
         base = self._a_base(1) if self._rng.random() < 0.25 else _SCENE
@@ -139,8 +136,8 @@ class ProgramSampler:
         if not self._robot or self._rng.random() < 0.7:
             return self._rng.choice(self._bases(anchor, hidden))
         if self._rng.random() < 0.5:
-            return Program("between", (anchor, self._point(0)))
-        point = anchor if self._rng.random() < 0.6 else self._point(0)
+            return Program("between", (anchor, self._point()))
+        point = anchor if self._rng.random() < 0.6 else self._point()
         miss = self._rng.uniform(-_RADIUS_MISS_M, _RADIUS_MISS_M)
         radius = self._executor.distance_m(self._index(), self._executor.evaluate(point)) + miss
         low, high = _RADIUS_RANGE_M
@@ -164,15 +161,15 @@ class ProgramSampler:
 
     def point_pair(self, hops: int) -> tuple[Program, Program]:
         """Two different points, the first an object. Raises SamplingError."""
-        first, second = self.an_object(hops), self._point(0)
+        first, second = self.an_object(hops), self._point()
         if self._executor.evaluate(first) == self._executor.evaluate(second):
             raise SamplingError("twice the same object")
         return first, second
 
-    def _point(self, hops: int) -> Program:
+    def _point(self) -> Program:
         if self._executor.knows_camera and self._rng.random() < _FROM_CAMERA:
             return _CAMERA
-        return self.reference(self._index(), hops)
+        return self.reference(self._index(), 0)
 
     def _index(self) -> int:
         if not self._objects:

@@ -14,7 +14,8 @@ from kyvo_ros.tokens.vocabulary import MODALITIES, Vocabulary, VocabularyError
 
 __all__ = [
     "CLEVR_SCHEMA", "ExtentTable", "GrammarError", "LANGUAGE_WORDS", "LocationAttribute", "MODALITIES", "NumberGrid",
-    "OutOfRangeError", "ProgramGrammar", "ProgramState", "SceneGrammar", "SceneSchema", "SchemaError", "Segment", "Sequence", "SequenceBuilder", "State",
-    "TASKS", "TaskError", "TextTokenizer", "TextTokenizerError", "TokenDistribution", "Vocabulary", "VocabularyError",
-    "WordAttribute", "YawAttribute", "corpus_from_questions", "train_text_tokenizer",
+    "OutOfRangeError", "ProgramGrammar", "ProgramState", "SceneGrammar", "SceneSchema", "SchemaError", "Segment",
+    "Sequence", "SequenceBuilder", "State", "TASKS", "TaskError", "TextTokenizer", "TextTokenizerError",
+    "TokenDistribution", "Vocabulary", "VocabularyError", "WordAttribute", "YawAttribute", "corpus_from_questions",
+    "train_text_tokenizer",
 ]

@@ -13,6 +13,7 @@ from kyvo_ros.data.clevr import read_clevr
 from kyvo_ros.questions.clevr_format import question_from_record
 from kyvo_ros.questions.execution import Executor
 from kyvo_ros.questions.functions import FUNCTIONS
+from kyvo_ros.questions.program import ProgramError
 from kyvo_ros.scene import Scene, SceneError, SceneObject
 
 BALL, CUBE = "unique(filter_shape(sphere, filter_color(red, scene)))", "unique(filter_shape(cube, scene))"
@@ -61,7 +62,8 @@ def test_answers(program: str, text: str, indices: tuple[int, ...]) -> None:
 def test_the_trace_tells_the_steps_in_words() -> None:
     answer = Executor(FOUR_THINGS, CAMERA_M).run(parse(f"distance(unique(relate(front, {CUBE})), camera)"))
     assert answer.trace == (
-        "objects: 4 of 4 objects (#0, #1, #2, #3)", "cubes: 1 of 4 objects (#1)", "the cube: large red rubber cube (#1)",
+        "objects: 4 of 4 objects (#0, #1, #2, #3)", "cubes: 1 of 4 objects (#1)",
+        "the cube: large red rubber cube (#1)",
         "objects in front of the cube: 1 of 4 objects (#3)",
         "the object in front of the cube: large gray rubber sphere (#3)", "the camera", "distance: 8.46 m")
 
@@ -121,6 +123,11 @@ def test_relations_need_the_frame_of_the_camera() -> None:
     assert elsewhere.run(parse("count(scene)")).text == "4"
     with pytest.raises(SceneError, match="expected a scene in support_plane, got map"):
         elsewhere.run(parse(f"count(relate(left, {CUBE}))"))
+
+
+def test_edits_are_not_questions() -> None:
+    with pytest.raises(ProgramError, match="got remove; see `edits.apply_edit`"):
+        Executor(FOUR_THINGS).run(parse(f"remove({BALL})"))
 
 
 def test_between_does_not_take_what_stands_aside() -> None:
