@@ -12,9 +12,9 @@ import numpy as np
 
 from kyvo_ros.scene.types import PLANE_FRAME, Scene, SceneError
 
-#: Unit vectors of the four relations in the support-plane frame.
-_DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "front": (0.0, -1.0), "behind": (0.0, 1.0)}
-RELATIONS = tuple(_DIRECTIONS)
+#: Unit vectors (x, y) of the four relations in the support-plane frame.
+DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "front": (0.0, -1.0), "behind": (0.0, 1.0)}
+RELATIONS = tuple(DIRECTIONS)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def relations_of(scene: Scene, epsilon_m: float = 0.2) -> list[Relation]:
         raise SceneError(f"relations are seen from the camera: expected a scene in {PLANE_FRAME}, got {scene.frame_id}")
     ground = scene.positions_m()[:, :2]
     found = []
-    for predicate, direction in _DIRECTIONS.items():
+    for predicate, direction in DIRECTIONS.items():
         along = ground @ np.array(direction)
         holds = along[:, None] - along[None, :] > epsilon_m
         found += [Relation(int(i), predicate, int(j)) for i, j in np.argwhere(holds)]

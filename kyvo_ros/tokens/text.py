@@ -27,6 +27,7 @@ LANGUAGE_WORDS = tuple(" ".join((
     "yes no 0 1 2 3 4 5 6 7 8 9 10",
     "move add remove place put change rotate turn make replace by with from into degrees forward backward",
     "scene filter unique relate count exist query union intersect",
+    "camera where distance within extent farthest largest smallest unknown 11 12 13 14 15 16 17 18 19 20",
 )).split())
 
 
