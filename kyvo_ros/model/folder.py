@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,9 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.scene import Calibration
+from kyvo_ros.tokens.program_grammar import ProgramGrammar
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
@@ -61,6 +63,7 @@ class ModelBundle:
     canonical: CanonicalCamera  # the camera that it knows
     calibration: Calibration = field(default_factory=Calibration)  # of what its decoder claims
     grammar: SceneGrammar = field(init=False)  # the language of its scenes
+    programs: Mapping[str, ProgramGrammar] = field(init=False)  # the languages of its programs
     builder: SequenceBuilder = field(init=False)  # the layout of its sequences
 
     def __post_init__(self) -> None:
@@ -82,7 +85,9 @@ class ModelBundle:
                                    "`kyvo calibrate` again")
         grammar = SceneGrammar(self.vocabulary, self.text_tokenizer, self.schema)
         object.__setattr__(self, "grammar", grammar)
-        builder = SequenceBuilder(self.vocabulary, grammar, self.text_tokenizer, config.image_grid)
+        object.__setattr__(self, "programs", program_grammars(self.vocabulary, self.text_tokenizer))
+        builder = SequenceBuilder(
+            self.vocabulary, grammar, self.text_tokenizer, config.image_grid, self.programs)
         object.__setattr__(self, "builder", builder)
 
 

@@ -10,11 +10,14 @@ separator; ours lies only where more than one token is possible.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from kyvo_ros.scene import Scene
+from kyvo_ros.tokens.program_grammar import ProgramGrammar, Symbol
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
@@ -31,7 +34,7 @@ class TaskError(ValueError):
 class Segment:
     """One part of a task's sequence."""
 
-    modality: str  # image, scene or text
+    modality: str  # image, scene, text, program (of a question) or edit (a program of an instruction)
     role: str  # prompt or target
     field: str  # the argument of SequenceBuilder.build that it comes from
 
@@ -41,6 +44,7 @@ _LETTERS = {
     "I": ("image", "image_codes"), "I'": ("image", "target_image_codes"),
     "3": ("scene", "scene"), "3'": ("scene", "target_scene"),
     "T": ("text", "instruction"), "Q": ("text", "question"), "A": ("text", "answer"),
+    "P": ("program", "program"), "E": ("edit", "edit"),
 }
 
 
@@ -50,10 +54,12 @@ def _task(prompt: str, target: str) -> tuple[Segment, ...]:
                  for modality, field in (_LETTERS[letter] for letter in letters.split()))
 
 
-#: I image, 3 scene, T instruction, Q question, A answer.
+#: I image, 3 scene, T instruction, Q question, A answer, P program that answers a question, E program that edits.
 TASKS: dict[str, tuple[Segment, ...]] = {
     "I->3": _task("I", "3"),
     "3->I": _task("3", "I"),
+    "Q->P": _task("Q", "P"),
+    "T->E": _task("T", "E"),
     "I+Q->A": _task("I Q", "A"),
     "I+3+Q->A": _task("I 3 Q", "A"),
     "3+I+Q->A": _task("3 I Q", "A"),
@@ -83,15 +89,20 @@ class Sequence:
 
 
 class SequenceBuilder:
-    """Builds the sequences of TASKS for one vocabulary, grammar, text tokenizer and image grid (h, w)."""
+    """Builds the sequences of TASKS for one vocabulary, grammar, text tokenizer and image grid (h, w).
+
+    `programs` holds the grammars of the modalities `program` and `edit`, for tasks that have them.
+    """
 
     def __init__(self, vocabulary: Vocabulary, grammar: SceneGrammar, text_tokenizer: TextTokenizer,
-                 image_grid: tuple[int, int]) -> None:
+                 image_grid: tuple[int, int], programs: Mapping[str, ProgramGrammar] | None = None) -> None:
         self.image_grid = tuple(image_grid)
         self._vocabulary = vocabulary
         self._grammar = grammar
         self._text_tokenizer = text_tokenizer
         self._writers = {"image": self._image, "scene": self._scene, "text": self._text}
+        for modality, program_grammar in (programs or {}).items():
+            self._writers[modality] = partial(self._program, program_grammar)
 
     def build(self, task: str, **fields: np.ndarray | Scene | str | None) -> Sequence:
         """The whole sequence of a task.
@@ -99,7 +110,8 @@ class SequenceBuilder:
         Args:
             task: a key of TASKS.
             fields: what the task's segments name: `image_codes`, `target_image_codes` (h, w) or (h*w,) in raster
-                order; `scene`, `target_scene` Scene; `instruction`, `question`, `answer` str. None is not given.
+                order; `scene`, `target_scene` Scene; `instruction`, `question`, `answer` str; `program`, `edit` the
+                symbols of a program. None is not given.
 
         Raises TaskError for an unknown task or a missing, superfluous or misshapen field; GrammarError,
         OutOfRangeError, VocabularyError from encoding.
@@ -130,6 +142,8 @@ class SequenceBuilder:
             raise TaskError(f"the {' and '.join(roles)} of {task} needs {sorted(needed)}, got {sorted(given)}")
         tokens = {role: [] for role in ("prompt", "target")}
         for segment in segments:
+            if segment.modality not in self._writers:
+                raise TaskError(f"task {task} needs the grammar of modality {segment.modality!r}; give it as programs")
             tokens[segment.role] += self._writers[segment.modality](fields[segment.field])
         prompt = [(self._id("[BOS]"), False), *tokens["prompt"], (self._id("[OUTPUT-SEP]"), False)]
         return prompt, tokens["target"]
@@ -151,6 +165,11 @@ class SequenceBuilder:
     def _scene(self, scene: Scene) -> list[_Token]:
         ids = self._grammar.encode_scene(scene)
         return list(zip(ids, self._grammar.loss_positions(ids)))
+
+    @staticmethod
+    def _program(grammar: ProgramGrammar, symbols: Iterable[Symbol]) -> list[_Token]:
+        ids = grammar.encode_program(list(symbols))
+        return list(zip(ids, grammar.loss_positions(ids)))
 
     def _text(self, text: str) -> list[_Token]:
         return self._bracketed("[TEXT-START]", self._text_tokenizer.encode(text), "[TEXT-END]", end_is_choice=True)

@@ -65,12 +65,26 @@ class TextTokenizer:
         return ids[0]
 
     def with_words(self, words: Iterable[str]) -> TextTokenizer:
-        """A copy in which these words are single ids too; new ones follow the old ids, which stay what they are."""
-        grown = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        """A copy in which these words are single ids too; new ids follow the old ones, which keep their meaning.
+
+        The pieces of a new word are merged one after the other, behind all older merges. Raises TextTokenizerError
+        for a tokenizer that is no BPE.
+        """
+        grown = self
         for word in words:
-            if len(self.encode(f" {word}")) != 1:
-                grown.add_tokens([tokenizers.AddedToken(f" {word}", normalized=False)])
-        return TextTokenizer(grown)
+            while len(pieces := grown._tokenizer.encode(f" {word}", add_special_tokens=False).tokens) > 1:
+                grown = grown._merging(pieces[0], pieces[1])
+        return grown
+
+    def _merging(self, first: str, second: str) -> TextTokenizer:
+        """A copy that writes two neighbouring pieces as one."""
+        document = json.loads(self._tokenizer.to_str())
+        model = document["model"]
+        if model["type"] != "BPE":
+            raise TextTokenizerError(f"expected a tokenizer of type BPE to add words to, got {model['type']}")
+        model["vocab"].setdefault(first + second, self.size)
+        model["merges"].append([first, second])
+        return TextTokenizer(tokenizers.Tokenizer.from_str(json.dumps(document)))
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json; inverse of `load`."""

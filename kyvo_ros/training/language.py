@@ -1,14 +1,15 @@
-"""Training the decoder to read a scene from image codes (I->3).
+"""Training the decoder to read a scene from image codes (I->3), and programs from sentences (see `programs`).
 
 Loss lies only where the grammar leaves a choice. In training alone, a dense head reads the states of the image tokens
 in the middle of the body (`dense_head`): what stands in each cell is learned there at once for all objects, so that the
 tokens of the scene only have to learn where to look. The label of a number is a bell over the neighbouring numbers
 round the true value, so that near misses cost little and the expectation over neighbours falls between the grid's
-steps. Images are encoded once; every further epoch costs the decoder alone. It knows the I->3 task and no pixels.
+steps. Images are encoded once; every further epoch costs the decoder alone. It knows no pixels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
@@ -29,12 +30,14 @@ from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.generation import generate
 from kyvo_ros.scene import Scene
+from kyvo_ros.tokens.program_grammar import ProgramGrammar
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values
+from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
@@ -186,10 +189,20 @@ class LanguageStage:
     label_sigma: float  # in steps of the number grid
     dense_weight: float  # of the dense head's loss; 0 leaves it out
     camera_dropout: float  # share of ordinary cameras that are given as the nominal one
+    sentences: SentenceSet | None  # sentences with programs
+    held_out_sentences: Mapping[str, tuple[SentenceSet, ProgramGrammar]]  # to score, by name
+    sentence_ratio: float  # share of batches that are sentences
     canonical: CanonicalCamera
     device: torch.device
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        if self.sentences is not None and rng.random() < self.sentence_ratio:
+            rows = self.sentences.draw(SENTENCES_FOR_AN_IMAGE * self.batch_size, rng)
+            loss = sentence_loss(self.model.decoder, self.sentences, rows, self.device)
+            return loss, {"sentences": float(loss.detach())}
+        return self._scene_loss(rng)
+
+    def _scene_loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         use_renders = self.synthetic is None or (self.renders is not None and rng.random() < self.render_ratio)
         source = self.renders if use_renders else self.synthetic
         rows = self._rows_of_like_length(source, rng)
@@ -278,7 +291,7 @@ class LanguageStage:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Jaccard index of generated scenes on renders held out of training, and the share with a perfect layout."""
+        """Jaccard index of generated scenes on renders held out of training, and the share of right programs."""
         scenes = []
         for start in range(0, len(self.held_out), 32):
             part = slice(start, start + 32)
@@ -288,5 +301,8 @@ class LanguageStage:
                                grammar=self.grammar)
             scenes += [self.grammar.decode_scene(w.token_ids, w.distributions) for w in written]
         pairs = list(zip(scenes, self.held_out_scenes))
-        return {f"jaccard_{tau}": round(float(np.mean([jaccard_index(a, b, tau) for a, b in pairs])), 4)
-                for tau in (0.05, 0.1, 0.25, 0.5)}
+        scores = {f"jaccard_{tau}": float(np.mean([jaccard_index(a, b, tau) for a, b in pairs]))
+                  for tau in (0.05, 0.1, 0.25, 0.5)}
+        scores |= {f"programs_{name}": exact_programs(self.model.decoder, *held_out)
+                   for name, held_out in self.held_out_sentences.items()}
+        return {name: round(score, 4) for name, score in scores.items()}

@@ -34,13 +34,15 @@ class ExampleSettings:
     distance_factor: tuple[float, float] = (0.7, 1.6)  # of those cameras, against CLEVR's
     elevation_deg: tuple[float, float] = (18.0, 45.0)  # of those cameras
     backgrounds: int = 600  # images that show no scene
+    questions: int = 20000  # of the project's own generator; those of `--renders` come on top
+    instructions: int = 10000  # of the project's own generator
     held_out: int = 130  # the last renders of the folder, kept for the selection of models
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("distance_factor", "elevation_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        counts = (self.synthetic, self.render_views, self.held_out, self.backgrounds)
+        counts = (self.synthetic, self.render_views, self.held_out, self.backgrounds, self.questions, self.instructions)
         if min(*counts, self.turn_deg, self.aim_jitter) < 0:
             raise ValueError(f"counts and angles must not be negative, got {self}")
         if not 0.0 <= self.other_cameras <= 1.0:
@@ -75,11 +77,12 @@ class Recipe:
     render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
     dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
+    sentence_ratio: float = 0.15  # share of batches that are sentences with programs; 0 leaves them out
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene
 
     def __post_init__(self) -> None:
-        for name in ("render_ratio", "camera_dropout"):
+        for name in ("render_ratio", "camera_dropout", "sentence_ratio"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         for name in ("label_sigma", "dense_weight"):

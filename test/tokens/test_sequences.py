@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kyvo_ros.questions import ANSWER, EDIT, RULES
 from kyvo_ros.scene import Scene, SceneObject
-from kyvo_ros.tokens import TASKS, SceneGrammar, SequenceBuilder, TaskError, TextTokenizer, Vocabulary, VocabularyError
+from kyvo_ros.tokens import (
+    TASKS, GrammarError, ProgramGrammar, SceneGrammar, SequenceBuilder, TaskError, TextTokenizer, Vocabulary,
+    VocabularyError)
 
 GRID = (2, 3)
 FIELDS = {
@@ -15,13 +18,16 @@ FIELDS = {
     "scene": Scene((SceneObject(
         {"size": "small", "color": "red", "material": "metal", "shape": "sphere"}, [1.0, -2.0, 0.35]),)),
     "target_scene": Scene(),
-    "instruction": "move the red ball left", "question": "is there a red ball?", "answer": "yes",
+    "instruction": "remove the red ball", "question": "is there a red ball?", "answer": "yes",
+    "program": ("exist", "red", "sphere", "scene"), "edit": ("remove", "unique", "red", "sphere", "scene"),
 }
 
 
 @pytest.fixture(scope="module")
 def builder(vocabulary: Vocabulary, grammar: SceneGrammar, text_tokenizer: TextTokenizer) -> SequenceBuilder:
-    return SequenceBuilder(vocabulary, grammar, text_tokenizer, GRID)
+    programs = {modality: ProgramGrammar(vocabulary, text_tokenizer, RULES, start)
+                for modality, start in (("program", ANSWER), ("edit", EDIT))}
+    return SequenceBuilder(vocabulary, grammar, text_tokenizer, GRID, programs)
 
 
 def fields_of(task: str, role: str | None = None) -> dict:
@@ -56,6 +62,24 @@ def test_text_and_images_are_targets_but_their_forced_brackets_are_not(
     assert answer.loss_mask[answer.prompt_length:].tolist() == [False, True, True, False]  # start, yes, end, [EOS]
     image = builder.build("3->I", **fields_of("3->I"))
     assert image.loss_mask[image.prompt_length:].tolist() == [False, *[True] * 6, False, False]
+
+
+def test_programs_are_targets_where_their_grammar_leaves_a_choice(
+        builder: SequenceBuilder, vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> None:
+    sequence = builder.build("Q->P", **fields_of("Q->P"))
+    grammar = ProgramGrammar(vocabulary, text_tokenizer, RULES, ANSWER)
+    ids = sequence.token_ids[sequence.prompt_length:-1].tolist()
+    assert grammar.decode_program(ids) == list(FIELDS["program"])
+    assert sequence.loss_mask[sequence.prompt_length:-1].tolist() == grammar.loss_positions(ids)
+    with pytest.raises(GrammarError):
+        builder.build("Q->P", question="is there a red ball?", program=("red", "count"))
+
+
+def test_a_task_with_programs_needs_their_grammar(
+        vocabulary: Vocabulary, grammar: SceneGrammar, text_tokenizer: TextTokenizer) -> None:
+    bare = SequenceBuilder(vocabulary, grammar, text_tokenizer, GRID)
+    with pytest.raises(TaskError, match="Q->P needs the grammar of modality 'program'"):
+        bare.build("Q->P", **fields_of("Q->P"))
 
 
 def test_codes_may_be_flat_or_a_grid(builder: SequenceBuilder) -> None:

@@ -29,12 +29,15 @@ def test_words_are_single_ids_wherever_they_stand(text_tokenizer: TextTokenizer)
 
 def test_further_words_become_single_ids_and_move_none(text_tokenizer: TextTokenizer, tmp_path: Path) -> None:
     grown = text_tokenizer.with_words(("dodecahedron", "cube", "teapot"))
-    assert [grown.word_id(w) for w in ("dodecahedron", "teapot")] == [text_tokenizer.size, text_tokenizer.size + 1]
+    new = [grown.word_id(word) for word in ("dodecahedron", "teapot")]
+    assert min(new) >= text_tokenizer.size and grown.word_id("cube") == text_tokenizer.word_id("cube")
+    assert grown.encode("teapot") == [new[1]] and grown.encode("a teapot")[-1] == new[1]
     text = "is the large cube behind the ball?"
     assert grown.encode(text) == text_tokenizer.encode(text)
     assert grown.decode(grown.encode("a red teapot or a cube")) == "a red teapot or a cube"
     grown.save(tmp_path / "tokenizer.json")
-    assert TextTokenizer.load(tmp_path / "tokenizer.json").word_id("teapot") == grown.word_id("teapot")
+    assert TextTokenizer.load(tmp_path / "tokenizer.json").word_id("teapot") == new[1]
+    assert text_tokenizer.with_words(("cube",)) is text_tokenizer
 
 
 def test_saving_and_loading(text_tokenizer: TextTokenizer, tmp_path: Path) -> None:

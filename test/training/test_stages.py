@@ -15,7 +15,7 @@ from kyvo_ros.pipeline import KyvoPipeline
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
 name: toy
-examples: {synthetic: 12, backgrounds: 10, render_views: 2, held_out: 2, turn_deg: 1.0}
+examples: {synthetic: 12, backgrounds: 10, questions: 12, instructions: 8, render_views: 2, held_out: 2, turn_deg: 1.0}
 canonical: {width: 32, height: 24, fx: 35.0, fy: 35.0, cx: 16.0, cy: 11.5}
 tokenizer: {width: 32, height: 24, widths: [8, 8], blocks: [0, 1], codebook_size: 1024, code_dim: 8}
 sizes: {dim: 32, layers: 2, heads: 2, kv_heads: 1, ffn_dim: 48}
