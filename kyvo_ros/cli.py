@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `kyvo evaluate recognition|cameras|background`, `kyvo calibrate`, `kyvo train`.
+"""The command line: `kyvo recognize`, `ask`, `evaluate recognition|qa|cameras|background`, `calibrate`, `train`.
 
 It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the rooms,
 which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one line and
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import kyvo_ros
-from kyvo_ros.commands import background, calibrate, cameras, recognition, recognize
+from kyvo_ros.commands import ask, background, calibrate, cameras, qa, recognition, recognize
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,9 +40,11 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kyvo_ros {kyvo_ros.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     recognize.add_arguments(commands.add_parser("recognize", help="print the 3D scenes that images show"))
+    ask.add_arguments(commands.add_parser("ask", help="answer questions about the scene of an image"))
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     recognition.add_arguments(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
+    qa.add_arguments(tasks.add_parser("qa", help="answers to questions about the images of a CLEVR folder"))
     background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))

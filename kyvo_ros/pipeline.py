@@ -1,4 +1,5 @@
-"""The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene.
+"""The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene; and of a sentence about a scene:
+text -> prompt -> tokens -> program -> answer or edited scene.
 
 `KyvoPipeline` holds a loaded model and does no input or output; the node, the command line and the evaluation all
 run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in metres.
@@ -24,6 +25,8 @@ from kyvo_ros.autoencoders.looks import EFFORTS, sights
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
+from kyvo_ros.model.programs import ProgramWriter
+from kyvo_ros.questions import Answer, EditRules, Executor, apply_edit
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
 from kyvo_ros.scene.consensus import consensus
 
@@ -38,7 +41,7 @@ class DeviceError(ValueError):
 
 
 class KyvoPipeline:
-    """A model ready to recognise.
+    """A model ready to recognise scenes, answer questions about them and edit them.
 
     `calibration` is the model's, which scenes come through; another one may be put in its place.
     `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`.
@@ -62,6 +65,7 @@ class KyvoPipeline:
         self._builder = bundle.builder
         self._image_tokenizer = folded(bundle.image_tokenizer).to(self.device)
         self._decoder = CachedDecoder(bundle.decoder.to(self.device))
+        self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
@@ -124,6 +128,31 @@ class KyvoPipeline:
             scenes = [self._consensus(list(islice(remaining, len(group))), m) for group, m in zip(seen, metres)]
         self.last_timings_s = timings
         return scenes
+
+    def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None) -> Answer:
+        """The answer to a question about a scene, or a refusal that says why there is none.
+
+        The model writes the program that the question means, and the program runs on the scene. The answer's
+        confidence is the program's times that of the objects it rests on.
+
+        Args:
+            scene: in PLANE_FRAME, as `recognize` gives it.
+            camera_position_m: (3,) of the camera in the scene's frame; None: questions about it are refused.
+
+        Raises SentenceError for an empty or overlong question, SceneError for a scene in another frame.
+        """
+        program, probability = self._programs.write("Q->P", question)
+        answer = Executor(scene, camera_position_m).run(program)
+        return replace(answer, confidence=answer.confidence * probability)
+
+    def edit(self, instruction: str, scene: Scene) -> Scene:
+        """The scene as an instruction changes it; objects keep their order and ids, a new one comes last.
+
+        Raises SentenceError as `answer` does, PremiseError where what the instruction speaks of is not there or not
+        possible, with the reason.
+        """
+        program, _ = self._programs.write("T->E", instruction)
+        return apply_edit(program, scene, EditRules(self.schema.extents_m, max_objects=self.schema.max_objects))
 
     def view_of(self, image: np.ndarray, camera: CameraView | PinholeCamera | None) -> CameraView:
         """The camera that `recognize` takes an image to come from; its plane stays None where nobody knows it.

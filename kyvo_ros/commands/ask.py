@@ -1,0 +1,69 @@
+"""`kyvo ask`: questions about the scene that an image shows, or about one that is given."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kyvo_ros.commands.common import UsageError, add_effort, add_model_options, load_pipeline, write_text
+
+if TYPE_CHECKING:
+    from kyvo_ros.questions import Answer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `kyvo ask`."""
+    parser.description = (
+        "Answer questions in English about the scene of an image (a CLEVR image of any resolution), or of a JSON file "
+        "that `kyvo recognize --json` wrote. With each answer comes the program that the model understood.")
+    parser.add_argument("source", type=Path, metavar="IMAGE|SCENES.json")
+    parser.add_argument("questions", nargs="+", metavar="QUESTION")
+    parser.add_argument("--trace", action="store_true", help="print what every step of the program gave")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the answers as JSON")
+    add_model_options(parser)
+    add_effort(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `kyvo ask`; returns the exit code. Raises UsageError, SentenceError and what loading raises."""
+    from kyvo_ros.data.images import read_rgb
+
+    pipeline = load_pipeline(args)
+    camera = pipeline.nominal_plane().plane_T_optical().translation
+    scene = (_scene_of(args.source) if args.source.suffix == ".json"
+             else pipeline.recognize(read_rgb(args.source), effort=args.effort))
+    records = []
+    for question in args.questions:
+        answer = pipeline.answer(question, scene, camera)
+        print(f"{question}\n  {answer.text}  ({answer.confidence:.2f})")
+        if args.trace:
+            print("".join(f"    {line}\n" for line in answer.trace), end="")
+        records.append({"question": question, **answer_to_dict(answer)})
+    if args.json:
+        write_text(args.json, json.dumps({"model": pipeline.name, "answers": records}, indent=1) + "\n")
+    return 0
+
+
+def _scene_of(path: Path):
+    """The only scene of a file. Raises UsageError."""
+    from kyvo_ros.scene.records import scene_from_dict
+
+    try:
+        scenes = json.loads(path.read_text(encoding="utf-8"))["scenes"]
+        if len(scenes) != 1:
+            raise UsageError(f"{path} holds {len(scenes)} scenes; write the one to ask about into a file of its own")
+        return scene_from_dict(scenes[0])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} holds no scenes as `kyvo recognize --json` writes them: {error!r}") from error
+
+
+def answer_to_dict(answer: Answer) -> dict:
+    """For JSON."""
+    return {"answer": answer.text, "value": answer.value, "unit": answer.unit, "confidence": answer.confidence,
+            "objects": list(answer.indices), "refusal": answer.refusal, "program": str(answer.program),
+            "trace": list(answer.trace)}

@@ -1,0 +1,97 @@
+"""`kyvo evaluate qa`: answers to the questions of a CLEVR folder, or to the project's own in held-out phrasings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kyvo_ros.commands.common import (
+    UsageError, add_batch_size, add_effort, add_model_options, check_counts, load_pipeline, predict, write_text,
+)
+
+if TYPE_CHECKING:
+    from kyvo_ros.data.clevr import ClevrSample
+    from kyvo_ros.pipeline import KyvoPipeline
+
+#: Of the project's own questions.
+_SEED = 20251
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `kyvo evaluate qa`."""
+    parser.description = (
+        "Answer the questions of a CLEVR folder (questions.json) by programs that the model writes and the scene that it "
+        "recognises, or the true one. An answer counts as right where it is the file's, a refusal as wrong.")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
+    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    parser.add_argument("--scene", choices=("true", "predicted"), default="predicted",
+                        help="what questions are answered on (default: %(default)s)")
+    parser.add_argument("--own", type=int, metavar="N", help="instead of the folder's questions, N of the project's own "
+                        "generator, in phrasings that are never trained on")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as a Markdown table")
+    add_batch_size(parser)
+    add_model_options(parser)
+    add_effort(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `kyvo evaluate qa`; returns the exit code. Raises UsageError and what loading raises."""
+    from tqdm import tqdm
+
+    from kyvo_ros.data.clevr import read_clevr
+    from kyvo_ros.evaluation.answers import evaluate_answers
+
+    check_counts(args, "limit", "own", "batch_size")
+    pipeline = load_pipeline(args)
+    samples = read_clevr(args.data, args.split, pipeline.schema)[:args.limit]
+    asked = list(_own(samples, args.own) if args.own else _of_folder(args.data, args.split, samples))
+    scenes = ([s.scene for s in samples] if args.scene == "true"
+              else predict(pipeline, samples, args.batch_size, args.effort)[0])
+    report = evaluate_answers(_answered(pipeline, samples, scenes, tqdm(asked, desc="answering", disable=None)))
+    print(f"{pipeline.name} on {args.data} ({args.scene} scenes)\n\n{report.markdown()}")
+    if args.json:
+        document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "scene": args.scene,
+                    "effort": args.effort, "own": args.own}
+        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    if args.markdown:
+        write_text(args.markdown, report.markdown() + "\n")
+    return 0
+
+
+def _answered(pipeline: KyvoPipeline, samples: list[ClevrSample], scenes: list, asked) -> Iterator[tuple]:
+    for index, kind, question, truth in asked:
+        camera = samples[index].view.plane.plane_T_optical().translation
+        answer = pipeline.answer(question, scenes[index], camera)
+        yield kind, answer.text, truth, bool(answer.refusal)
+
+
+def _of_folder(folder: Path, split: str, samples: list[ClevrSample]) -> Iterator[tuple[int, str, str, str]]:
+    """(image, template, question, answer) of a folder's question file, for these images."""
+    from kyvo_ros.questions import read_questions
+
+    paths = [path for path in (folder / "questions.json", folder / "questions" / f"CLEVR_{split}_questions.json")
+             if path.is_file()]
+    if not paths:
+        raise UsageError(f"{folder} has no questions.json; --own N asks the project's own questions")
+    index_of = {sample.image_path.name: i for i, sample in enumerate(samples)}
+    for question in read_questions(paths[0]):
+        if question.image_filename in index_of and question.answer is not None:
+            yield index_of[question.image_filename], question.template, question.question, question.answer
+
+
+def _own(samples: list[ClevrSample], count: int) -> Iterator[tuple[int, str, str, str]]:
+    """(image, kind, question, answer) in held-out phrasings; refusals of failed premises are not asked for here."""
+    from kyvo_ros.questions import QuestionGenerator, QuestionSettings
+
+    generator = QuestionGenerator(_SEED, QuestionSettings(held_out=True, noise=0.0, false_premises=0.0, unknown=0.0))
+    for number in range(count):
+        index = number % len(samples)
+        camera = samples[index].view.plane.plane_T_optical().translation
+        (question,) = generator.questions(samples[index].scene, 1, camera)
+        yield index, question.kind, question.text, question.answer.text

@@ -1,0 +1,76 @@
+"""`kyvo ask` and `kyvo evaluate qa` on a model without sense: answers or refusals, and every fault named."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_model import tiny_bundle
+
+from kyvo_ros.cli import main
+from kyvo_ros.data.images import write_rgb
+from kyvo_ros.model.folder import save_model
+from kyvo_ros.questions import Program, program_to_nodes
+from kyvo_ros.scene import Scene, SceneObject
+from kyvo_ros.scene.records import scene_to_dict
+
+CUBE = {"size": "large", "color": "red", "material": "metal", "shape": "cube"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(folder, tiny_bundle())
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_rgb(folder / "images" / "0.png", np.full((240, 320, 3), 90, np.uint8))
+    pose = [[1, 0, 0, 0], [0, -0.5, -0.866025, 0], [0, 0.866025, -0.5, 11], [0, 0, 0, 1]]
+    scene = {"image_index": 0, "image_filename": "0.png", "objects": [{**CUBE, "3d_coords": [0, 0, 0.495], "rotation": 0}],
+             "camera": {"width": 320, "height": 240, "fx": 350, "fy": 350, "cx": 160, "cy": 120, "world_to_camera": pose}}
+    (folder / "scenes.json").write_text(json.dumps({"scenes": [scene]}))
+    program = Program("count", (Program("scene"),))
+    question = {"image_filename": "0.png", "question": "How many things are there?", "answer": "1", "template": "count",
+                "program": program_to_nodes(program)}
+    (folder / "questions.json").write_text(json.dumps({"questions": [question] * 3}))
+    return folder
+
+
+def test_asking_an_image_and_a_scene(model, data, tmp_path, capsys):
+    record = {"scenes": [scene_to_dict(Scene([SceneObject(CUBE, [0, 0, 0.495], 0.1)]))]}
+    (tmp_path / "scene.json").write_text(json.dumps(record))
+    for source in (data / "images" / "0.png", tmp_path / "scene.json"):
+        assert main(["ask", str(source), "How many cubes?", "what?", "--model", model, "--trace", "--json",
+                     str(tmp_path / "answers.json")]) == 0
+        answers = json.loads((tmp_path / "answers.json").read_text())["answers"]
+        assert [a["question"] for a in answers] == ["How many cubes?", "what?"]
+        assert all(a["answer"] and a["program"] and 0 <= a["confidence"] <= 1 for a in answers)
+        assert "How many cubes?" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scene", ["true", "predicted"])
+def test_scores_of_a_folder(model, data, tmp_path, scene):
+    assert main(["evaluate", "qa", "--data", str(data), "--scene", scene, "--model", model, "--json",
+                 str(tmp_path / "qa.json"), "--markdown", str(tmp_path / "qa.md")]) == 0
+    scores = json.loads((tmp_path / "qa.json").read_text())
+    assert set(scores["by_template"]) == {"count"} and 0 <= scores["accuracy"] <= 1 and scores["questions"] == 3
+    assert "| all | 3 |" in (tmp_path / "qa.md").read_text()
+
+
+def test_own_questions_in_held_out_phrasings(model, data, tmp_path):
+    assert main(["evaluate", "qa", "--data", str(data), "--scene", "true", "--own", "6", "--model", model, "--json",
+                 str(tmp_path / "qa.json")]) == 0
+    assert json.loads((tmp_path / "qa.json").read_text())["questions"] == 6
+
+
+def test_faults_are_named(model, data, tmp_path, capsys):
+    (tmp_path / "bad.json").write_text("{}")
+    assert main(["ask", str(tmp_path / "bad.json"), "what?", "--model", model]) == 2
+    assert "holds no scenes" in capsys.readouterr().err
+    assert main(["ask", str(data / "images" / "0.png"), " ", "--model", model]) == 2
+    assert "the question is empty" in capsys.readouterr().err
+    (data / "questions.json").rename(data / "kept.json")
+    assert main(["evaluate", "qa", "--data", str(data), "--model", model]) == 2
+    assert "has no questions.json; --own N" in capsys.readouterr().err
