@@ -10,6 +10,7 @@ import torch
 from tiny_model import tiny_bundle
 
 from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.questions import Program, program_to_nodes
 from kyvo_ros.scene import PlaneCamera, Scene, SceneObject
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA
@@ -67,9 +68,8 @@ def test_a_batch_shares_the_length_of_its_prompts(sentences):
 
 
 def test_programs_are_learned(sentences, bundle):
-    decoder, rng = bundle.decoder, np.random.default_rng(0)
-    for parameter in decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
+    torch.manual_seed(0)
+    decoder, rng = Decoder(bundle.decoder.config, bundle.image_tokenizer.codebook), np.random.default_rng(0)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2)
     for _ in range(60):
         loss = sentence_loss(decoder, sentences, sentences.draw(4, rng), torch.device("cpu"))
