@@ -71,7 +71,7 @@ def test_programs_are_learned(sentences, bundle):
     torch.manual_seed(0)
     decoder, rng = Decoder(bundle.decoder.config, bundle.image_tokenizer.codebook), np.random.default_rng(0)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(300):
         loss = sentence_loss(decoder, sentences, sentences.draw(4, rng), torch.device("cpu"))
         optimizer.zero_grad()
         loss.backward()
