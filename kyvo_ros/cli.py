@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `ask`, `evaluate recognition|qa|cameras|background`, `calibrate`, `train`.
+"""The command line: `kyvo recognize`, `ask`, `edit`, `evaluate ...`, `calibrate` and `train`.
 
 It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the rooms,
 which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one line and
@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 
 import kyvo_ros
-from kyvo_ros.commands import ask, background, calibrate, cameras, qa, recognition, recognize
+from kyvo_ros.commands import (
+    ask, background, calibrate, cameras, edit, edit_scores, qa, recognition, recognize)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,10 +42,12 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     recognize.add_arguments(commands.add_parser("recognize", help="print the 3D scenes that images show"))
     ask.add_arguments(commands.add_parser("ask", help="answer questions about the scene of an image"))
+    edit.add_arguments(commands.add_parser("edit", help="change the scene of an image by instructions"))
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     recognition.add_arguments(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
     qa.add_arguments(tasks.add_parser("qa", help="answers to questions about the images of a CLEVR folder"))
+    edit_scores.add_arguments(tasks.add_parser("edit", help="scenes edited by instructions"))
     background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kyvo_ros.commands.common import UsageError, add_effort, add_model_options, load_pipeline, write_text
+from kyvo_ros.commands.common import add_effort, add_model_options, load_pipeline, scene_of, write_text
 
 if TYPE_CHECKING:
     from kyvo_ros.questions import Answer
@@ -29,12 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo ask`; returns the exit code. Raises UsageError, SentenceError and what loading raises."""
-    from kyvo_ros.data.images import read_rgb
-
     pipeline = load_pipeline(args)
     camera = pipeline.nominal_plane().plane_T_optical().translation
-    scene = (_scene_of(args.source) if args.source.suffix == ".json"
-             else pipeline.recognize(read_rgb(args.source), effort=args.effort))
+    scene = scene_of(args.source, pipeline, args.effort)
     records = []
     for question in args.questions:
         answer = pipeline.answer(question, scene, camera)
@@ -45,21 +42,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_text(args.json, json.dumps({"model": pipeline.name, "answers": records}, indent=1) + "\n")
     return 0
-
-
-def _scene_of(path: Path):
-    """The only scene of a file. Raises UsageError."""
-    from kyvo_ros.scene.records import scene_from_dict
-
-    try:
-        scenes = json.loads(path.read_text(encoding="utf-8"))["scenes"]
-        if len(scenes) != 1:
-            raise UsageError(f"{path} holds {len(scenes)} scenes; write the one to ask about into a file of its own")
-        return scene_from_dict(scenes[0])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{path} holds no scenes as `kyvo recognize --json` writes them: {error!r}") from error
 
 
 def answer_to_dict(answer: Answer) -> dict:

@@ -6,6 +6,7 @@ Heavy imports wait until a command runs, so that `kyvo --help` needs neither tor
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,22 @@ def predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int,
             seconds += sum(pipeline.last_timings_s.values())
             progress.update(len(part))
     return predictions, seconds
+
+
+def scene_of(source: Path, pipeline: KyvoPipeline, effort: str) -> Scene:
+    """The scene of an image, or the only one of a file that `kyvo recognize --json` wrote. Raises UsageError."""
+    from kyvo_ros.data.images import read_rgb
+    from kyvo_ros.scene.records import scene_from_dict
+
+    if source.suffix != ".json":
+        return pipeline.recognize(read_rgb(source), effort=effort)
+    try:
+        scenes = [scene_from_dict(record) for record in json.loads(source.read_text(encoding="utf-8"))["scenes"]]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{source} holds no scenes as `kyvo recognize --json` writes them: {error!r}") from error
+    if len(scenes) != 1:
+        raise UsageError(f"{source} holds {len(scenes)} scenes; write the one that is meant into a file of its own")
+    return scenes[0]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`kyvo ask` and `kyvo evaluate qa` on a model without sense: answers or refusals, and every fault named."""
+"""`kyvo ask`, `kyvo edit` and their scores on a model without sense: answers or refusals, and every fault named."""
 
 import json
 
@@ -9,10 +9,12 @@ from tiny_model import tiny_bundle
 from kyvo_ros.cli import main
 from kyvo_ros.data.images import write_rgb
 from kyvo_ros.model.folder import save_model
+from kyvo_ros.model.programs import ProgramWriter
 from kyvo_ros.questions import Program, program_to_nodes
 from kyvo_ros.scene import Scene, SceneObject
 from kyvo_ros.scene.records import scene_to_dict
 
+REMOVE_THE_CUBE = Program("remove", (Program("unique", (Program("filter_shape", (Program("scene"),), ("cube",)),)),))
 CUBE = {"size": "large", "color": "red", "material": "metal", "shape": "cube"}
 
 
@@ -63,6 +65,22 @@ def test_own_questions_in_held_out_phrasings(model, data, tmp_path):
     assert main(["evaluate", "qa", "--data", str(data), "--scene", "true", "--own", "6", "--model", model, "--json",
                  str(tmp_path / "qa.json")]) == 0
     assert json.loads((tmp_path / "qa.json").read_text())["questions"] == 6
+
+
+def test_editing_a_scene_and_its_scores(model, data, tmp_path, capsys, monkeypatch):
+    """The tiny model means no sense; here it hears every instruction as one to remove the cube."""
+    monkeypatch.setattr(ProgramWriter, "write", lambda self, task, text: (REMOVE_THE_CUBE, 1.0))
+    assert main(["evaluate", "edit", "--data", str(data), "--count", "12", "--model", model, "--json",
+                 str(tmp_path / "edits.json"), "--markdown", str(tmp_path / "edits.md")]) == 0
+    edits = json.loads((tmp_path / "edits.json").read_text())["edits"]
+    assert edits["all"]["edits"] == 12 and edits["remove"]["jaccard"]["0.05"] == 1.0
+    assert all(s["jaccard"]["0.05"] < 1 for kind, s in edits.items() if not kind.startswith("remove"))
+    (tmp_path / "scene.json").write_text(json.dumps({"scenes": [scene_to_dict(Scene([SceneObject(CUBE, [0, 0, 0.495], 0.1)]))]}))
+    assert main(["edit", str(tmp_path / "scene.json"), "remove the cube", "--model", model, "--json",
+                 str(tmp_path / "edited.json")]) == 0
+    assert json.loads((tmp_path / "edited.json").read_text())["scenes"][0]["objects"] == []
+    assert main(["edit", str(tmp_path / "edited.json"), "remove the cube", "--model", model]) == 2
+    assert "cube" in capsys.readouterr().err  # there is none left
 
 
 def test_faults_are_named(model, data, tmp_path, capsys):

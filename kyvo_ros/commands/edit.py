@@ -1,0 +1,39 @@
+"""`kyvo edit`: a scene changed by an instruction in English."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from kyvo_ros.commands.common import add_effort, add_model_options, load_pipeline, scene_of, write_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `kyvo edit`."""
+    parser.description = (
+        "Change the scene of an image (a CLEVR image of any resolution), or of a JSON file that `kyvo recognize --json` or "
+        "this command wrote, by instructions in English, one after the other.")
+    parser.add_argument("source", type=Path, metavar="IMAGE|SCENES.json")
+    parser.add_argument("instructions", nargs="+", metavar="INSTRUCTION")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the edited scene as JSON")
+    add_model_options(parser)
+    add_effort(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `kyvo edit`; returns the exit code. Raises UsageError, SentenceError, PremiseError and what loading raises."""
+    from kyvo_ros.commands.recognize import scene_table
+    from kyvo_ros.scene.records import scene_to_dict
+
+    pipeline = load_pipeline(args)
+    scene = scene_of(args.source, pipeline, args.effort)
+    print(f"{args.source}: {len(scene)} objects\n{scene_table(scene)}\n")
+    for instruction in args.instructions:
+        scene = pipeline.edit(instruction, scene)
+        print(f"{instruction}: {len(scene)} objects\n{scene_table(scene)}\n")
+    if args.json:
+        record = {"model": pipeline.name, "scenes": [{"instructions": args.instructions, **scene_to_dict(scene)}]}
+        write_text(args.json, json.dumps(record, indent=1) + "\n")
+    return 0
