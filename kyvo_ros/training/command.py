@@ -7,7 +7,7 @@
     decoder    the language model                                  -> WORK/decoder/
     export     the model folder, with its card
     card       the card anew, after `kyvo evaluate ... --json MODEL/evaluation.json`
-    all        one after the other
+    all        one after the other, with `--until STAGE` as far as that one
 
 A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
 next call goes on from it. `--from MODEL` starts from the weights of a model folder, with a fresh optimizer. Several
@@ -36,6 +36,7 @@ DEFAULT_RECIPE = Path("recipes/clevr-nano.yaml")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo train`."""
     parser.add_argument("stage", choices=(*STAGES, "all"), help="which part of the recipe to train")
+    parser.add_argument("--until", choices=tuple(STAGES), help="with `all`: the last stage to train")
     parser.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
     parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="CLEVR folders of real renders "
@@ -69,13 +70,20 @@ def run(args: argparse.Namespace) -> int:
     workshop = Workshop(args.recipe, args.work, device, renders=tuple(args.renders),
                         source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
     try:
-        for name in STAGES if args.stage == "all" else (args.stage,):
+        for name in _stages(args.stage, args.until):
             log.info("stage %s of %s", name, args.recipe)
             STAGES[name](workshop)
             distributed.wait()
     finally:
         distributed.stop()
     return 0
+
+
+def _stages(stage: str, until: str | None) -> list[str]:
+    if stage != "all":
+        return [stage]
+    names = list(STAGES)
+    return names[: names.index(until) + 1] if until else names
 
 
 def device_named(name: str) -> torch.device:

@@ -77,6 +77,14 @@ def test_the_model_recognises_only_valid_scenes(trained):
         assert set(item.attributes) == {"size", "color", "material", "shape"} and 0 <= item.confidence <= 1
 
 
+def test_all_stages_end_where_they_are_told_to(trained, tmp_path):
+    (tmp_path / "toy.yaml").write_text(RECIPE)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "examples").symlink_to(trained / "work" / "examples")
+    assert _train(tmp_path, "all", "--until", "encoder") == 0
+    assert (tmp_path / "work" / "encoder" / "checkpoint.pt").exists() and not (tmp_path / "work" / "codes").exists()
+
+
 def test_finished_stages_are_passed_over(trained):
     before = (trained / "work" / "decoder" / "metrics.jsonl").read_text()
     assert _train(trained, "decoder") == 0
