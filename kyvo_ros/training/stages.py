@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from pathlib import Path
 import torch
 
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
-from kyvo_ros.data.clevr import read_clevr
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
 from kyvo_ros.model.config import DecoderConfig
@@ -29,18 +27,14 @@ from kyvo_ros.training.batches import ImageBatches
 from kyvo_ros.training.card import write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
-from kyvo_ros.training.language import CodeSet, LanguageModel, LanguageStage, TargetWriter, encode_examples
+from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.plots import plot_metrics
-from kyvo_ros.training.programs import Sentence, SentenceMaker, SentenceSet, clevr_sentences
+from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
 from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
 
 log = logging.getLogger(__name__)
-
-#: Sentences of each kind that training scores itself on.
-SCORED_SENTENCES = 200
-
 
 @dataclass(eq=False)
 class Workshop:
@@ -185,72 +179,21 @@ def train_pixels(shop: Workshop) -> None:
 
 
 def train_decoder(shop: Workshop) -> None:
-    recipe, tokenizer = shop.recipe, shop.tokenizer()
-    synthetic, renders, held_out = shop.examples
-    writer = TargetWriter(shop.grammar.vocabulary, shop.text_tokenizer, shop.schema)
-
-    def encoded(name: str, examples: ExampleSet | None, mirrored: bool) -> CodeSet | None:
-        if examples is None:
-            return None
-        path = shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}.npz"
-        if not path.exists() and distributed.rank() == 0:
-            both = ExampleSet.concatenate([examples, examples.mirrored()]) if mirrored else examples
-            encode_examples(both, tokenizer, writer, recipe.canonical, shop.device, shop.workers).save(path)
-        distributed.wait()
-        return CodeSet.load(path)
-
-    values = word_values(shop.schema)
-    truth = [held_out.scene(i, values) for i in range(len(held_out))]
-    model = shop.new_language_model(tokenizer)
+    recipe, tokenizer, held_out = shop.recipe, shop.tokenizer(), shop.examples[2]
+    codes = prepared_codes(shop, tokenizer)
     sentences = prepared_sentences(shop) if recipe.sentence_ratio else {}
     grammars = program_grammars(shop.grammar.vocabulary, shop.text_tokenizer)
     scored = {name: (kept, grammars["edit" if name == "instructions" else "program"])
               for name, kept in sentences.items() if name != "train"}
+    model = shop.new_language_model(tokenizer)
     stage = LanguageStage(
-        model, shop.grammar, shop.builder, encoded("synthetic", synthetic, True), encoded("renders", renders, True),
-        encoded("held_out", held_out, False), truth,
+        model, shop.grammar, shop.builder, codes.get("synthetic"), codes.get("renders"), codes["held_out"],
+        [held_out.scene(i, word_values(shop.schema)) for i in range(len(held_out))],
         render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
         dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout,
         sentences=sentences.get("train"), held_out_sentences=scored, sentence_ratio=recipe.sentence_ratio,
         canonical=recipe.canonical, device=shop.device)
     shop.train("decoder", recipe.decoder, stage, model)
-
-
-def prepared_sentences(shop: Workshop) -> dict[str, SentenceSet]:
-    """Sentences with programs by name: `train`, and those to score: `questions` and `instructions` in phrasings that
-    are held out, and `clevr`, those about the renders that are held out, where a question file came with them.
-    """
-    folder = shop.work / "sequences"
-    if not (folder / "sentences_train.npz").exists() and distributed.rank() == 0:
-        pad = shop.grammar.vocabulary.structure_id("[PAD]")
-        for name, sentences in reversed(made_sentences(shop).items()):  # `train` last: it says that all are there
-            SentenceSet.of(sentences, shop.builder, pad).save(folder / f"sentences_{name}.npz")
-    distributed.wait()
-    return {path.stem.removeprefix("sentences_"): SentenceSet.load(path) for path in folder.glob("sentences_*.npz")}
-
-
-def made_sentences(shop: Workshop) -> dict[str, list[Sentence]]:
-    settings = shop.recipe.examples
-    scenes = next(s for s in shop.examples if s is not None).without_images()
-    kept = frozenset(sample.image_path.name for folder in shop.renders[:1]
-                     for sample in read_clevr(folder, "train", shop.schema)[-settings.held_out:])
-    own = SentenceMaker(shop.schema, settings.seed)
-    held_out = SentenceMaker(shop.schema, settings.seed + 1, held_out=True)
-    made = {
-        "train": [*clevr_sentences(shop.renders, lambda name: name not in kept),
-                  *own.sentences(scenes, settings.questions, settings.instructions, shop.workers)],
-        "questions": held_out.sentences(scenes, SCORED_SENTENCES, 0),
-        "instructions": held_out.sentences(scenes, 0, SCORED_SENTENCES),
-        "clevr": clevr_sentences(shop.renders, kept.__contains__)[:SCORED_SENTENCES],
-    }
-    return {name: sentences for name, sentences in made.items() if sentences}
-
-
-def digest(tokenizer: ImageTokenizer) -> str:
-    """Short name of an encoder and its codebook: codes of another one are of no use."""
-    state = tokenizer.state_dict()
-    parts = [state[name].cpu().numpy().tobytes() for name in sorted(state) if not name.startswith("decoder.")]
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def export(shop: Workshop) -> None:

@@ -1,0 +1,75 @@
+"""What the language model is trained on, made once and kept in the work folder: codes of images, and sentences."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.data.clevr import read_clevr
+from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.training import distributed
+from kyvo_ros.training.language import CodeSet, TargetWriter, encode_examples
+from kyvo_ros.training.programs import Sentence, SentenceMaker, SentenceSet, clevr_sentences
+
+if TYPE_CHECKING:
+    from kyvo_ros.training.stages import Workshop
+
+#: Sentences of each kind that training scores itself on.
+SCORED_SENTENCES = 200
+
+
+def prepared_codes(shop: Workshop, tokenizer: ImageTokenizer) -> dict[str, CodeSet]:
+    """`held_out`, and `synthetic` and `renders` where there are such, which come mirrored too.
+
+    Training processes share the work, a set each.
+    """
+    writer = TargetWriter(shop.grammar.vocabulary, shop.text_tokenizer, shop.schema)
+    sets = dict(zip(("synthetic", "renders", "held_out"), shop.examples))
+    paths = {name: shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}.npz"
+             for name, examples in sets.items() if examples is not None}
+    for turn, (name, path) in enumerate(paths.items()):
+        if path.exists() or turn % distributed.world_size() != distributed.rank():
+            continue
+        both = ([sets[name]] if name == "held_out" else [sets[name], sets[name].mirrored()])
+        encode_examples(ExampleSet.concatenate(both), tokenizer, writer, shop.recipe.canonical, shop.device,
+                        shop.workers).save(path)
+    distributed.wait()
+    return {name: CodeSet.load(path) for name, path in paths.items()}
+
+
+def prepared_sentences(shop: Workshop) -> dict[str, SentenceSet]:
+    """Sentences with programs by name: `train`, and those to score: `questions` and `instructions` in phrasings that
+    are held out, and `clevr`, those about the renders that are held out, where a question file came with them.
+    """
+    folder = shop.work / "sequences"
+    if not (folder / "sentences_train.npz").exists() and distributed.rank() == 0:
+        pad = shop.grammar.vocabulary.structure_id("[PAD]")
+        for name, sentences in reversed(_made_sentences(shop).items()):  # `train` last: it says that all are there
+            SentenceSet.of(sentences, shop.builder, pad).save(folder / f"sentences_{name}.npz")
+    distributed.wait()
+    return {path.stem.removeprefix("sentences_"): SentenceSet.load(path) for path in folder.glob("sentences_*.npz")}
+
+
+def _made_sentences(shop: Workshop) -> dict[str, list[Sentence]]:
+    settings = shop.recipe.examples
+    scenes = next(s for s in shop.examples if s is not None).without_images()
+    kept = frozenset(sample.image_path.name for folder in shop.renders[:1]
+                     for sample in read_clevr(folder, "train", shop.schema)[-settings.held_out:])
+    own = SentenceMaker(shop.schema, settings.seed)
+    held_out = SentenceMaker(shop.schema, settings.seed + 1, held_out=True)
+    made = {
+        "train": [*clevr_sentences(shop.renders, lambda name: name not in kept),
+                  *own.sentences(scenes, settings.questions, settings.instructions, shop.workers)],
+        "questions": held_out.sentences(scenes, SCORED_SENTENCES, 0),
+        "instructions": held_out.sentences(scenes, 0, SCORED_SENTENCES),
+        "clevr": clevr_sentences(shop.renders, kept.__contains__)[:SCORED_SENTENCES],
+    }
+    return {name: sentences for name, sentences in made.items() if sentences}
+
+
+def digest(tokenizer: ImageTokenizer) -> str:
+    """Short name of an encoder and its codebook: codes of another one are of no use."""
+    state = tokenizer.state_dict()
+    parts = [state[name].cpu().numpy().tobytes() for name in sorted(state) if not name.startswith("decoder.")]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
