@@ -51,7 +51,12 @@ def synchronise(model: nn.Module, ends: bool) -> bool:
     """Average the gradients, take process 0's buffers (statistics, codebooks), and agree whether one wants to end."""
     if not dist.is_initialized():
         return ends
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    gradients = []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            if parameter.grad is None:  # this process' batch did not need it, another's may have
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
     vote = torch.tensor([float(ends)], device=gradients[0].device)
     flat = torch.cat([*(g.flatten() for g in gradients), vote])
     dist.all_reduce(flat)

@@ -22,10 +22,12 @@ from kyvo_ros.training.trainer import RunSettings, Trainer
 distributed.start(torch.device("cpu"))
 torch.manual_seed(0)
 model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+model.add_module("spare", nn.Linear(3, 1))  # which only the batches of one process need
 settings = RunSettings(steps=5, batch_size=8, warmup_steps=1, learning_rate=0.05, log_every=1)
 def loss_of(rng):
     x = torch.as_tensor(rng.standard_normal((settings.own_batch_size, 3)), dtype=torch.float32)
-    return (model(x).squeeze(-1) - x.sum(-1)).square().mean(), {}
+    loss = (model[1](model[0](x)).squeeze(-1) - x.sum(-1)).square().mean()
+    return loss + (model.spare(x).square().mean() if distributed.rank() else 0.0), {}
 Trainer(Path(sys.argv[1]), settings, model, loss_of).run()
 torch.save([p.detach() for p in model.parameters()], Path(sys.argv[1]) / f"rank{distributed.rank()}.pt")
 distributed.stop()
