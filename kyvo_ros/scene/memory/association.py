@@ -54,15 +54,21 @@ def associate(tracks: Sequence[Track], sightings: Sequence[SceneObject],
 
 
 def match_moved(missing: Sequence[Track], appeared: Sequence[Track], config: MemoryConfig) -> list[tuple[int, int]]:
-    """Pairs (missing, appeared) of objects with the same words within the radius of a move, the nearest first of all."""
+    """Pairs (missing, appeared) of objects that may be one: the same words, within the radius of a move, the second
+    first seen when the first was last seen or later; of least total distance.
+    """
     cost = np.full((len(missing), len(appeared)), np.inf)
     for i, old in enumerate(missing):
         for j, new in enumerate(appeared):
-            words, differing = old.beliefs.cost_against(new.beliefs)
             distance = float(np.linalg.norm(old.position.mean_m - new.position.mean_m)) / config.move_radius_m
-            if distance <= 1 and differing <= _SAME_WORDS:
-                cost[i, j] = distance + words
+            if distance <= 1 and old.last_seen_ns <= new.first_seen_ns and alike(old, new):
+                cost[i, j] = distance
     return cheapest_pairs(cost, UNMATCHED_COST)
+
+
+def alike(one: Track, other: Track) -> bool:
+    """Whether two objects could be the same by their words."""
+    return one.beliefs.cost_against(other.beliefs)[1] <= _SAME_WORDS
 
 
 def cheapest_pairs(cost: np.ndarray, unmatched: float) -> list[tuple[int, int]]:
@@ -85,4 +91,4 @@ def _squared_distances(tracks: Sequence[Track], sightings: Sequence[SceneObject]
 
 def _most_differing(attributes: int) -> float:
     """Differing attributes that a pair may have: one of one or two, two of three or four."""
-    return max(1.0, attributes / 2) + 0.5
+    return max(1.0, attributes / 2) + 0.1  # unsure words that agree cost a little, too

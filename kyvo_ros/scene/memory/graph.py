@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kyvo_ros.scene.memory.association import associate, noise, pair_noise
+from kyvo_ros.scene.memory.association import alike, associate, noise, pair_noise
 from kyvo_ros.scene.memory.beliefs import AttributeBeliefs
 from kyvo_ros.scene.memory.checks import checked_sightings, checked_stamp
 from kyvo_ros.scene.memory.config import MemoryConfig, MemoryInputError, MemoryTimeError
@@ -26,7 +26,7 @@ from kyvo_ros.scene.memory.lifecycle import promote, retire
 from kyvo_ros.scene.memory.relations import ON, PAIR_RELATIONS, SUPPORT_PLANE_ID, NamedRelation, RelationKeeper
 from kyvo_ros.scene.memory.snapshot import Snapshot, known_object
 from kyvo_ros.scene.memory.track import Status, Track
-from kyvo_ros.scene.memory.visibility import Viewpoint, visible_shares
+from kyvo_ros.scene.memory.visibility import Viewpoint, visible_share
 from kyvo_ros.scene.types import Scene, SceneObject
 
 #: Names are this and a number.
@@ -217,11 +217,16 @@ class SceneMemory:
         return track
 
     def _miss(self, viewpoint: Viewpoint, seen: set[str]) -> None:
-        """Count against the tracks that should have been seen; what is in the graph or was just seen may hide them."""
-        unseen = [t for t in self._tracks if t.id not in seen and t.status is not Status.LOST]
+        """Count against the tracks that should have been seen.
+
+        What is in the graph, or was just seen, may hide what is in the graph: not its likeness, though, which may be the
+        same object put before its old place. Nothing excuses a candidate in view: false sightings fall behind objects, too.
+        """
         solid = [t for t in self._tracks if t.id in seen or t.status is Status.CONFIRMED]
-        for track, share in zip(unseen, visible_shares(unseen, solid, viewpoint)):
-            track.miss(share, self.config)
+        for track in (t for t in self._tracks if t.id not in seen and t.status is not Status.LOST):
+            others = [] if track.status is Status.TENTATIVE else [
+                o for o in solid if o.status is Status.CONFIRMED or not alike(track, o)]
+            track.miss(visible_share(track, others, viewpoint), self.config)
 
     def _settle(self) -> dict[str, str]:
         """Confirm, move and retire tracks; gives the names under which merged candidates go on."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from kyvo_ros.scene.memory.association import match_moved
 from kyvo_ros.scene.memory.config import MemoryConfig
 from kyvo_ros.scene.memory.track import CONFIRMED_FROM, DROPPED_BELOW, Status, Track
+from kyvo_ros.scene.memory.visibility import at_one_place
 
 #: Misses after which a confirmed object may be thought to stand elsewhere.
 _MISSING_AFTER = 2
@@ -24,24 +25,30 @@ def promote(tracks: list[Track], config: MemoryConfig) -> tuple[list[Track], dic
     other object's.
     """
     ready = [t for t in tracks if t.status is Status.TENTATIVE and t.misses == 0
-             and t.existence >= CONFIRMED_FROM and t.sightings >= config.confirm_sightings]
+             and t.existence >= CONFIRMED_FROM and t.sightings >= config.confirm_sightings
+             and not any(at_one_place(t, o) for o in tracks if o.status is Status.CONFIRMED and o.misses == 0)]
     missing = [t for t in tracks if _may_have_moved(t)]
     merged: dict[str, str] = {}
     for i, j in match_moved(missing, ready, config):
-        if missing[i].last_seen_ns <= ready[j].first_seen_ns:
-            missing[i].move_to(ready[j])
-            merged[ready[j].id] = missing[i].id
+        missing[i].move_to(ready[j])
+        merged[ready[j].id] = missing[i].id
     for track in ready:
         track.status = Status.CONFIRMED
     return [t for t in tracks if t.id not in merged], merged
 
 
 def retire(tracks: list[Track], now_ns: int, config: MemoryConfig) -> list[Track]:
-    """The tracks worth keeping; confirmed ones that have been missed too often are marked as lost."""
-    for track in tracks:
-        if track.status is Status.CONFIRMED and track.existence < DROPPED_BELOW:
-            track.status = Status.LOST
-    kept = [t for t in tracks if not _is_over(t, now_ns, config)]
+    """The tracks worth keeping; confirmed ones that have been missed too often are lost.
+
+    A lost object may still turn up elsewhere, unless its likeness is in the graph since: then it has, while nobody
+    looked at its old place.
+    """
+    for track in (t for t in tracks if t.status is Status.CONFIRMED and t.existence < DROPPED_BELOW):
+        track.status = Status.LOST
+    lost = [t for t in tracks if t.status is Status.LOST]
+    since = [t for t in tracks if t.status is Status.CONFIRMED]
+    explained = {lost[i].id for i, _ in match_moved(lost, since, config)}
+    kept = [t for t in tracks if t.id not in explained and not _is_over(t, now_ns, config)]
     if len(kept) <= config.max_objects:
         return kept
     best = sorted(kept, key=_worth, reverse=True)[:config.max_objects]

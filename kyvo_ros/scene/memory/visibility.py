@@ -19,8 +19,8 @@ from kyvo_ros.scene.transforms import Transform
 
 #: Points along each axis of a box, in half extents.
 _GRID = np.stack(np.meshgrid(*[(-0.7, 0.0, 0.7)] * 3), axis=-1).reshape(-1, 3)
-#: Two boxes nearer than this, in the sum of their least half widths, are two opinions on one object and hide nothing.
-_ONE_PLACE = 0.5
+#: Two boxes nearer than this, in the sum of their least half widths, cannot both be there.
+_ONE_PLACE = 0.8
 #: An axis steeper than this (sine of its elevation) takes its "behind" from the image's up direction.
 _STEEP = 0.95
 
@@ -55,12 +55,8 @@ class Viewpoint:
         return inside.all(axis=-1) & (np.linalg.norm(optical, axis=-1) <= self.range_m)
 
 
-def visible_shares(targets: Sequence[Track], others: Sequence[Track], viewpoint: Viewpoint) -> list[float]:
-    """Share, 0 to 1, of each target that the camera should have seen; `others` may hide them (a target not itself)."""
-    return [_visible_share(target, others, viewpoint) for target in targets]
-
-
-def _visible_share(target: Track, others: Sequence[Track], viewpoint: Viewpoint) -> float:
+def visible_share(target: Track, others: Sequence[Track], viewpoint: Viewpoint) -> float:
+    """Share, 0 to 1, of the target that the camera should have seen; `others` may hide it (itself does not)."""
     points = _pose(target).apply(_GRID * _half_extents(target))
     seen = viewpoint.sees(points)
     eye = viewpoint.frame_T_optical.translation
@@ -69,7 +65,7 @@ def _visible_share(target: Track, others: Sequence[Track], viewpoint: Viewpoint)
         if not seen.any():
             break
         nearer = np.linalg.norm(other.position.mean_m - eye) < distance
-        if nearer and not _at_one_place(target, other):
+        if nearer and not at_one_place(target, other):
             seen &= ~_box_blocks(other, eye, points)
     return float(seen.mean())
 
@@ -85,7 +81,8 @@ def _box_blocks(track: Track, eye: np.ndarray, points: np.ndarray) -> np.ndarray
     return (enters < leaves) & (leaves > 0) & (enters < 1)
 
 
-def _at_one_place(one: Track, other: Track) -> bool:
+def at_one_place(one: Track, other: Track) -> bool:
+    """Whether two objects would stand in each other: two opinions on one object, of which neither hides the other."""
     reach = _half_extents(one)[:2].min() + _half_extents(other)[:2].min()
     apart = np.linalg.norm((one.position.mean_m - other.position.mean_m)[:2])
     return bool(apart <= _ONE_PLACE * reach)
