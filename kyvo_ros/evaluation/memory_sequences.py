@@ -1,8 +1,8 @@
 """Synthetic sequences that a memory of a scene is measured on: a moving camera over a table, and what it detects.
 
 Objects of CLEVR's sizes and words stand on a table; some are moved, added and removed, at any time, whether the camera
-looks or not. The camera circles part of the way, looks from spot to spot, and away from the table for a while. An object
-counts as seen where enough of it lies in the image and behind no other object; what is seen is detected with errors.
+looks or not. The camera circles part of the way, looks from spot to spot, and away from the table for a while. An
+object counts as visible where enough of it lies in the image and behind no other; it is then detected, with errors.
 Visibility is worked out on spheres here, apart from the boxes that the memory uses.
 """
 
@@ -82,7 +82,8 @@ def standard_sequence(seed: int, settings: SequenceSettings = SequenceSettings()
         found = _detections(rng, visible, settings, viewpoint)
         yield SequenceFrame(
             round(k * 1e9 / settings.rate_hz), viewpoint, Scene(tuple(objects), FRAME),
-            frozenset(o.id for o in visible), Scene(tuple(d for d, _ in found), FRAME), tuple(name for _, name in found))
+            frozenset(o.id for o in visible), Scene(tuple(d for d, _ in found), FRAME),
+            tuple(name for _, name in found))
 
 
 def _events(rng: np.random.Generator, settings: SequenceSettings) -> dict[int, list[str]]:
@@ -174,7 +175,8 @@ def _detections(rng: np.random.Generator, visible: list[SceneObject], settings: 
     for _ in range(int(rng.binomial(len(visible), settings.false))):
         spot = rng.uniform(-settings.table_m, settings.table_m, 2)
         wrong = _drawn(rng, "")
-        wrong = replace(wrong, position_m=np.append(spot, wrong.position_m[2]), confidence=float(rng.uniform(0.5, 0.95)))
+        wrong = replace(wrong, position_m=np.append(spot, wrong.position_m[2]),
+                        confidence=float(rng.uniform(0.5, 0.95)))
         if viewpoint.sees(wrong.position_m):
             found.append((wrong, ""))
     return [found[i] for i in rng.permutation(len(found))]
@@ -190,5 +192,6 @@ def _perturbed(rng: np.random.Generator, item: SceneObject, settings: SequenceSe
     height = np.array([0.0, 0.0, extent / 2 - item.position_m[2]])  # what is taken for larger is taken to be higher
     return SceneObject(
         words, item.position_m + height + rng.normal(0, settings.sigma_m, 3), yaw, [extent] * 3,
-        confidence=float(rng.uniform(0.6, 0.99)), attribute_confidence={k: float(rng.uniform(0.6, 0.99)) for k in words},
+        confidence=float(rng.uniform(0.6, 0.99)),
+        attribute_confidence={k: float(rng.uniform(0.6, 0.99)) for k in words},
         position_covariance_m2=settings.sigma_m**2 * np.eye(3))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from memory_world import FRONT, MAP, PERIOD_NS, World, looking_from, thing
+from memory_world import FRONT, LENS, MAP, PERIOD_NS, World, looking_from, thing
 
 from kyvo_ros.scene import Scene, SceneError, SceneObject
 from kyvo_ros.scene.memory import (
@@ -189,6 +190,17 @@ def test_impossible_numbers_are_refused_and_change_nothing(bad: str) -> None:
     assert world.show(thing()).ids == ("object_0",)
 
 
+def test_a_viewpoint_that_cannot_be_used_is_refused_and_changes_nothing() -> None:
+    world = World()
+    world.show(thing(), frames=3)
+    lens = replace(LENS, distortion=(0.1, 0.2, 0.3), distortion_model="plumb_bob")
+    with pytest.raises(MemoryInputError, match="lens"):
+        world.show(viewpoint=replace(FRONT, intrinsics=lens))
+    assert world.memory.state().tracks[0].misses == 0
+    with pytest.raises(MemoryInputError, match="range"):
+        replace(FRONT, range_m=math.nan)
+
+
 def test_numbers_spoiled_after_their_check_are_refused() -> None:
     spoiled = thing()
     spoiled.position_m[0] = math.nan
@@ -222,7 +234,8 @@ def test_random_scenes_never_break_it() -> None:
     rng = np.random.default_rng(5)
     world = World(max_objects=8)
     for _ in range(150):
-        things = [SceneObject({str(rng.integers(3)): str(rng.integers(3))}, rng.normal(0, 10.0 ** rng.integers(-3, 5), 3),
+        things = [SceneObject({str(rng.integers(3)): str(rng.integers(3))},
+                              rng.normal(0, 10.0 ** rng.integers(-3, 5), 3),
                               float(rng.normal(0, 100)) if rng.random() < 0.5 else None,
                               rng.uniform(0, 3, 3) if rng.random() < 0.5 else None, confidence=float(rng.random()))
                   for _ in range(rng.integers(12))]

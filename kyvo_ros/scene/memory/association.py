@@ -33,7 +33,7 @@ def noise(sighting: SceneObject, config: MemoryConfig) -> np.ndarray:
 
 
 def pair_noise(track: Track, sighting: SceneObject, config: MemoryConfig) -> np.ndarray:
-    """The same for a sighting of a known object: a height read wrongly moves a standing object's centre by half of it."""
+    """As `noise`, for a sighting of a known object: a wrong height moves a standing object's centre by half of it."""
     covariance = noise(sighting, config)
     if track.size_m is not None and sighting.size_m is not None:
         covariance[2, 2] += ((sighting.size_m[2] - track.size_m[2]) / 2) ** 2

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from kyvo_ros.scene.distortion import DistortionError
 from kyvo_ros.scene.memory.config import MemoryInputError
+from kyvo_ros.scene.memory.visibility import Viewpoint
 from kyvo_ros.scene.types import Scene, SceneObject
 
 #: No coordinate, extent or standard deviation of a scene is larger than this (metres).
@@ -19,6 +21,14 @@ def checked_stamp(stamp_ns: Any) -> int:
     if isinstance(stamp_ns, bool) or not isinstance(stamp_ns, (int, np.integer)) or stamp_ns < 0:
         raise MemoryInputError(f"a stamp must be whole nanoseconds from 0 on, got {stamp_ns!r}")
     return int(stamp_ns)
+
+
+def check_viewpoint(viewpoint: Viewpoint) -> None:
+    """Raises MemoryInputError where its lens cannot say what it sees."""
+    try:
+        viewpoint.sees(np.zeros((1, 3)))
+    except DistortionError as error:
+        raise MemoryInputError(f"the viewpoint's lens cannot be used: {error}") from error
 
 
 def checked_sightings(scene: Scene, frame_id: str, most: int) -> dict[int, SceneObject]:
@@ -35,7 +45,8 @@ def checked_sightings(scene: Scene, frame_id: str, most: int) -> dict[int, Scene
 def _check(item: SceneObject) -> None:
     lengths = [item.position_m, *(v for v in (item.size_m,) if v is not None)]
     if not all((np.isfinite(v) & (np.abs(v) <= MOST_M)).all() for v in lengths):
-        raise MemoryInputError(f"positions and sizes must lie within {MOST_M:g} m, got {item.position_m}, {item.size_m}")
+        raise MemoryInputError(
+            f"positions and sizes must lie within {MOST_M:g} m, got {item.position_m} and {item.size_m}")
     if item.size_m is not None and (item.size_m < 0).any():
         raise MemoryInputError(f"sizes cannot be negative, got {item.size_m}")
     for name, p in item.attribute_confidence.items():

@@ -41,7 +41,7 @@ class MemoryConfig:
     expected_recall: float = 0.7  # share of visible objects found; misses in a row are not independent, so stay low
     confirm_sightings: int = 3  # before an object enters the graph
     near_gap_m: float = 0.3  # two objects are near each other when the gap between them is smaller
-    relation_margin_m: float = 0.2  # offset from which on an object is left of another (CLEVR's epsilon), or off the plane
+    relation_margin_m: float = 0.2  # offset that makes an object left of another (CLEVR's epsilon), or off the plane
     plane_height_m: float | None = 0.0  # z of the support plane in the memory's frame; None: nothing stands on it
     viewpoint: str = "camera"  # of left, right, front and behind; one of VIEWPOINTS
     yaw_attribute: str = "shape"  # attribute that decides how symmetric an object is

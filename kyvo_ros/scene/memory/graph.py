@@ -19,7 +19,7 @@ import numpy as np
 
 from kyvo_ros.scene.memory.association import alike, associate, noise, pair_noise
 from kyvo_ros.scene.memory.beliefs import AttributeBeliefs
-from kyvo_ros.scene.memory.checks import checked_sightings, checked_stamp
+from kyvo_ros.scene.memory.checks import check_viewpoint, checked_sightings, checked_stamp
 from kyvo_ros.scene.memory.config import MemoryConfig, MemoryInputError, MemoryTimeError
 from kyvo_ros.scene.memory.filters import PositionFilter
 from kyvo_ros.scene.memory.lifecycle import promote, retire
@@ -60,9 +60,11 @@ class MemoryState:
             raise MemoryInputError(f"the memory may hold {most} objects, got {len(names)}; raise max_objects")
         if len(set(names)) < len(names) or not all(names):
             raise MemoryInputError(f"objects need names of their own, got {names}")
+        known = set(confirmed)
         for r in self.relations:
-            ends = {r.subject_id} if r.predicate == ON and r.object_id == SUPPORT_PLANE_ID else {r.subject_id, r.object_id}
-            if r.predicate not in (*PAIR_RELATIONS, ON) or not ends <= set(confirmed):
+            right = r.object_id == SUPPORT_PLANE_ID if r.predicate == ON else (
+                r.predicate in PAIR_RELATIONS and r.object_id in known)
+            if not right or r.subject_id not in known:
                 raise MemoryInputError(f"not a relation between known objects: {r}")
         return RelationKeeper(confirmed, self.relations)
 
@@ -109,11 +111,13 @@ class SceneMemory:
             source: name of the camera.
 
         A stamp that this camera's last frame had is ignored and said so. Of more than `max_objects` sightings the most
-        confident count. Raises MemoryInputError where the scene is in another frame or has impossible numbers, and
-        MemoryTimeError where this camera's time went backwards; the memory then stays as it was.
+        confident count. Raises MemoryInputError where the scene is in another frame, or scene or viewpoint have impossible
+        numbers, and MemoryTimeError where this camera's time went backwards; the memory then stays as it was.
         """
         sightings = checked_sightings(scene, self.frame_id, self.config.max_objects)
         stamp_ns = checked_stamp(stamp_ns)
+        if viewpoint is not None:
+            check_viewpoint(viewpoint)
         if not self._is_new(stamp_ns, source):
             return Fusion(("",) * len(scene), duplicate=True)
         self._stamp_ns = max(stamp_ns, self._stamp_ns or 0)
@@ -146,7 +150,7 @@ class SceneMemory:
     def reset(self) -> None:
         """Forget all objects and times; names are not used again."""
         self._tracks, self._source_stamps_ns, self._stamp_ns = [], {}, None
-        self._relations = RelationKeeper()
+        self._relations, self._behind_rad = RelationKeeper(), FRAME_BEHIND_RAD
         self._revision += 1
 
     def rewind(self, stamp_ns: int) -> None:
@@ -219,8 +223,9 @@ class SceneMemory:
     def _miss(self, viewpoint: Viewpoint, seen: set[str]) -> None:
         """Count against the tracks that should have been seen.
 
-        What is in the graph, or was just seen, may hide what is in the graph: not its likeness, though, which may be the
-        same object put before its old place. Nothing excuses a candidate in view: false sightings fall behind objects, too.
+        What is in the graph, or was just seen, may hide what is in the graph: not a likeness just seen, though, which
+        may be the same object put before its old place. Nothing excuses a candidate in view: false sightings fall
+        behind objects, too.
         """
         solid = [t for t in self._tracks if t.id in seen or t.status is Status.CONFIRMED]
         for track in (t for t in self._tracks if t.id not in seen and t.status is not Status.LOST):

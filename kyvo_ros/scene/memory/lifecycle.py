@@ -1,8 +1,8 @@
 """Which tracks enter the graph, keep their name after a move, leave it, and are forgotten.
 
 A confirmed object that is missing where it stood and has its likeness appear within the radius of a move is taken for
-moved. The likeness must have appeared after the object was last seen: two alike objects that were once seen side by side
-stay two.
+moved. The likeness must have appeared after the object was last seen: two alike objects that were once seen side by
+side stay two.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a camera should have seen: how much of a known object lies in its view and behind nothing nearer.
 
-Objects are boxes turned about z. The visible share is that of a grid of points in the box; a box hides what lies behind it
-as a whole, so that a ball hides a little more than it does in truth, and fewer misses count.
+Objects are boxes turned about z. The visible share is that of a grid of points in the box; a box hides what lies
+behind it as a whole, so that a ball hides a little more than it does in truth, and fewer misses count.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from kyvo_ros.scene.camera import CameraView, PinholeCamera
 from kyvo_ros.scene.distortion import distort
+from kyvo_ros.scene.memory.config import MemoryInputError
 from kyvo_ros.scene.memory.track import Track
 from kyvo_ros.scene.transforms import Transform
 
@@ -38,6 +39,10 @@ class Viewpoint:
         """From a view over the support plane. Raises PlaneNotVisibleError where its plane is unknown."""
         return cls(view.intrinsics, frame_T_plane @ view.plane_T_optical(), range_m)
 
+    def __post_init__(self) -> None:
+        if not self.range_m > 0:
+            raise MemoryInputError(f"the range of a viewpoint must be positive metres, got {self.range_m}")
+
     def behind_rad(self) -> float:
         """Direction away from the camera in the ground plane, as an angle from +x of the frame."""
         rotation = self.frame_T_optical.rotation
@@ -60,14 +65,20 @@ def visible_share(target: Track, others: Sequence[Track], viewpoint: Viewpoint) 
     points = _pose(target).apply(_GRID * _half_extents(target))
     seen = viewpoint.sees(points)
     eye = viewpoint.frame_T_optical.translation
-    distance = np.linalg.norm(target.position.mean_m - eye)
-    for other in others:
-        if not seen.any():
-            break
-        nearer = np.linalg.norm(other.position.mean_m - eye) < distance
-        if nearer and not at_one_place(target, other):
+    if seen.any():
+        for other in _before(target, others, eye):
             seen &= ~_box_blocks(other, eye, points)
     return float(seen.mean())
+
+
+def _before(target: Track, others: Sequence[Track], eye: np.ndarray) -> list[Track]:
+    """Those of `others` nearer to `eye` (3,) than the target, whose bounding sphere meets its line of sight."""
+    along = target.position.mean_m - eye
+    centres = np.array([o.position.mean_m for o in others]).reshape(-1, 3) - eye
+    radii = np.array([np.linalg.norm(_half_extents(o)) for o in others])
+    aside = np.linalg.norm(np.cross(centres, along), axis=-1) / max(np.linalg.norm(along), 1e-9)
+    near = (aside <= radii + np.linalg.norm(_half_extents(target))) & ((centres**2).sum(axis=-1) < along @ along)
+    return [others[i] for i in np.flatnonzero(near) if not at_one_place(target, others[i])]
 
 
 def _box_blocks(track: Track, eye: np.ndarray, points: np.ndarray) -> np.ndarray:
