@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from memory_world import FRONT, LENS, MAP, PERIOD_NS, World, looking_from, thing
 
-from kyvo_ros.scene import Scene, SceneError, SceneObject
+from kyvo_ros.scene import PLANE_FRAME, Scene, SceneError, SceneObject, view_from_pose
 from kyvo_ros.scene.memory import (
-    NEAR, ON, SUPPORT_PLANE_ID, MemoryInputError, MemoryTimeError, NamedRelation, Query, SceneMemory)
+    NEAR, ON, SUPPORT_PLANE_ID, MemoryInputError, MemoryTimeError, NamedRelation, Query, SceneMemory, Viewpoint)
 
 
 def _held(world: World, predicate: str) -> set[tuple[str, str]]:
@@ -146,6 +146,7 @@ def test_time_may_stand_still_or_go_back_between_cameras_but_not_within_one() ->
     assert memory.fuse(scene, FRONT, 900, "third").added == ("object_0",)
     known = memory.snapshot().objects[0]
     assert known.sightings == 3 and (known.first_seen_ns, known.last_seen_ns) == (900, 1000)
+    assert memory.snapshot().stamp_ns == 1000
     with pytest.raises(MemoryTimeError, match="camera 'left' went back.*rewind.*reset"):
         memory.fuse(scene, FRONT, 999, "left")
     assert memory.snapshot().objects[0].sightings == 3
@@ -160,6 +161,22 @@ def test_cameras_that_come_and_go_do_not_fill_the_memory() -> None:
     for i in range(200):
         memory.fuse(Scene((), MAP), None, 0, f"camera_{i}")
     assert len(memory._source_stamps_ns) <= 64
+
+
+def test_two_cameras_over_one_plane_make_one_graph() -> None:
+    """From the support-plane frames of recognition, as a node does it."""
+    truth = Scene([thing("red", -1.0, shape="cube", yaw=0.3), thing("blue", 1.0, 0.5)], MAP)
+    memory = SceneMemory(MAP)
+    for i in range(6):
+        camera = looking_from(0.0, -6.0, 4.0) if i % 2 else looking_from(5.0, 3.0, 4.0)
+        view = view_from_pose(LENS, camera.frame_T_optical)
+        recognised = truth.transformed(view.world_T_plane.inverse(), PLANE_FRAME)
+        memory.fuse(recognised.transformed(view.world_T_plane, MAP), Viewpoint.of(view, view.world_T_plane), i * 10**8,
+                    f"camera_{i % 2}")
+    snapshot = memory.snapshot()
+    assert [k.sightings for k in snapshot.objects] == [6, 6]
+    assert snapshot.scene().positions_m() == pytest.approx(truth.positions_m(), abs=1e-9)
+    assert snapshot.objects[0].object.yaw_rad == pytest.approx(0.3)
 
 
 def test_empty_scenes_are_frames_too() -> None:

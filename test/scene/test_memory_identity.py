@@ -52,7 +52,7 @@ def test_one_wrong_word_is_no_new_object_and_is_outvoted() -> None:
 
 
 def test_a_wrong_size_word_brings_a_wrong_height_and_is_still_the_same_object() -> None:
-    world = World()
+    world = World(position_sigma_m=0.02, calibration_sigma_m=0.02)
     world.show(thing(), frames=5)
     assert world.show(thing(size="large", extent=1.4)).ids == ("object_0",)
     known = world.memory.snapshot().objects[0].object
@@ -90,6 +90,16 @@ def test_static_objects_survive_looking_away() -> None:
     assert [k.object.confidence for k in world.memory.snapshot().objects] == before
     side = looking_from(-6.0, 0.0, 4.0)
     assert world.show(thing("blue", 1.2), thing("red", -1.0), viewpoint=side).ids == ("object_1", "object_0")
+
+
+def test_a_place_gets_a_little_less_certain_unseen_and_then_no_more() -> None:
+    world, sigmas = World(), []
+    world.show(thing(), frames=20)
+    for unseen_s in (0, 30, 36_000, 360_000):
+        world.stamp_ns += unseen_s * 10**9
+        world.show(viewpoint=AWAY)
+        sigmas.append(np.sqrt(world.memory.snapshot().objects[0].object.position_covariance_m2[0, 0]))
+    assert sigmas[0] < sigmas[1] < sigmas[2] == sigmas[3] < 0.1
 
 
 def test_what_is_gone_leaves_the_graph_and_a_new_one_elsewhere_has_a_new_name() -> None:
@@ -161,6 +171,13 @@ def test_a_second_of_the_same_kind_is_no_move() -> None:
     world.show(thing("red"), frames=5)
     world.show(thing("red"), thing("red", 1.0), frames=5)
     assert world.ids() == ["object_0", "object_1"]
+
+
+def test_what_was_seen_beside_an_object_is_not_that_object_moved() -> None:
+    world = World()
+    world.show(thing("red"), frames=5)
+    world.show(thing("red"), thing("red", 1.0))
+    assert world.show(thing("red", 1.0), frames=3).ids == ("object_1",)
 
 
 def test_a_second_of_the_same_kind_while_the_first_is_out_of_sight_is_no_move() -> None:

@@ -128,6 +128,12 @@ def test_visible_share_of_what_is_in_view_hidden_half_hidden_and_out_of_view() -
     assert 0.2 < visible_share(back, everything, half) < 0.8
 
 
+def test_two_opinions_on_one_place_do_not_hide_each_other() -> None:
+    low = looking_from(0.0, -6.0, 0.35, target=(0.0, 0.0, 0.35))
+    tracks = _tracks(thing("red", 0.0, 0.0), thing("blue", 0.0, 0.45, shape="cube", size="large"))
+    assert [visible_share(t, tracks, low) for t in tracks] == [1.0, 1.0]
+
+
 def test_an_unseen_object_behind_another_is_kept_and_in_the_open_it_is_not() -> None:
     world = World()
     low = looking_from(0.0, -6.0, 0.35, target=(0.0, 0.0, 0.35))

@@ -55,13 +55,13 @@ def associate(tracks: Sequence[Track], sightings: Sequence[SceneObject],
 
 def match_moved(missing: Sequence[Track], appeared: Sequence[Track], config: MemoryConfig) -> list[tuple[int, int]]:
     """Pairs (missing, appeared) of objects that may be one: the same words, within the radius of a move, the second
-    first seen when the first was last seen or later; of least total distance.
+    first seen after the first was last seen; of least total distance.
     """
     cost = np.full((len(missing), len(appeared)), np.inf)
     for i, old in enumerate(missing):
         for j, new in enumerate(appeared):
             distance = float(np.linalg.norm(old.position.mean_m - new.position.mean_m)) / config.move_radius_m
-            if distance <= 1 and old.last_seen_ns <= new.first_seen_ns and alike(old, new):
+            if distance <= 1 and old.last_seen_ns < new.first_seen_ns and alike(old, new):
                 cost[i, j] = distance
     return cheapest_pairs(cost, UNMATCHED_COST)
 

@@ -111,8 +111,9 @@ class SceneMemory:
             source: name of the camera.
 
         A stamp that this camera's last frame had is ignored and said so. Of more than `max_objects` sightings the most
-        confident count. Raises MemoryInputError where the scene is in another frame, or scene or viewpoint have impossible
-        numbers, and MemoryTimeError where this camera's time went backwards; the memory then stays as it was.
+        confident count. Raises MemoryInputError where the scene is in another frame, or scene or viewpoint have
+        impossible numbers, and MemoryTimeError where this camera's time went backwards; the memory then stays as it
+        was.
         """
         sightings = checked_sightings(scene, self.frame_id, self.config.max_objects)
         stamp_ns = checked_stamp(stamp_ns)
