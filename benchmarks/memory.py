@@ -4,7 +4,8 @@
 
 Each row is a setting of `kyvo_ros.evaluation.memory_sequences`, scored by `kyvo_ros.evaluation.memory_metrics`:
 switches over all object-frames of the seeds, of the rest the mean over the seeds. The standard sequence comes first,
-the others change one thing of it. Times are CPU time of `SceneMemory.fuse` (median), to which other processes add little.
+the others change one thing of it. Times are CPU time of `SceneMemory.fuse` (median), to which other processes add
+little.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 In every frame the graph is matched to the objects that truly stand there, by place (optimal assignment within
 `SAME_PLACE_M`). Asked of the graph are the objects that could be seen at some time so far; the truth changes at once
 when an object is moved, added or removed, also while nobody looks. A graph object that matches none of the truth,
-asked for or not, is false. An id switch is a true object matched under another id than the last time. Without objects in graph
-or truth, precision or recall is 1.
+asked for or not, is false. An id switch is a true object matched under another id than the last time. Without objects
+in graph or truth, precision or recall is 1.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from memory_world import FRONT, MAP, World, thing
 
-from kyvo_ros.scene import Scene
+from kyvo_ros.scene import Scene, SceneObject
 from kyvo_ros.scene.memory import (
     MemoryConfig, MemoryRecordError, SceneMemory, load_memory, memory_to_dict, restore_memory, save_memory, to_graphml)
 
@@ -44,6 +44,25 @@ def test_a_memory_comes_back_exactly_and_goes_on_alike(tmp_path: Path) -> None:
         stamp = world.stamp_ns + (i + 1) * 10**8
         assert other.fuse(scene, FRONT, stamp) == world.memory.fuse(scene, FRONT, stamp)
     assert memory_to_dict(other) == memory_to_dict(world.memory)
+
+
+@pytest.mark.parametrize("extreme", ["missed for certain", "unbounded covariance", "random"])
+def test_whatever_a_memory_comes_to_hold_comes_back(extreme: str) -> None:
+    world, rng = World(expected_recall=0.9999, max_objects=12), np.random.default_rng(3)
+    if extreme == "missed for certain":
+        world.show(thing(confidence=0.75), frames=4)
+        world.show()
+    elif extreme == "unbounded covariance":
+        world.show(SceneObject({}, [0, 0, 0], position_covariance_m2=1e12 * np.eye(3)))
+    else:
+        for _ in range(40):
+            world.show(*(SceneObject({"color": str(rng.integers(2))}, rng.normal(0, 10.0 ** rng.integers(-1, 5), 3),
+                                     float(rng.normal()), rng.uniform(0, 2, 3), confidence=float(rng.random()))
+                         for _ in range(4)))
+    record = memory_to_dict(world.memory)
+    other = SceneMemory(MAP)
+    restore_memory(other, record)
+    assert record["objects"] and memory_to_dict(other)["objects"] == record["objects"]
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,12 +56,12 @@ def _check(item: SceneObject) -> None:
         checked_covariance(item.position_covariance_m2)
 
 
-def checked_covariance(covariance_m2: np.ndarray) -> np.ndarray:
-    """The covariance (3, 3) of a position. Raises MemoryInputError where it is none."""
+def checked_covariance(covariance_m2: np.ndarray, most_m: float = MOST_M) -> np.ndarray:
+    """The covariance (3, 3) of a position, deviations up to `most_m`. Raises MemoryInputError where it is none."""
     largest = np.abs(covariance_m2).max()
-    proper = (largest <= MOST_M**2 and np.allclose(covariance_m2, covariance_m2.T, atol=1e-6 * largest)
+    proper = (largest <= most_m**2 and np.allclose(covariance_m2, covariance_m2.T, atol=1e-6 * largest)
               and np.linalg.eigvalsh(covariance_m2).min() >= -1e-6 * largest)
     if not proper:
         raise MemoryInputError("a covariance must be symmetric, without negative eigenvalues and not larger than "
-                               f"({MOST_M:g} m)^2, got {covariance_m2.tolist()}")
+                               f"({most_m:g} m)^2, got {covariance_m2.tolist()}")
     return covariance_m2

@@ -108,7 +108,8 @@ def _track_to_dict(track: Track) -> dict[str, Any]:
 
 
 def _track_from_dict(record: Mapping[str, Any]) -> Track:
-    covariance = checked_covariance(np.array(record["covariance_m2"], dtype=np.float64).reshape(3, 3))
+    covariance = np.array(record["covariance_m2"], dtype=np.float64).reshape(3, 3)
+    checked_covariance(covariance, 2 * MOST_M)  # a sighting's and what was added to it
     position = PositionFilter(_vector(record["position_m"]), covariance, _vector(record["shift_m"]))
     return Track(
         _word(record["id"]), position, _beliefs_from_dict(record["evidence"]),
@@ -129,7 +130,7 @@ def _beliefs_from_dict(record: Mapping[str, Any]) -> AttributeBeliefs:
 
 
 def _yaw_from_dict(record: Mapping[str, Any]) -> YawFilter:
-    return YawFilter(_number(record["period_rad"], 1e-3, 2 * math.pi), _number(record["cosine"]),
+    return YawFilter(_number(record["period_rad"], 1e-9, 2 * math.pi), _number(record["cosine"]),
                      _number(record["sine"]), _number(record["weight"], 1.0))
 
 

@@ -91,7 +91,7 @@ class Track:
         """The object was not seen in a frame in which `visible_share` of it should have been visible."""
         if visible_share < _LEAST_VISIBLE:
             return
-        self.existence += math.log(1 - config.expected_recall) * visible_share
+        self.existence = max(-MOST, self.existence + math.log(1 - config.expected_recall) * visible_share)
         self.misses += 1
 
     def move_to(self, other: Track) -> None:
