@@ -31,7 +31,7 @@ SEES = {
 }
 #: Third-party packages of the rooms that must stay light.
 MAY_INSTALL = {
-    "scene": {"numpy"}, "tokens": {"numpy", "tokenizers"}, "questions": set(), "evaluation": {"numpy", "scipy"}}
+    "scene": {"numpy", "scipy"}, "tokens": {"numpy", "tokenizers"}, "questions": set(), "evaluation": {"numpy", "scipy"}}
 
 TORCH = re.compile(r"torch(vision|audio)?$|transformers$|safetensors$")
 ROS = re.compile(r"rclpy$|.*_msgs$|.*_interfaces$|tf2_.*|launch(_ros)?$|ament_.*|rosbag2_py$|cv_bridge$|rosidl_.*")

@@ -1,0 +1,108 @@
+"""What a camera should have seen: how much of a known object lies in its view and behind nothing nearer.
+
+Objects are boxes turned about z. The visible share is that of a grid of points in the box; a box hides what lies
+behind it as a whole, so that a ball hides a little more than it does in truth, and fewer misses count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kyvo_ros.scene.camera import CameraView, PinholeCamera
+from kyvo_ros.scene.distortion import distort
+from kyvo_ros.scene.memory.config import MemoryInputError
+from kyvo_ros.scene.memory.track import Track
+from kyvo_ros.scene.transforms import Transform
+
+#: Points along each axis of a box, in half extents.
+_GRID = np.stack(np.meshgrid(*[(-0.7, 0.0, 0.7)] * 3), axis=-1).reshape(-1, 3)
+#: Two boxes nearer than this, in the sum of their least half widths, cannot both be there.
+_ONE_PLACE = 0.8
+#: An axis steeper than this (sine of its elevation) takes its "behind" from the image's up direction.
+_STEEP = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Viewpoint:
+    """The part of the world that the recogniser looked at, from where."""
+
+    intrinsics: PinholeCamera  # of the image, or of the part of it that the recogniser used
+    frame_T_optical: Transform  # pose of the optical frame in the memory's frame
+    range_m: float = math.inf  # distance up to which the recogniser finds objects
+
+    @classmethod
+    def of(cls, view: CameraView, frame_T_plane: Transform, range_m: float = math.inf) -> Viewpoint:
+        """From a view over the support plane. Raises PlaneNotVisibleError where its plane is unknown."""
+        return cls(view.intrinsics, frame_T_plane @ view.plane_T_optical(), range_m)
+
+    def __post_init__(self) -> None:
+        if not self.range_m > 0:
+            raise MemoryInputError(f"the range of a viewpoint must be positive metres, got {self.range_m}")
+
+    def behind_rad(self) -> float:
+        """Direction away from the camera in the ground plane, as an angle from +x of the frame."""
+        rotation = self.frame_T_optical.rotation
+        away = rotation[:, 2]
+        if abs(away[2]) > _STEEP:  # looking down, the image's up is away; looking up, its down
+            away = rotation[:, 1] * math.copysign(1.0, away[2])
+        return math.atan2(away[1], away[0])
+
+    def sees(self, points_m: np.ndarray) -> np.ndarray:
+        """Whether points (..., 3) in the memory's frame fall on the image, whatever stands before them."""
+        optical = self.frame_T_optical.inverse().apply(points_m)
+        pixels = distort(optical.reshape(-1, 3), self.intrinsics).reshape(*optical.shape[:-1], 2)
+        with np.errstate(invalid="ignore"):
+            inside = (pixels >= 0) & (pixels <= (self.intrinsics.width, self.intrinsics.height))
+        return inside.all(axis=-1) & (np.linalg.norm(optical, axis=-1) <= self.range_m)
+
+
+def visible_share(target: Track, others: Sequence[Track], viewpoint: Viewpoint) -> float:
+    """Share, 0 to 1, of the target that the camera should have seen; `others` may hide it (itself does not)."""
+    points = _pose(target).apply(_GRID * _half_extents(target))
+    seen = viewpoint.sees(points)
+    eye = viewpoint.frame_T_optical.translation
+    if seen.any():
+        for other in _before(target, others, eye):
+            seen &= ~_box_blocks(other, eye, points)
+    return float(seen.mean())
+
+
+def _before(target: Track, others: Sequence[Track], eye: np.ndarray) -> list[Track]:
+    """Those of `others` nearer to `eye` (3,) than the target, whose bounding sphere meets its line of sight."""
+    along = target.position.mean_m - eye
+    centres = np.array([o.position.mean_m for o in others]).reshape(-1, 3) - eye
+    radii = np.array([np.linalg.norm(_half_extents(o)) for o in others])
+    aside = np.linalg.norm(np.cross(centres, along), axis=-1) / max(np.linalg.norm(along), 1e-9)
+    near = (aside <= radii + np.linalg.norm(_half_extents(target))) & ((centres**2).sum(axis=-1) < along @ along)
+    return [others[i] for i in np.flatnonzero(near) if not at_one_place(target, others[i])]
+
+
+def _box_blocks(track: Track, eye: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Whether the lines from `eye` (3,) to `points` (N, 3) pass through the object's box (slab method)."""
+    box_T_frame = _pose(track).inverse()
+    start, half = box_T_frame.apply(eye), _half_extents(track)
+    along = box_T_frame.apply(points) - start
+    along = np.where(np.abs(along) < 1e-12, 1e-12, along)
+    crossings = np.stack([(-half - start) / along, (half - start) / along])
+    enters, leaves = crossings.min(axis=0).max(axis=-1), crossings.max(axis=0).min(axis=-1)
+    return (enters < leaves) & (leaves > 0) & (enters < 1)
+
+
+def at_one_place(one: Track, other: Track) -> bool:
+    """Whether two objects would stand in each other: two opinions on one object, of which neither hides the other."""
+    reach = _half_extents(one)[:2].min() + _half_extents(other)[:2].min()
+    apart = np.linalg.norm((one.position.mean_m - other.position.mean_m)[:2])
+    return bool(apart <= _ONE_PLACE * reach)
+
+
+def _pose(track: Track) -> Transform:
+    return Transform.from_yaw(track.yaw.yaw_rad if track.yaw else 0.0, track.position.mean_m)
+
+
+def _half_extents(track: Track) -> np.ndarray:
+    """(3,) metres; a point where the size is unknown."""
+    return np.zeros(3) if track.size_m is None else track.size_m / 2
