@@ -2,7 +2,7 @@
 
 from kyvo_ros.tokens.automaton import GrammarError, State
 from kyvo_ros.tokens.distribution import TokenDistribution
-from kyvo_ros.tokens.grid import NumberGrid, OutOfRangeError
+from kyvo_ros.tokens.grid import NumberGrid, NumberList, OutOfRangeError
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import (
     CLEVR_SCHEMA, ExtentTable, LocationAttribute, SceneSchema, SchemaError, WordAttribute, YawAttribute)
@@ -13,7 +13,7 @@ from kyvo_ros.tokens.vocabulary import MODALITIES, Vocabulary, VocabularyError
 
 __all__ = [
     "CLEVR_SCHEMA", "ExtentTable", "GrammarError", "LANGUAGE_WORDS", "LocationAttribute", "MODALITIES", "NumberGrid",
-    "OutOfRangeError", "SceneGrammar", "SceneSchema", "SchemaError", "Segment", "Sequence", "SequenceBuilder", "State",
-    "TASKS", "TaskError", "TextTokenizer", "TextTokenizerError", "TokenDistribution", "Vocabulary", "VocabularyError",
-    "WordAttribute", "YawAttribute", "corpus_from_questions", "train_text_tokenizer",
+    "NumberList", "OutOfRangeError", "SceneGrammar", "SceneSchema", "SchemaError", "Segment", "Sequence",
+    "SequenceBuilder", "State", "TASKS", "TaskError", "TextTokenizer", "TextTokenizerError", "TokenDistribution",
+    "Vocabulary", "VocabularyError", "WordAttribute", "YawAttribute", "corpus_from_questions", "train_text_tokenizer",
 ]
