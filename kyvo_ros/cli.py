@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `kyvo evaluate recognition`, `kyvo train`.
+"""The command line: `kyvo recognize`, `kyvo evaluate recognition`, `kyvo convert`, `kyvo train`.
 
 It only parses, prints and writes files; the work is in the rooms, which are imported when a command needs them, so
 `kyvo --help` needs neither torch nor ROS. Errors take one line and exit with code 2.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kyvo_ros
+from kyvo_ros.commands import convert
 
 if TYPE_CHECKING:
     from kyvo_ros.data.clevr import ClevrSample
@@ -60,6 +61,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     _add_evaluate_recognition(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
+    convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:
         from kyvo_ros.training import command

@@ -25,8 +25,10 @@ SEES = {
     "training": {"scene", "tokens", "questions", "autoencoders", "model", "data", "evaluation", "drawing"},
     "pipeline": {"scene", "tokens", "questions", "autoencoders", "model"},
     "ros": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing"},
+    "commands": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
+                 "training"},
     "cli": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
-            "training"},
+            "training", "commands"},
 }
 #: Third-party packages of the rooms that must stay light.
 MAY_INSTALL = {
