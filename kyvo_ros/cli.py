@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `kyvo evaluate recognition`, `kyvo convert`, `kyvo train`.
+"""The command line: `kyvo recognize`, `kyvo evaluate recognition` and `published`, `kyvo convert`, `kyvo train`.
 
 It only parses, prints and writes files; the work is in the rooms, which are imported when a command needs them, so
 `kyvo --help` needs neither torch nor ROS. Errors take one line and exit with code 2.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kyvo_ros
-from kyvo_ros.commands import convert
+from kyvo_ros.commands import convert, published
 
 if TYPE_CHECKING:
     from kyvo_ros.data.clevr import ClevrSample
@@ -61,6 +61,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     _add_evaluate_recognition(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
+    published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:
@@ -202,6 +203,8 @@ def _add_evaluate_recognition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--metric", choices=("own", "published"), default="own", help="published: also the Jaccard index "
+                        "as the published Kyvo script computes it, for comparison with its numbers (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as Markdown tables")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet of predictions on the images")
@@ -225,14 +228,26 @@ def _evaluate_recognition(args: argparse.Namespace) -> int:
     milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))
     print(f"{pipeline.name} on {args.data} ({pipeline.device}, {milliseconds:.0f} ms an image in batches of "
           f"{batch_size})\n\n{report.table()}")
+    scores = _published_scores(predictions, samples) if args.metric == "published" else {}
     if args.json:
-        document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data)}
+        document = {**report.to_dict(), **scores, "model": pipeline.name, "data": str(args.data)}
         _write(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
     if args.markdown:
         _write(args.markdown, report.markdown() + "\n")
     if args.sheet:
         _write_sheet(args.sheet, samples, predictions, args.sheet_images)
     return 0
+
+
+def _published_scores(predictions: list[Scene], samples: list[ClevrSample]) -> dict[str, dict[str, float]]:
+    """Print the published Jaccard index at every distance of the report, and return it for its JSON."""
+    from kyvo_ros.evaluation.published import clevr_objects, published_jaccard
+    from kyvo_ros.evaluation.report import TAUS_M
+
+    pairs = [(clevr_objects(p), clevr_objects(s.scene)) for p, s in zip(predictions, samples)]
+    scores = {f"{tau:g}": published_jaccard("CLEVR", pairs, tau).mean for tau in TAUS_M}
+    print("\n" + "\n".join(f"published Jaccard index at {tau} m: {score:.4f}" for tau, score in scores.items()))
+    return {"published_jaccard": scores}
 
 
 def _predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int) -> tuple[list[Scene], float]:
