@@ -23,7 +23,7 @@ from kyvo_ros.model.folder import TEXT_TOKENIZER, load_decoder, read_decoder, sa
 from kyvo_ros.model.published import PublishedCheckpointError
 from kyvo_ros.tokens.text import TextTokenizer
 
-__all__ = ["PublishedCheckpointError", "from_published", "load_decoder", "read_tensor_file", "to_published"]
+__all__ = ["PublishedCheckpointError", "from_published", "load_decoder", "read_codebook", "read_tensor_file", "read_tokenizer", "to_published"]
 
 
 def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, codebook: str | Path | None = None,
@@ -46,10 +46,7 @@ def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, c
     weights = published.decoder_weights(tensors, config)
     if codebook is not None:
         _check_codebook(Path(codebook), tensors[published.CODEBOOK])
-    text_tokenizer = None if tokenizer is None else _text_tokenizer(Path(tokenizer) / TEXT_TOKENIZER, config)
-    save_decoder(folder, Path(folder).name, config, weights)
-    if text_tokenizer is not None:
-        text_tokenizer.save(Path(folder) / TEXT_TOKENIZER)
+    save_decoder(folder, Path(folder).name, config, weights, read_tokenizer(tokenizer, config))
 
 
 def to_published(folder: str | Path, checkpoint: str | Path) -> None:
@@ -83,6 +80,18 @@ def read_tensor_file(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
+def read_codebook(path: str | Path) -> Tensor:
+    """(K, code_dim) of a .npy file. Raises PublishedCheckpointError."""
+    try:
+        codebook = torch.from_numpy(np.load(path, allow_pickle=False))
+    except (ValueError, EOFError, TypeError) as error:
+        raise PublishedCheckpointError(f"{path} is not an array of numpy ({error}); expected a codebook as .npy") from error
+    if codebook.ndim != 2 or not codebook.is_floating_point():
+        raise PublishedCheckpointError(f"{path} must hold a codebook (K, code_dim) of floats, got {tuple(codebook.shape)} "
+                                       f"{codebook.dtype}")
+    return codebook
+
+
 def _refusal(path: Path, error: Exception) -> str:
     reason = next((line.strip() for line in str(error).splitlines() if "Unsupported" in line), str(error).split("\n")[0])
     return (f"{path} holds more than tensors, which would have to be run as code: {reason}. It was not read. Only if you "
@@ -97,7 +106,11 @@ def _kinds(found: object) -> str:
     return ", ".join(sorted({type(value).__name__ for value in found.values()}))
 
 
-def _text_tokenizer(path: Path, config: DecoderConfig) -> TextTokenizer:
+def read_tokenizer(folder: str | Path | None, config: DecoderConfig) -> TextTokenizer | None:
+    """The tokenizer.json of a folder of Llama's; None for None. Raises PublishedCheckpointError where it does not fit."""
+    if folder is None:
+        return None
+    path = Path(folder) / TEXT_TOKENIZER
     if not path.is_file():
         raise PublishedCheckpointError(f"there is no {path}; give the folder of Llama's tokenizer")
     tokenizer, room = TextTokenizer.load(path), config.vocabulary.text_size
@@ -109,10 +122,7 @@ def _text_tokenizer(path: Path, config: DecoderConfig) -> TextTokenizer:
 
 def _check_codebook(path: Path, stored: Tensor) -> None:
     """Raises PublishedCheckpointError unless a codebook file, rounded as the checkpoint is, is the checkpoint's."""
-    try:
-        codebook = torch.from_numpy(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError) as error:
-        raise PublishedCheckpointError(f"{path} is not an array of numpy ({error}); expected a codebook as .npy") from error
+    codebook = read_codebook(path)
     if codebook.shape != stored.shape:
         raise PublishedCheckpointError(f"{path} has shape {tuple(codebook.shape)}, the checkpoint's codebook "
                                        f"{tuple(stored.shape)}; they belong to different models")

@@ -137,13 +137,16 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
         raise ModelFolderError(f"{folder / TEXT_TOKENIZER} and the schema in {CONFIG} do not fit: {error}") from error
 
 
-def save_decoder(folder: str | Path, name: str, config: DecoderConfig, weights: dict[str, Tensor]) -> None:
+def save_decoder(folder: str | Path, name: str, config: DecoderConfig, weights: dict[str, Tensor],
+                 text_tokenizer: TextTokenizer | None = None) -> None:
     """Write a folder that holds a decoder alone; `weights` is its whole state dict, codebook included, stored as is."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     document = {"format_version": FORMAT_VERSION, "name": name, "decoder": config.to_dict()}
     (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
+    if text_tokenizer is not None:
+        text_tokenizer.save(folder / TEXT_TOKENIZER)
 
 
 def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tensor]]:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from published_files import HEADS, published_tensors
+from published_files import HEADS, TEXT, llama, published_tensors
 from tiny_model import text_tokenizer
 
 from kyvo_ros.cli import main
 from kyvo_ros.commands import convert
 from kyvo_ros.model import published
+from kyvo_ros.model.checkpoint import load_decoder
 from kyvo_ros.tokens import TextTokenizer
 
 
@@ -31,6 +32,22 @@ def test_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["convert", "--to-published", str(tmp_path / "model"), "--out", str(tmp_path / "back.pt")]) == 0
     back = torch.load(tmp_path / "back.pt", weights_only=True)
     assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items()) and len(back) == len(tensors)
+
+
+def test_a_start_from_llama(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = llama(published_tensors())
+    model.resize_token_embeddings(TEXT)
+    model.save_pretrained(tmp_path / "llama")
+    arguments = ["convert", "--from-llama", str(tmp_path / "llama"), "--out", str(tmp_path / "model")]
+    assert main(arguments) == 2 and "--from-llama needs --codebook" in capsys.readouterr().err
+    np.save(tmp_path / "codebook.npy", np.ones(3, np.int64))
+    assert main([*arguments, "--codebook", str(tmp_path / "codebook.npy")]) == 2
+    assert "must hold a codebook (K, code_dim) of floats, got (3,) torch.int64" in capsys.readouterr().err
+    np.save(tmp_path / "codebook.npy", np.ones((20, 6), np.float32))
+    assert main([*arguments, "--codebook", str(tmp_path / "codebook.npy")]) == 0
+    decoder = load_decoder(tmp_path / "model")
+    assert decoder(torch.tensor([[1, decoder.config.vocabulary.size - 1]])).isfinite().all()
+    assert main(["convert", "--to-published", str(tmp_path / "model"), "--out", str(tmp_path / "meta_model_0.pt")]) == 0
 
 
 @pytest.mark.parametrize(("options", "message"), [
