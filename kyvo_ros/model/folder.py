@@ -145,6 +145,8 @@ def save_decoder(folder: str | Path, name: str, config: DecoderConfig, weights: 
     document = {"format_version": FORMAT_VERSION, "name": name, "decoder": config.to_dict()}
     (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
+    # `save` as above would hold a large model twice; `save_file` hides its file from other users, which this undoes.
+    (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
     if text_tokenizer is not None:
         text_tokenizer.save(folder / TEXT_TOKENIZER)
 

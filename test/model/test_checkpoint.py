@@ -72,6 +72,7 @@ def test_scaled_rope_matters_and_positions_beyond_the_old_context_are_those_of_l
 def test_weights_come_in_the_dtype_that_was_asked_for(tmp_path: Path, checkpoint: Path) -> None:
     from_published(checkpoint, "clevr", tmp_path / "model", heads=HEADS)
     half, full = (load_decoder(tmp_path / "model", dtype) for dtype in (torch.bfloat16, torch.float32))
+    assert len({(tmp_path / "model" / file).stat().st_mode for file in ("config.json", "decoder.safetensors")}) == 1
     assert {tensor.dtype for tensor in half.state_dict().values()} == {torch.bfloat16}
     assert {tensor.dtype for tensor in full.state_dict().values()} == {torch.float32}
     ids = torch.arange(TEXT, TEXT + 8).unsqueeze(0)
