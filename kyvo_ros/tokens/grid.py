@@ -44,6 +44,10 @@ class NumberGrid:
         """(count,) all values, ascending, float64."""
         return self.value_of(np.arange(self.count))
 
+    def step_at(self, value: float) -> float:
+        """The distance between neighbours near a value: everywhere the same."""
+        return self.step
+
     def index_of(self, values: np.ndarray, out_of_range: str = "error") -> np.ndarray:
         """Index (...) of the nearest grid value of each of `values` (...); inverse of `value_of` within half a step.
 
@@ -90,6 +94,11 @@ class NumberList:
     def values(self) -> np.ndarray:
         """(count,) all values, ascending, float64."""
         return np.array(self.entries)
+
+    def step_at(self, value: float) -> float:
+        """The larger of the distances to both neighbours of the entry nearest to a value."""
+        index = int(self.index_of(value, "clamp"))
+        return float(np.diff(self.values()[max(index - 1, 0):index + 2]).max())
 
     def index_of(self, values: np.ndarray, out_of_range: str = "error") -> np.ndarray:
         """Index (...) of the nearest entry of each of `values` (...), the lower one of two; inverse of `value_of`.

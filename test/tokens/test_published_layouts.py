@@ -1,4 +1,4 @@
-"""Parity with the published code's tokens, task layouts and scene text, read from `shared/kyvo_reference`."""
+"""Parity with the published code's tokens, task layouts and scene text (`test/reference`)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def behaviours(shared_dir: Path) -> Path:
-    return shared_dir / "kyvo_reference" / "behaviours"
+def behaviours() -> Path:
+    return Path(__file__).parents[1] / "reference"
 
 
 @pytest.fixture(scope="module")
