@@ -203,8 +203,8 @@ def _add_evaluate_recognition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    parser.add_argument("--metric", choices=("own", "published"), default="own", help="published: also the Jaccard index "
-                        "as the published Kyvo script computes it, for comparison with its numbers (default: %(default)s)")
+    parser.add_argument("--metric", choices=("own", "published"), default="own", help="published: also the Jaccard "
+                        "index as the published Kyvo script computes it (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as Markdown tables")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet of predictions on the images")

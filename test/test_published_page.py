@@ -45,8 +45,9 @@ def _write_predictions(folder: Path) -> None:
     (folder / "scenes" / "0.json").write_text(json.dumps({"image_filename": "0.png", "objects": []}))
     (folder / "predicted_scenes.json").write_text(json.dumps({"scenes": [{"key": "0.png", "objects": []}]}))
     book = {"center_cam": [0.0, 0.0, 1.0], "dimensions": [0.1, 0.1, 0.1]}
-    (folder / "Objectron_test.json").write_text(json.dumps({
-        "images": [{"id": 1, "file_path": "a.jpg"}], "annotations": [{"image_id": 1, "category_name": "book", **book}]}))
+    annotations = [{"image_id": 1, "category_name": "book", **book}]
+    (folder / "Objectron_test.json").write_text(json.dumps(
+        {"images": [{"id": 1, "file_path": "a.jpg"}], "annotations": annotations}))
     (folder / "predicted_objectron.json").write_text(json.dumps({
         "scenes": [{"key": "a.jpg", "objects": [{"category": "book", **book}]}]}))
 

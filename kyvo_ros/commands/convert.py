@@ -14,9 +14,9 @@ MAX_LENGTH = 4096
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo convert`."""
     parser.description = (
-        "Turn a checkpoint of the published Kyvo code into a model folder that holds its decoder, or such a folder back "
-        "into a checkpoint; or make a decoder to be trained that starts from Llama's weights. Files are read without "
-        "running any code in them.")
+        "Turn a checkpoint of the published Kyvo code into a model folder that holds its decoder, or such a folder "
+        "back into a checkpoint; or make a decoder to be trained that starts from Llama's weights. Files are read "
+        "without running any code in them.")
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--from-published", type=Path, metavar="FILE", help="meta_model_N.pt to read")
     direction.add_argument("--from-llama", type=Path, metavar="DIR", help="Llama 3.2 as downloaded, from Hugging Face "
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "Omni3D-Objectron (default: %(default)s)")
     source.add_argument("--codebook", type=Path, metavar="NPY", help="codebook of the image tokenizer: needed from "
                         "Llama; a published checkpoint holds a copy, which is compared with it")
-    source.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder with Llama's tokenizer.json, to be copied")
+    source.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder with Llama's tokenizer.json, to copy")
     source.add_argument("--heads", type=int, default=HEADS, metavar="N", help="query heads, which a published file "
                         "does not tell (default: %(default)s, Llama-3.2-1B)")
     source.add_argument("--max-length", type=int, default=MAX_LENGTH, metavar="N", help="longest sequence in tokens "

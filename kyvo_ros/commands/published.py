@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
     result = published_jaccard(args.dataset, pairs, args.tau, args.dimensions_tau)
     counts = [sum(getattr(scene, name) for scene in result.scenes)
               for name in ("true_positives", "false_positives", "false_negatives")]
-    print(f"published Jaccard index at {args.tau:g}: {result.mean:.4f}\n{len(result.scenes)} scenes, {result.left_out} left "
-          f"out; {counts[0]} objects found, {counts[1]} wrong, {counts[2]} missed")
+    print(f"published Jaccard index at {args.tau:g}: {result.mean:.4f}\n{len(result.scenes)} scenes, {result.left_out} "
+          f"left out; {counts[0]} objects found, {counts[1]} wrong, {counts[2]} missed")
     return 0
 
 
@@ -51,7 +51,7 @@ def clevr_pairs(predictions: list[dict[str, Any]], folder: Path) -> list[_Pair]:
     pairs = []
     for predicted, path in zip(predictions, files):
         truth = _read(path)
-        name, key = (_stem(_entry(record, field, path)) for record, field in ((truth, "image_filename"), (predicted, "key")))
+        name, key = _stem(_entry(truth, "image_filename", path)), _stem(_entry(predicted, "key", "a prediction"))
         if name != key:
             raise PredictionFileError(f"{path} is the scene of {name}, the prediction in its place that of {key}; "
                                       "predictions must be in the order of the files' names")
@@ -70,7 +70,7 @@ def objectron_pairs(predictions: list[dict[str, Any]], path: Path) -> list[_Pair
             {"category": entry["category_name"], "center_cam": entry["center_cam"], "dimensions": entry["dimensions"]})
     predicted: dict[int, list[dict[str, Any]]] = {}
     for scene in predictions:
-        key = _entry(scene, "key", path)
+        key = _entry(scene, "key", "a prediction")
         if key not in ids:
             raise PredictionFileError(f"{path} has no image {key!r}, which was predicted")
         predicted.setdefault(ids[key], []).extend(_entry(scene, "objects", key))

@@ -125,7 +125,8 @@ def _ground_distance(guess: Object, true: Object) -> float:
     return float(np.linalg.norm(np.subtract(guess["3d_coords"][:2], true["3d_coords"][:2])))
 
 
-def _objectron_counts(predicted: Sequence[Object], truth: Sequence[Object], tau: float, dimensions_tau: float) -> Counts:
+def _objectron_counts(predicted: Sequence[Object], truth: Sequence[Object], tau: float,
+                      dimensions_tau: float) -> Counts:
     """Predictions in their order, each takes the nearest free true object of its category that matches."""
     free = list(range(len(truth)))
     for guess in predicted:
@@ -146,7 +147,8 @@ def clevr_objects(scene: Scene) -> list[dict[str, Any]]:
 def text_accuracy(answers: Sequence[str], truths: Sequence[str]) -> float:
     """Percent of answers that equal the truth letter by letter, tokens of the text's brackets and outer space aside."""
     if len(answers) != len(truths) or not answers:
-        raise PublishedMetricError(f"expected as many answers as truths, and some, got {len(answers)} and {len(truths)}")
+        raise PublishedMetricError("expected as many answers as truths, and some, "
+                                   f"got {len(answers)} and {len(truths)}")
     return 100.0 * float(np.mean([_clean(a) == _clean(t) for a, t in zip(answers, truths)]))
 
 

@@ -23,7 +23,10 @@ from kyvo_ros.model.folder import TEXT_TOKENIZER, load_decoder, read_decoder, sa
 from kyvo_ros.model.published import PublishedCheckpointError
 from kyvo_ros.tokens.text import TextTokenizer
 
-__all__ = ["PublishedCheckpointError", "from_published", "load_decoder", "read_codebook", "read_tensor_file", "read_tokenizer", "to_published"]
+__all__ = [
+    "PublishedCheckpointError", "from_published", "load_decoder", "read_codebook", "read_tensor_file", "read_tokenizer",
+    "to_published",
+]
 
 
 def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, codebook: str | Path | None = None,
@@ -85,17 +88,18 @@ def read_codebook(path: str | Path) -> Tensor:
     try:
         codebook = torch.from_numpy(np.load(path, allow_pickle=False))
     except (ValueError, EOFError, TypeError) as error:
-        raise PublishedCheckpointError(f"{path} is not an array of numpy ({error}); expected a codebook as .npy") from error
+        raise PublishedCheckpointError(f"{path} is not an array of numpy ({error}); expected a .npy file") from error
     if codebook.ndim != 2 or not codebook.is_floating_point():
-        raise PublishedCheckpointError(f"{path} must hold a codebook (K, code_dim) of floats, got {tuple(codebook.shape)} "
-                                       f"{codebook.dtype}")
+        raise PublishedCheckpointError(f"{path} must hold a codebook (K, code_dim) of floats, "
+                                       f"got {tuple(codebook.shape)} {codebook.dtype}")
     return codebook
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    reason = next((line.strip() for line in str(error).splitlines() if "Unsupported" in line), str(error).split("\n")[0])
-    return (f"{path} holds more than tensors, which would have to be run as code: {reason}. It was not read. Only if you "
-            "trust whoever made it, keep its tensors alone with: python -c \"import torch; "
+    lines = str(error).splitlines()
+    reason = next((line.strip() for line in lines if "Unsupported" in line), lines[0])
+    return (f"{path} holds more than tensors, which would have to be run as code: {reason}. It was not read. Only if "
+            "you trust whoever made it, keep its tensors alone with: python -c \"import torch; "
             f"d = torch.load('{path}', weights_only=False, map_location='cpu'); "
             f"torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, '{path.with_suffix('.tensors.pt')}')\"")
 
@@ -107,7 +111,7 @@ def _kinds(found: object) -> str:
 
 
 def read_tokenizer(folder: str | Path | None, config: DecoderConfig) -> TextTokenizer | None:
-    """The tokenizer.json of a folder of Llama's; None for None. Raises PublishedCheckpointError where it does not fit."""
+    """The tokenizer.json of a folder of Llama's; None for None. Raises PublishedCheckpointError if it does not fit."""
     if folder is None:
         return None
     path = Path(folder) / TEXT_TOKENIZER
@@ -128,5 +132,5 @@ def _check_codebook(path: Path, stored: Tensor) -> None:
                                        f"{tuple(stored.shape)}; they belong to different models")
     differ = int((codebook.to(stored.dtype) != stored).any(dim=1).sum())
     if differ:
-        raise PublishedCheckpointError(f"{differ} of {len(stored)} codes in {path} are not those that the checkpoint was "
-                                       "trained with; give the codebook of its image tokenizer")
+        raise PublishedCheckpointError(f"{differ} of {len(stored)} codes in {path} are not those that the checkpoint "
+                                       "was trained with; give the codebook of its image tokenizer")

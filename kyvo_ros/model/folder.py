@@ -115,7 +115,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
     section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
     if "schema" not in section.config and "image_tokenizer" not in section.config:
         raise ModelFolderError(f"{folder} lacks the sections 'schema' and 'image_tokenizer': it holds a decoder alone, "
-                               "which kyvo_ros.model.checkpoint.load_decoder reads; seeing needs an image tokenizer too")
+                               "which kyvo_ros.model.checkpoint.load_decoder reads; to see, a model needs all files")
     schema = section("schema", SceneSchema.from_dict)
     decoder_config = section("decoder", DecoderConfig.from_dict)
     image_tokenizer = _read_image_tokenizer(folder, section)

@@ -19,8 +19,9 @@ def llama_config(config: DecoderConfig) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=config.vocabulary.size, hidden_size=config.dim, intermediate_size=config.ffn_dim,
         num_hidden_layers=config.layers, num_attention_heads=config.heads, num_key_value_heads=config.kv_heads,
-        max_position_embeddings=config.max_length, rms_norm_eps=config.norm_eps, rope_parameters=_rope(config.rope_theta),
-        tie_word_embeddings=False, bos_token_id=None, eos_token_id=None, pad_token_id=None)
+        max_position_embeddings=config.max_length, rms_norm_eps=config.norm_eps,
+        rope_parameters=_rope(config.rope_theta), tie_word_embeddings=False, bos_token_id=None, eos_token_id=None,
+        pad_token_id=None)
 
 
 def _rope(theta: float | ScaledRope) -> dict[str, str | float]:

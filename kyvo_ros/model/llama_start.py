@@ -1,7 +1,7 @@
 """A fresh decoder that starts from Llama's weights: its body and its text rows; all further rows are drawn.
 
-Reads a folder of Hugging Face's Llama (config.json, *.safetensors) or of Meta's (params.json, consolidated.00.pth), both
-of which hold the sizes. Neither format runs code. Llama's text ids must be those of the vocabulary.
+Reads a folder of Hugging Face's Llama (config.json, *.safetensors) or of Meta's (params.json, consolidated.00.pth),
+both of which hold the sizes. Neither format runs code. Llama's text ids must be those of the vocabulary.
 Source: the two formats of Llama 3.2; the embedding is that of the published Kyvo code, which starts in the same way.
 """
 
@@ -87,15 +87,15 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 raise PublishedCheckpointError(f"{folder / name} or the weights beside it lack {error}") from error
             except json.JSONDecodeError as error:
                 raise PublishedCheckpointError(f"{folder / name} is broken JSON ({error}); copy it again") from error
-    raise PublishedCheckpointError(f"{folder} holds neither config.json (Hugging Face) nor params.json (Meta); give the "
-                                   "folder of a downloaded Llama 3.2")
+    raise PublishedCheckpointError(f"{folder} holds neither config.json (Hugging Face) nor params.json (Meta); give "
+                                   "the folder of a downloaded Llama 3.2")
 
 
 def _read_hugging_face(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     rope = config.get("rope_parameters") or {**(config.get("rope_scaling") or {}), "rope_theta": config["rope_theta"]}
-    sizes = {"dim": config["hidden_size"], "layers": config["num_hidden_layers"], "heads": config["num_attention_heads"],
-             "kv_heads": config["num_key_value_heads"], "ffn_dim": config["intermediate_size"],
-             "norm_eps": config["rms_norm_eps"], "rope_theta": _rope(rope)}
+    sizes = {"dim": config["hidden_size"], "layers": config["num_hidden_layers"],
+             "heads": config["num_attention_heads"], "kv_heads": config["num_key_value_heads"],
+             "ffn_dim": config["intermediate_size"], "norm_eps": config["rms_norm_eps"], "rope_theta": _rope(rope)}
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise PublishedCheckpointError(f"{folder} holds no *.safetensors beside its config.json")
@@ -104,9 +104,10 @@ def _read_hugging_face(folder: Path, config: Mapping[str, Any]) -> tuple[dict[st
         try:
             found = load_file(file)
         except SafetensorError as error:
-            raise PublishedCheckpointError(f"{file} is not a whole safetensors file ({error}); copy it again") from error
-        tensors |= {_meta_name(name): _neighbours(tensor, head_dim) if ".q_proj." in name or ".k_proj." in name else tensor
-                    for name, tensor in found.items()}
+            raise PublishedCheckpointError(f"{file} is not a whole safetensors file ({error}); copy it anew") from error
+        for name, tensor in found.items():
+            turned = ".q_proj." in name or ".k_proj." in name
+            tensors[_meta_name(name)] = _neighbours(tensor, head_dim) if turned else tensor
     return sizes, tensors
 
 
@@ -137,7 +138,7 @@ def _neighbours(weight: Tensor, head_dim: int) -> Tensor:
 
 def _read_meta(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     tensors = read_tensor_file(folder / "consolidated.00.pth")
-    # Meta's reference code fixes the scaling of Llama 3.1; 3.2 scales by 32 in place of 8, and is what Kyvo starts from.
+    # The file does not say by how much; Llama 3.2, which Kyvo starts from, scales by 32 (3.1 by 8).
     rope = ScaledRope(params["rope_theta"]) if params.get("use_scaled_rope") else params["rope_theta"]
     sizes = {"dim": params["dim"], "layers": params["n_layers"], "heads": params["n_heads"],
              "kv_heads": params.get("n_kv_heads", params["n_heads"]), "norm_eps": params["norm_eps"],

@@ -74,8 +74,8 @@ def config_of(tensors: Mapping[str, Tensor], layout: str, heads: int = HEADS,
             number_embedding=_number_embedding(tensors), published_embedding=True,
             numbers_overhang=LAYOUTS[layout].numbers_overhang, unknown_ids_are_zero=True)
     except ValueError as error:
-        raise PublishedCheckpointError(f"the shapes in the checkpoint make no decoder with {heads} query heads: {error}; "
-                                       "give the number of heads that the model was built with (--heads)") from error
+        raise PublishedCheckpointError(f"the shapes in the checkpoint make no decoder with {heads} query heads: "
+                                       f"{error}; give the number that the model was built with (--heads)") from error
 
 
 def decoder_weights(tensors: Mapping[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:
@@ -147,7 +147,8 @@ def _number_embedding(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _check_exportable(config: DecoderConfig) -> None:
-    layouts = [(layout.vocabulary(config.vocabulary.image_codes), layout.numbers_overhang) for layout in LAYOUTS.values()]
+    codes = config.vocabulary.image_codes
+    layouts = [(layout.vocabulary(codes), layout.numbers_overhang) for layout in LAYOUTS.values()]
     expected = {"published_embedding": True, "rope_theta": ScaledRope(), "norm_eps": 1e-5}
     faults = [f"{name} is {getattr(config, name)}, expected {value}" for name, value in expected.items()
               if getattr(config, name) != value]
@@ -190,7 +191,7 @@ def body_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
 
 
 def body_weights(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Blocks and last norm of our state dict; inverse of `meta_body`. Both turn neighbours in a head: no permutation."""
+    """Blocks and last norm of our state dict; inverse of `meta_body`. Both turn neighbours: rows keep their order."""
     return {"norm.weight": tensors["norm.weight"]} | {
         f"blocks.{i}.{own}": torch.cat([tensors[f"layers.{i}.{name}"] for name in names])
         for i in range(layers) for own, names in _LAYER.items()}
@@ -213,7 +214,7 @@ def check_shapes(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Te
     faults += [f"{name} has shape {tuple(found[name].shape)}, expected {shape}" for name, shape in expected.items()
                if name in found and tuple(found[name].shape) != shape]
     if faults:
-        raise PublishedCheckpointError(f"the checkpoint does not fit: {'; '.join(faults)}. Is it of this layout and size?")
+        raise PublishedCheckpointError(f"the checkpoint does not fit: {'; '.join(faults)}. Is it of this layout?")
 
 
 def _layers(names: Iterable[str]) -> int:

@@ -5,7 +5,8 @@ from kyvo_ros.tokens.distribution import TokenDistribution
 from kyvo_ros.tokens.grid import NumberGrid, NumberList, OutOfRangeError
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import (
-    CLEVR_SCHEMA, DimensionsAttribute, ExtentTable, LocationAttribute, SceneSchema, SchemaError, WordAttribute, YawAttribute)
+    CLEVR_SCHEMA, DimensionsAttribute, ExtentTable, LocationAttribute, SceneSchema, SchemaError, WordAttribute,
+    YawAttribute)
 from kyvo_ros.tokens.sequences import TASKS, Segment, Sequence, SequenceBuilder, TaskError
 from kyvo_ros.tokens.text import (
     LANGUAGE_WORDS, TextTokenizer, TextTokenizerError, corpus_from_questions, train_text_tokenizer)
@@ -13,8 +14,8 @@ from kyvo_ros.tokens.vocabulary import MODALITIES, Vocabulary, VocabularyError
 
 __all__ = [
     "CLEVR_SCHEMA", "DimensionsAttribute", "ExtentTable", "GrammarError", "LANGUAGE_WORDS", "LocationAttribute",
-    "MODALITIES", "NumberGrid", "NumberList", "OutOfRangeError", "SceneGrammar", "SceneSchema", "SchemaError", "Segment",
-    "Sequence", "SequenceBuilder", "State", "TASKS", "TaskError", "TextTokenizer", "TextTokenizerError",
+    "MODALITIES", "NumberGrid", "NumberList", "OutOfRangeError", "SceneGrammar", "SceneSchema", "SchemaError",
+    "Segment", "Sequence", "SequenceBuilder", "State", "TASKS", "TaskError", "TextTokenizer", "TextTokenizerError",
     "TokenDistribution", "Vocabulary", "VocabularyError", "WordAttribute", "YawAttribute", "corpus_from_questions",
     "train_text_tokenizer",
 ]

@@ -111,7 +111,8 @@ class NumberList:
         middles = (entries[1:] + entries[:-1]) / 2
         inside = (values >= 2 * entries[0] - middles[0]) & (values <= 2 * entries[-1] - middles[-1])
         if np.isnan(values).any() or (out_of_range == "error" and not inside.all()):
-            raise OutOfRangeError(f"expected numbers from {entries[0]} to {entries[-1]}, got {values[~inside].ravel()[0]}; "
+            bad = values[~inside].ravel()[0]
+            raise OutOfRangeError(f"expected numbers from {entries[0]} to {entries[-1]}, got {bad}; "
                                   "use out_of_range='clamp'")
         return np.searchsorted(middles, values).astype(np.int64)
 

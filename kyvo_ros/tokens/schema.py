@@ -129,7 +129,7 @@ class SceneSchema:
         if sum(isinstance(a, LocationAttribute) for a in self.attributes) != 1:
             raise SchemaError("a schema needs exactly one location")
         if self.location.resting and self.extents is None:
-            raise SchemaError(f"{self.location.marker} of objects that rest follows from their extents, which are missing")
+            raise SchemaError(f"{self.location.marker} of objects that rest follows from extents, which are missing")
         if self.dimensions is not None and self.extents is not None:
             raise SchemaError(f"extents come from a table or from {self.dimensions.marker}, not from both")
         self._check_order_of_needs()

@@ -32,8 +32,8 @@ def clevr(tmp_path: Path) -> list[str]:
 
 def test_clevr(clevr: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "published", *clevr]) == 0
-    assert capsys.readouterr().out == ("published Jaccard index at 0.05: 0.0000\n2 scenes, 0 left out; 1 objects found, "
-                                       "0 wrong, 0 missed\n")
+    assert capsys.readouterr().out == (
+        "published Jaccard index at 0.05: 0.0000\n2 scenes, 0 left out; 1 objects found, 0 wrong, 0 missed\n")
 
 
 def test_objectron(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,11 +45,12 @@ def test_objectron(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
               {"key": "objectron/3.jpg", "objects": [BOOK]}]
     truth = write(tmp_path / "Objectron_test.json", {"images": images, "annotations": annotations, "categories": []})
     predictions = write(tmp_path / "predicted.json", {"scenes": scenes})
-    assert main(["evaluate", "published", "--dataset", "Objectron", "--truth", truth, "--predictions", predictions]) == 0
-    assert capsys.readouterr().out == ("published Jaccard index at 0.05: 0.5000\n2 scenes, 2 left out; 1 objects found, "
-                                       "0 wrong, 1 missed\n")
+    command = ["evaluate", "published", "--dataset", "Objectron", "--truth", truth, "--predictions", predictions]
+    assert main(command) == 0
+    assert capsys.readouterr().out == (
+        "published Jaccard index at 0.05: 0.5000\n2 scenes, 2 left out; 1 objects found, 0 wrong, 1 missed\n")
     write(tmp_path / "predicted.json", {"scenes": [{"key": "other.jpg", "objects": []}]})
-    assert main(["evaluate", "published", "--dataset", "Objectron", "--truth", truth, "--predictions", predictions]) == 2
+    assert main(command) == 2
     assert "has no image 'other.jpg'" in capsys.readouterr().err
 
 

@@ -86,7 +86,7 @@ def test_the_decoder_of_a_whole_model_folder(tmp_path: Path) -> None:
     ids = torch.arange(1000, 1400, 20).unsqueeze(0)
     with torch.no_grad():
         assert torch.equal(load_decoder(tmp_path)(ids), load_model(tmp_path).decoder(ids))
-    with pytest.raises(PublishedCheckpointError, match="no place for this decoder: published_embedding is False.*layouts"):
+    with pytest.raises(PublishedCheckpointError, match="no place for .*published_embedding is False.*layouts"):
         to_published(tmp_path, tmp_path / "meta_model_0.pt")
     assert not (tmp_path / "meta_model_0.pt").exists()
 
@@ -114,7 +114,7 @@ def test_the_codebook_file_must_be_the_one_of_the_training(tmp_path: Path, check
     with pytest.raises(PublishedCheckpointError, match=f"1 of {CODES} codes in .*other.npy are not those"):
         from_published(checkpoint, "clevr", tmp_path / "new", heads=HEADS, codebook=tmp_path / "other.npy")
     np.save(tmp_path / "short.npy", stored[:-1])
-    with pytest.raises(PublishedCheckpointError, match=r"short.npy has shape \(19, 6\), the checkpoint's codebook \(20, 6\)"):
+    with pytest.raises(PublishedCheckpointError, match=r"short.npy has shape \(19, 6\), the .* codebook \(20, 6\)"):
         from_published(checkpoint, "clevr", tmp_path / "new", heads=HEADS, codebook=tmp_path / "short.npy")
     assert not (tmp_path / "new").exists()
 
@@ -152,7 +152,7 @@ def test_another_layout_or_size(checkpoint: Path, tmp_path: Path, layout: str, h
 
 def test_a_file_that_would_run_code_is_refused_and_its_way_out_works(tmp_path: Path) -> None:
     path = written(tmp_path / "meta_model_0.pt", {**published_tensors(), "made_at": Path("/")})
-    with pytest.raises(PublishedCheckpointError, match="holds more than tensors.*Unsupported.*It was not read") as refusal:
+    with pytest.raises(PublishedCheckpointError, match="holds more than .*Unsupported.*It was not read") as refusal:
         read_tensor_file(path)
     code = re.search(r'python -c "(.*)"', str(refusal.value)).group(1)
     subprocess.run([sys.executable, "-c", code], check=True)

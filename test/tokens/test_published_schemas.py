@@ -100,11 +100,11 @@ def test_depths_and_dimensions_are_never_negative() -> None:
     ids = grammar.encode_scene(Scene((SceneObject({"category": "cup"}, [0.0, 0.0, 1.0], None, [0.1, 0.2, 0.3]),),
                                      schemas.CAMERA_FRAME))
     at = {grammar.vocabulary.structure_id(name): name for name in ("[CENTER_CAM]", "[DIMENSIONS]")}
-    lowest = {}
-    states = grammar.states(ids)
+    lowest, states = {}, grammar.states(ids)
     for index, token in enumerate(ids):
         if token in at:
-            lowest[at[token]] = [float(grammar.vocabulary.numbers_of(grammar.allowed(states[index + k])[0])) for k in (1, 2, 3)]
+            first = [grammar.allowed(state)[0] for state in states[index + 1:index + 4]]
+            lowest[at[token]] = grammar.vocabulary.numbers_of(first).tolist()
     assert lowest == {"[CENTER_CAM]": [-0.2, -0.2, 0.0], "[DIMENSIONS]": [0.0, 0.0, 0.0]}
 
 
@@ -119,7 +119,7 @@ def test_uncertainty_grows_with_the_steps_of_the_numbers() -> None:
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"extents": None}, r"\[LOCATION\] of objects that rest follows from their extents, which are missing"),
+    ({"extents": None}, r"\[LOCATION\] of objects that rest follows from extents, which are missing"),
     ({"attributes": (*CLEVR_SCHEMA.attributes, schemas.DimensionsAttribute())},
      r"from a table or from \[DIMENSIONS\], not from both"),
 ])
