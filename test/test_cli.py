@@ -134,6 +134,15 @@ def test_effort_reaches_the_model(model, picture, data, tmp_path):
     assert json.loads(paths["fast"].read_text())["effort"] == "accurate"
 
 
+def test_the_published_metric_comes_beside_our_own(model, data, tmp_path, capsys):
+    written = tmp_path / "r.json"
+    assert main(["evaluate", "recognition", "--data", data, "--model", model, "--metric", "published", "--json",
+                 str(written)]) == 0
+    report = json.loads(written.read_text())
+    assert report["published_jaccard"] == pytest.approx(report["jaccard"])  # no scene of these is empty on both sides
+    assert f"published Jaccard index at 0.05 m: {report['published_jaccard']['0.05']:.4f}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["recognize", "missing.png"], "missing.png"),
     (["recognize", "PICTURE", "--model", "nowhere"], "nowhere"),

@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--metric", choices=("own", "published"), default="own", help="published: also the Jaccard "
+                        "index as the published Kyvo script computes it (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as Markdown tables")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet of predictions on the images")
@@ -54,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
     milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))
     print(f"{pipeline.name} on {args.data} ({pipeline.device}, {args.effort}, {milliseconds:.0f} ms an image in "
           f"batches of {batch_size})\n\n{report.table()}")
+    scores = _published_scores(predictions, samples) if args.metric == "published" else {}
     if args.json:
-        document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "effort": args.effort}
+        document = {**report.to_dict(), **scores, "model": pipeline.name, "data": str(args.data), "effort": args.effort}
         write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
     if args.markdown:
         write_text(args.markdown, report.markdown() + "\n")
@@ -65,6 +68,17 @@ def run(args: argparse.Namespace) -> int:
         from kyvo_ros.commands.reliability import plot_reliability
         plot_reliability(args.reliability, [(p, s.scene) for p, s in zip(predictions, samples)], pipeline.name)
     return 0
+
+
+def _published_scores(predictions: list[Scene], samples: list[ClevrSample]) -> dict[str, dict[str, float]]:
+    """Print the published Jaccard index at every distance of the report, and return it for its JSON."""
+    from kyvo_ros.evaluation.published import clevr_objects, published_jaccard
+    from kyvo_ros.evaluation.report import TAUS_M
+
+    pairs = [(clevr_objects(p), clevr_objects(s.scene)) for p, s in zip(predictions, samples)]
+    scores = {f"{tau:g}": published_jaccard("CLEVR", pairs, tau).mean for tau in TAUS_M}
+    print("\n" + "\n".join(f"published Jaccard index at {tau} m: {score:.4f}" for tau, score in scores.items()))
+    return {"published_jaccard": scores}
 
 
 def _write_sheet(path: Path, samples: list[ClevrSample], predictions: list[Scene], count: int, order: str) -> None:

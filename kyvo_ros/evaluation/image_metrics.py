@@ -20,8 +20,8 @@ def psnr(image: np.ndarray, truth: np.ndarray) -> float:
     return float("inf") if error == 0 else -10 * float(np.log10(error))
 
 
-def ssim(image: np.ndarray, truth: np.ndarray) -> float:
-    """Structural similarity, mean over pixels and channels, in [-1, 1]."""
+def ssim(image: np.ndarray, truth: np.ndarray, data_range: float = 1.0) -> float:
+    """Structural similarity, mean over pixels and channels, in [-1, 1]; `data_range` is that of the values."""
     _check(image, truth)
     x, y = (np.asarray(v, np.float64) for v in (image, truth))
     mean_x, mean_y = _local_mean(x), _local_mean(y)
@@ -29,7 +29,7 @@ def ssim(image: np.ndarray, truth: np.ndarray) -> float:
     var_x = sample * (_local_mean(x * x) - mean_x**2)
     var_y = sample * (_local_mean(y * y) - mean_y**2)
     covariance = sample * (_local_mean(x * y) - mean_x * mean_y)
-    c1, c2 = _K1**2, _K2**2
+    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     value = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
     edge = _WINDOW // 2
     return float(value[edge:-edge, edge:-edge].mean())

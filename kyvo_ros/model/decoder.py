@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.config import DecoderConfig, ScaledRope
 from kyvo_ros.model.embedding import INIT_STD, UnifiedEmbedding
 
 
@@ -22,11 +22,24 @@ class SequenceError(ValueError):
     """A token sequence that the decoder cannot read: wrong shape, unknown ids, or too long."""
 
 
-def rope_table(length: int, head_dim: int, theta: float) -> Tensor:
+def rope_table(length: int, head_dim: int, theta: float | ScaledRope) -> Tensor:
     """(length, head_dim / 2) complex numbers of size one: position n turns the i-th pair of components by its angle."""
-    frequencies = theta ** (-torch.arange(0, head_dim, 2).double() / head_dim)
-    angles = torch.outer(torch.arange(length).double(), frequencies)
+    scaled = isinstance(theta, ScaledRope)
+    base = theta.theta if scaled else theta
+    # On the CPU also where a decoder is built on the meta device, to be filled from a file.
+    frequencies = base ** (-torch.arange(0, head_dim, 2, device="cpu").double() / head_dim)
+    if scaled:
+        frequencies = _slowed(frequencies, theta)
+    angles = torch.outer(torch.arange(length, device="cpu").double(), frequencies)
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+
+
+def _slowed(frequencies: Tensor, scaled: ScaledRope) -> Tensor:
+    """Radians a token -> the same with long wavelengths slowed, see `ScaledRope`."""
+    turns = scaled.original_length * frequencies / (2 * math.pi)  # within the original context
+    kept = (turns - scaled.low_freq_factor) / (scaled.high_freq_factor - scaled.low_freq_factor)
+    slowest = 1 / scaled.factor
+    return frequencies * (slowest + (1 - slowest) * kept.clamp(0, 1))
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
@@ -142,13 +155,15 @@ class Decoder(nn.Module):
         return table + F.pad(shared, (0, 0, numbers.start, len(table) - numbers.stop))
 
     def check(self, token_ids: Tensor) -> None:
-        """Raise SequenceError unless `token_ids` is (B, S) of integers, not too long, and within the vocabulary."""
+        """Raise SequenceError unless `token_ids` is (B, S) of integers, not too long, and known ids."""
         if token_ids.ndim != 2 or token_ids.numel() == 0:
             raise SequenceError(f"token ids must be (B, S) and not empty, got shape {tuple(token_ids.shape)}")
         if token_ids.dtype not in (torch.int64, torch.int32):
             raise SequenceError(f"token ids must be integers, got {token_ids.dtype}")
         if token_ids.shape[1] > self.config.max_length:
             raise SequenceError(f"{token_ids.shape[1]} tokens are more than max_length {self.config.max_length}")
+        if self.config.unknown_ids_are_zero:
+            return
         low, high = (int(v) for v in token_ids.aminmax())
         if low < 0 or high >= self.config.vocabulary.size:
             raise SequenceError(f"token ids must be in [0, {self.config.vocabulary.size}), got {low}..{high}")

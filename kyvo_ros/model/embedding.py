@@ -3,7 +3,8 @@
 Every id has a learned row. Numbers add fixed sin-cos features of their value; image codes add a projection of their
 codebook vector, their place in the image, and the sin-cos features of the point of the support plane that their cell
 shows. Numbers and cells go through the same features, so that attention can find the cell that a coordinate names.
-Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours.
+Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours. The published code embeds with less
+(`DecoderConfig.published_embedding`): numbers carry the sin-cos features of their index, image codes their projection.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ def plane_features(points: Tensor, count: int) -> Tensor:
     return sincos_features(points, count // 2).flatten(-2)
 
 
+def index_features(count: int, dim: int) -> Tensor:
+    """(count, dim) sin-cos features of 0 .. count - 1 as the published code has them: sines and cosines alternate."""
+    frequencies = 10000.0 ** (-torch.arange(0, dim, 2, device="cpu").double() / dim)
+    phase = torch.outer(torch.arange(count, device="cpu").double(), frequencies)
+    return torch.stack((phase.sin(), phase.cos()), dim=-1).flatten(-2).float()
+
+
 class UnifiedEmbedding(nn.Module):
     """Token ids, and the ground points of image cells, to vectors.
 
@@ -45,40 +53,60 @@ class UnifiedEmbedding(nn.Module):
         super().__init__()
         self.config = config
         vocabulary, dim = config.vocabulary, config.dim
-        self._image, self._numbers = vocabulary.range("image"), vocabulary.range("numbers")
+        self._image, numbers = vocabulary.range("image"), vocabulary.range("numbers")
+        self._numbers = range(numbers.start, numbers.stop + config.numbers_overhang)
         if tuple(codebook.shape) != (len(self._image), config.code_dim):
             raise ValueError(f"codebook must be ({len(self._image)}, {config.code_dim}) as in the configuration, "
                              f"got {tuple(codebook.shape)}")
         self.register_buffer("codebook", codebook.detach().float().clone())
-        values = torch.as_tensor(vocabulary.numbers.values(), dtype=torch.float32)
-        features = plane_features(torch.stack((values, values), dim=-1), dim)
-        self.register_buffer("number_features", features, persistent=False)
+        ours = not config.published_embedding
+        # The published checkpoints hold their features, rounded to bfloat16; ours follow from the vocabulary.
+        self.register_buffer("number_features", self._number_features(),
+                             persistent=not ours and config.number_embedding != "learned")
         self.learned = nn.Embedding(vocabulary.size, dim)
-        self.number_scale = nn.Parameter(torch.empty(()))
+        scaled = ours and config.number_embedding != "learned"
+        self.number_scale = nn.Parameter(torch.empty(())) if scaled else None
         self.code_projection = nn.Linear(config.code_dim, dim, bias=False)
-        self.image_positions = nn.Parameter(torch.empty(config.cells, dim))
+        self.image_positions = nn.Parameter(torch.empty(config.cells, dim)) if ours else None
         self.ground_projection = nn.Linear(dim, dim, bias=False) if config.ground_positions else None
         self._initialise()
+
+    def _number_features(self) -> Tensor:
+        """(numbers, D): what is fixed about the numbers, on the CPU."""
+        if self.config.published_embedding:
+            return index_features(len(self._numbers), self.config.dim)
+        values = torch.from_numpy(self.config.vocabulary.numbers.values()).float()
+        return plane_features(torch.stack((values, values), dim=-1), self.config.dim)
 
     def _initialise(self) -> None:
         """Every part at root mean square INIT_STD; the learned rows of image codes at zero."""
         unit = math.sqrt(2.0) * INIT_STD  # sines and cosines have a mean square of one half
         nn.init.normal_(self.learned.weight, std=INIT_STD)
         nn.init.zeros_(self.learned.weight[self._image.start:self._image.stop])
-        nn.init.constant_(self.number_scale, unit)
+        if self.number_scale is not None:
+            nn.init.constant_(self.number_scale, unit)
         length = self.codebook.norm(dim=-1).mean().clamp_min(1e-6).item()
         nn.init.normal_(self.code_projection.weight, std=INIT_STD / length)
-        nn.init.normal_(self.image_positions, std=INIT_STD)
+        if self.image_positions is not None:
+            nn.init.normal_(self.image_positions, std=INIT_STD)
         if self.ground_projection is not None:
             nn.init.normal_(self.ground_projection.weight, std=unit / math.sqrt(self.config.dim))
 
     def table(self) -> Tensor:
         """(V, D): every id's vector, without the place of image tokens."""
-        numbers, image = self._numbers, self._image
-        after = self.config.vocabulary.size - image.stop
-        known = F.pad(self.code_projection(self.codebook), (0, 0, image.start - numbers.stop, after))
-        known = torch.cat((self.number_scale * self.number_features, known))
-        return self.learned.weight + F.pad(known, (0, 0, numbers.start, 0))
+        rows, numbers, image = self.learned.weight, self._numbers, self._image
+        codes = self.code_projection(self.codebook)
+        if not self.config.published_embedding:
+            codes = codes + rows[image.start:image.stop]
+        return torch.cat((rows[:numbers.start], self._number_rows(rows[numbers.start:numbers.stop]),
+                          rows[numbers.stop:image.start], codes, rows[image.stop:]))
+
+    def _number_rows(self, learned: Tensor) -> Tensor:
+        """(numbers, D): the vectors of numbers, of their learned rows and their features."""
+        if self.config.number_embedding == "learned":
+            return learned
+        features = self.number_features if self.number_scale is None else self.number_scale * self.number_features
+        return features if self.config.number_embedding == "fixed" else learned + features
 
     def places(self, cells: Tensor | None) -> Tensor:
         """(1 or B, h*w, D): what an image token carries for its place; `cells` as in `forward`."""
@@ -96,8 +124,18 @@ class UnifiedEmbedding(nn.Module):
         again. Without `cells` (the camera is unknown) image tokens carry their place in the image alone.
         `table`: an earlier result of `table()`, to save the sum where the weights stand still.
         """
+        vectors = self._look_up(token_ids, self.table() if table is None else table)
+        if self.image_positions is None:
+            return vectors
         image = (token_ids >= self._image.start) & (token_ids < self._image.stop)
-        return F.embedding(token_ids, self.table() if table is None else table) + self._placed(image, cells)
+        return vectors + self._placed(image, cells)
+
+    def _look_up(self, token_ids: Tensor, table: Tensor) -> Tensor:
+        """(B, S) ids -> (B, S, D) rows of the table."""
+        if not self.config.unknown_ids_are_zero:
+            return F.embedding(token_ids, table)
+        known = (token_ids >= 0) & (token_ids < len(table))
+        return F.embedding(token_ids.where(known, 0), table) * known.unsqueeze(-1)
 
     def _placed(self, image: Tensor, cells: Tensor | None) -> Tensor:
         """(B, S, D): the places of image tokens, zero elsewhere."""

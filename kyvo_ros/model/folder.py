@@ -7,6 +7,9 @@
 
 Matrices are stored in float16 and loaded as float32; vectors (norms, biases, running statistics) stay float32. The
 card, README.md, is written by training.
+
+A folder may hold a decoder alone (`save_decoder`, `load_decoder`), as a converted checkpoint does: its configuration,
+and its weights with the codebook, in the dtype that they came in.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
@@ -136,16 +139,14 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
     Raises ModelFolderError where the folder or a file is missing, JSON or weights are broken, the format is another, or
     a tensor is missing, unknown, misshapen or not finite.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
-                               f"of a folder that holds {CONFIG}")
-    config = _read_config(folder / CONFIG)
-    section = _SectionReader(folder / CONFIG, config)
+    folder = _existing(folder)
+    section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
+    if "schema" not in section.config and "image_tokenizer" not in section.config:
+        raise ModelFolderError(f"{folder} lacks the sections 'schema' and 'image_tokenizer': it holds a decoder alone, "
+                               "which kyvo_ros.model.checkpoint.load_decoder reads; to see, a model needs all files")
     schema = section("schema", SceneSchema.from_dict)
     decoder_config = section("decoder", DecoderConfig.from_dict)
-    image_tokenizer = ImageTokenizer(section("image_tokenizer", ImageTokenizerConfig.from_dict))
-    _load_weights(image_tokenizer, folder / IMAGE_TOKENIZER)
+    image_tokenizer = _read_image_tokenizer(folder, section)
     try:
         decoder = Decoder(decoder_config, image_tokenizer.codebook)
     except ValueError as error:
@@ -163,6 +164,67 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
         raise
     except ValueError as error:  # of the grammar
         raise ModelFolderError(f"{folder / TEXT_TOKENIZER} and the schema in {CONFIG} do not fit: {error}") from error
+
+
+def save_decoder(folder: str | Path, name: str, config: DecoderConfig, weights: dict[str, Tensor],
+                 text_tokenizer: TextTokenizer | None = None) -> None:
+    """Write a folder that holds a decoder alone; `weights` is its whole state dict, codebook included, stored as is."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"format_version": FORMAT_VERSION, "name": name, "decoder": config.to_dict()}
+    (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
+    # `save` as above would hold a large model twice; `save_file` hides its file from other users, which this undoes.
+    (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
+    if text_tokenizer is not None:
+        text_tokenizer.save(folder / TEXT_TOKENIZER)
+
+
+def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tensor]]:
+    """Name, configuration and weights, as they are stored, of any model folder; inverse of `save_decoder`.
+
+    Raises ModelFolderError as `load_model` does, but does not look into the weights of the decoder.
+    """
+    folder = _existing(folder)
+    section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
+    config = section("decoder", DecoderConfig.from_dict)
+    weights = _read_tensors(folder / DECODER)
+    if _CODEBOOK not in weights:
+        weights[_CODEBOOK] = _read_image_tokenizer(folder, section).codebook
+    return section("name", str), config, weights
+
+
+def load_decoder(folder: str | Path, dtype: torch.dtype = torch.float32,
+                 device: str | torch.device = "cpu") -> Decoder:
+    """The decoder of any model folder, in evaluation mode: ids (B, S) -> logits (B, S, V) float32.
+
+    Weights that are stored in `dtype` are not copied, and none are initialised, so that a large model needs its own
+    size in memory. Raises ModelFolderError as `load_model` does.
+    """
+    _, config, weights = read_decoder(folder)
+    path = Path(folder) / DECODER
+    try:
+        with torch.device("meta"):
+            decoder = Decoder(config, weights.pop(_CODEBOOK))
+    except ValueError as error:
+        raise ModelFolderError(f"{path} does not fit {CONFIG}: {error}") from error
+    _check_tensors(_state(decoder), weights, path)
+    decoder.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=False, assign=True)
+    return decoder.to(device=device, dtype=dtype).eval()
+
+
+def _existing(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
+                               f"of a folder that holds {CONFIG}")
+    return folder
+
+
+def _read_image_tokenizer(folder: Path, section: _SectionReader) -> ImageTokenizer:
+    image_tokenizer = ImageTokenizer(section("image_tokenizer", ImageTokenizerConfig.from_dict))
+    _load_weights(image_tokenizer, folder / IMAGE_TOKENIZER)
+    return image_tokenizer
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
@@ -185,7 +247,13 @@ def _stored(module: nn.Module, file: str) -> dict[str, Tensor]:
 
 def _load_weights(module: nn.Module, path: Path) -> None:
     """Fill a module from its file. Raises ModelFolderError naming every tensor that does not fit."""
-    expected, found = _state(module), _read_tensors(path)
+    found = _read_tensors(path)
+    _check_tensors(_state(module), found, path)
+    module.load_state_dict(found, strict=False)  # the codebook of the decoder is not in its file
+
+
+def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:
+    """Raises ModelFolderError naming every tensor that is missing, unknown, misshapen or not finite."""
     faults = [f"{name} is missing" for name in expected if name not in found]
     faults += [f"{name} is unknown" for name in found if name not in expected]
     both = [name for name in expected if name in found]
@@ -195,7 +263,6 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     if faults:
         raise ModelFolderError(f"{path} does not fit {CONFIG}: {'; '.join(faults)}. The files belong to different "
                                "models, or one is damaged; copy or train the whole folder again")
-    module.load_state_dict(found, strict=False)  # the codebook of the decoder is not in its file
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.config import DecoderConfig, ScaledRope
 from kyvo_ros.model.decoder import Decoder
 
 
@@ -19,8 +19,17 @@ def llama_config(config: DecoderConfig) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=config.vocabulary.size, hidden_size=config.dim, intermediate_size=config.ffn_dim,
         num_hidden_layers=config.layers, num_attention_heads=config.heads, num_key_value_heads=config.kv_heads,
-        max_position_embeddings=config.max_length, rms_norm_eps=config.norm_eps, rope_theta=config.rope_theta,
-        tie_word_embeddings=False, bos_token_id=None, eos_token_id=None, pad_token_id=None)
+        max_position_embeddings=config.max_length, rms_norm_eps=config.norm_eps,
+        rope_parameters=_rope(config.rope_theta), tie_word_embeddings=False, bos_token_id=None, eos_token_id=None,
+        pad_token_id=None)
+
+
+def _rope(theta: float | ScaledRope) -> dict[str, str | float]:
+    if not isinstance(theta, ScaledRope):
+        return {"rope_type": "default", "rope_theta": theta}
+    return {"rope_type": "llama3", "rope_theta": theta.theta, "factor": theta.factor,
+            "low_freq_factor": theta.low_freq_factor, "high_freq_factor": theta.high_freq_factor,
+            "original_max_position_embeddings": theta.original_length}
 
 
 @torch.no_grad()

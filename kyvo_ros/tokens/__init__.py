@@ -2,20 +2,22 @@
 
 from kyvo_ros.tokens.automaton import GrammarError, State
 from kyvo_ros.tokens.distribution import TokenDistribution
-from kyvo_ros.tokens.grid import NumberGrid, OutOfRangeError
+from kyvo_ros.tokens.grid import NumberGrid, NumberList, OutOfRangeError
 from kyvo_ros.tokens.program_grammar import ProgramGrammar, ProgramState
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import (
-    CLEVR_SCHEMA, ExtentTable, LocationAttribute, SceneSchema, SchemaError, WordAttribute, YawAttribute)
+    CLEVR_SCHEMA, DimensionsAttribute, ExtentTable, LocationAttribute, SceneSchema, SchemaError, WordAttribute,
+    YawAttribute)
 from kyvo_ros.tokens.sequences import TASKS, Segment, Sequence, SequenceBuilder, TaskError
 from kyvo_ros.tokens.text import (
     LANGUAGE_WORDS, TextTokenizer, TextTokenizerError, corpus_from_questions, train_text_tokenizer)
 from kyvo_ros.tokens.vocabulary import MODALITIES, Vocabulary, VocabularyError
 
 __all__ = [
-    "CLEVR_SCHEMA", "ExtentTable", "GrammarError", "LANGUAGE_WORDS", "LocationAttribute", "MODALITIES", "NumberGrid",
-    "OutOfRangeError", "ProgramGrammar", "ProgramState", "SceneGrammar", "SceneSchema", "SchemaError", "Segment",
-    "Sequence", "SequenceBuilder", "State", "TASKS", "TaskError", "TextTokenizer", "TextTokenizerError",
+    "CLEVR_SCHEMA", "DimensionsAttribute", "ExtentTable", "GrammarError", "LANGUAGE_WORDS", "LocationAttribute",
+    "MODALITIES", "NumberGrid", "NumberList", "OutOfRangeError", "ProgramGrammar", "ProgramState", "SceneGrammar",
+    "SceneSchema", "SchemaError", "Segment", "Sequence", "SequenceBuilder", "State", "TASKS", "TaskError",
+    "TextTokenizer", "TextTokenizerError",
     "TokenDistribution", "Vocabulary", "VocabularyError", "WordAttribute", "YawAttribute", "corpus_from_questions",
     "train_text_tokenizer",
 ]

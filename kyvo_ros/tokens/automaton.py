@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kyvo_ros.tokens.schema import LocationAttribute, SceneSchema, WordAttribute, YawAttribute
+from kyvo_ros.tokens.schema import DimensionsAttribute, LocationAttribute, SceneSchema, WordAttribute, YawAttribute
 from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
@@ -25,6 +25,8 @@ State = int
 
 #: The choice between another object and the end of the scene.
 PRESENCE = "presence"
+#: What the three numbers of an object's dimensions say.
+SIZE_SLOTS = ("size_x", "size_y", "size_z")
 
 # Nodes outside of an object; nodes inside follow.
 _START, _CHOICE, _FULL, _END = range(4)
@@ -38,7 +40,7 @@ class GrammarError(ValueError):
 class _Step:
     """One token position of an object."""
 
-    slot: str | None  # what the token says: an attribute's name, x, y, z, yaw; None for a marker
+    slot: str | None  # what the token says: an attribute's name, x, y, z, yaw, SIZE_SLOTS; None for a marker
     choices: Callable[[Mapping[str, str]], Mapping[int, str]]  # known attributes -> {token id: value}; {} skips it
     needs: frozenset[str] = frozenset()  # attributes that the choices depend on
 
@@ -150,15 +152,20 @@ def _summary(ids: np.ndarray) -> str:
 def _object_steps(vocabulary: Vocabulary, text_tokenizer: TextTokenizer, schema: SceneSchema) -> list[_Step]:
     """The token positions of an object behind [OBJECT-START]."""
     steps = []
+    numbers = dict.fromkeys(vocabulary.range("numbers"), "")
+    first_positive = int(np.searchsorted(vocabulary.numbers.values(), 0.0))
+    not_negative = dict.fromkeys(vocabulary.range("numbers")[first_positive:], "")
     for attribute in schema.attributes:
-        marker = {vocabulary.structure_id(attribute.marker): ""}
+        marker = {} if attribute.marker is None else {vocabulary.structure_id(attribute.marker): ""}
         if isinstance(attribute, WordAttribute):
             words = {text_tokenizer.word_id(value): value for value in attribute.values}
             steps += [_constant(None, marker), _constant(attribute.name, words)]
         elif isinstance(attribute, LocationAttribute):
-            numbers = dict.fromkeys(vocabulary.range("numbers"), "")
             steps += [_constant(None, marker), _constant("x", numbers), _constant("y", numbers)]
-            steps.append(_resting_step(vocabulary, schema) if attribute.resting else _constant("z", numbers))
+            steps.append(_resting_step(vocabulary, schema) if attribute.resting else
+                         _constant("z", not_negative if attribute.depth else numbers))
+        elif isinstance(attribute, DimensionsAttribute):
+            steps += [_constant(None, marker), *(_constant(slot, not_negative) for slot in SIZE_SLOTS)]
         else:
             yaws = dict.fromkeys(yaw_ids(vocabulary, attribute).tolist(), "")
             steps += [_yaw_step(None, marker, attribute), _yaw_step("yaw", yaws, attribute)]
@@ -178,16 +185,21 @@ def _resting_step(vocabulary: Vocabulary, schema: SceneSchema) -> _Step:
 
 def _yaw_step(slot: str | None, tokens: Mapping[int, str], attribute: YawAttribute) -> _Step:
     """Present only where the shape shows its yaw."""
+    if attribute.attribute is None:
+        return _constant(slot, tokens)
+
     def choices(known: Mapping[str, str]) -> Mapping[int, str]:
         return tokens if known[attribute.attribute] in attribute.shapes_with_yaw else {}
     return _Step(slot, choices, frozenset({attribute.attribute}))
 
 
 def yaw_ids(vocabulary: Vocabulary, attribute: YawAttribute) -> np.ndarray:
-    """Number ids of the yaws in [0, period)."""
+    """Number ids of the yaws in [0, period); of all numbers without a period."""
     values = vocabulary.numbers.values()
+    if attribute.period_rad is None:
+        return np.array(vocabulary.range("numbers"))
     chosen = values[(values >= 0) & (values < attribute.period_rad - 1e-9)]
-    if not len(chosen) or attribute.period_rad - chosen[-1] > vocabulary.numbers.step + 1e-9:
+    if not len(chosen) or attribute.period_rad - chosen[-1] > vocabulary.numbers.step_at(chosen[-1]) + 1e-9:
         raise GrammarError(
-            f"the numbers up to {vocabulary.numbers.maximum} do not reach a yaw of {attribute.period_rad} rad")
+            f"the numbers up to {values[-1]:g} do not reach a yaw of {attribute.period_rad} rad")
     return vocabulary.number_ids(chosen)

@@ -1,7 +1,8 @@
-"""The grid of numbers that a model can write: evenly spaced values, one token each.
+"""The numbers that a model can write, one token each: evenly spaced ones, or a list.
 
 Knows nothing of ids or of what a number means (a coordinate in model units, a yaw in radians).
-Source: Kyvo (arXiv 2506.08002), section on 3D tokenisation: numbers rounded to a 0.05 grid, one token a value.
+Source: Kyvo (arXiv 2506.08002), section on 3D tokenisation: numbers rounded to a 0.05 grid, one token a value. The
+published code for Objectron has finer steps near zero than far away, hence the list.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ class NumberGrid:
         """(count,) all values, ascending, float64."""
         return self.value_of(np.arange(self.count))
 
+    def step_at(self, value: float) -> float:
+        """The distance between neighbours near a value: everywhere the same."""
+        return self.step
+
     def index_of(self, values: np.ndarray, out_of_range: str = "error") -> np.ndarray:
         """Index (...) of the nearest grid value of each of `values` (...); inverse of `value_of` within half a step.
 
@@ -67,3 +72,53 @@ class NumberGrid:
         if index.size and not ((index >= 0) & (index < self.count)).all():
             raise OutOfRangeError(f"expected grid indices from 0 to {self.count - 1}, got {index}")
         return np.round(self.minimum + index * self.step, 9)  # rounded, so that 0.7 is 0.7 and not 0.7000000000000002
+
+
+@dataclass(frozen=True)
+class NumberList:
+    """Any ascending values; a number is written as the nearest of them."""
+
+    entries: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "entries", tuple(map(float, self.entries)))
+        if len(self.entries) < 2 or not all(a < b for a, b in zip(self.entries, self.entries[1:])):
+            raise ValueError(f"a number list needs at least two ascending values, got {self.entries}")
+        if not all(map(math.isfinite, self.entries)):
+            raise ValueError(f"a number list needs finite values, got {self.entries}")
+
+    @property
+    def count(self) -> int:
+        return len(self.entries)
+
+    def values(self) -> np.ndarray:
+        """(count,) all values, ascending, float64."""
+        return np.array(self.entries)
+
+    def step_at(self, value: float) -> float:
+        """The larger of the distances to both neighbours of the entry nearest to a value."""
+        index = int(self.index_of(value, "clamp"))
+        return float(np.diff(self.values()[max(index - 1, 0):index + 2]).max())
+
+    def index_of(self, values: np.ndarray, out_of_range: str = "error") -> np.ndarray:
+        """Index (...) of the nearest entry of each of `values` (...), the lower one of two; inverse of `value_of`.
+
+        Values further outside than half the step at that end are an error or go to the end, as in `NumberGrid`.
+        """
+        if out_of_range not in OUT_OF_RANGE_POLICIES:
+            raise ValueError(f"out_of_range must be one of {OUT_OF_RANGE_POLICIES}, got {out_of_range!r}")
+        values, entries = np.asarray(values, dtype=np.float64), self.values()
+        middles = (entries[1:] + entries[:-1]) / 2
+        inside = (values >= 2 * entries[0] - middles[0]) & (values <= 2 * entries[-1] - middles[-1])
+        if np.isnan(values).any() or (out_of_range == "error" and not inside.all()):
+            bad = values[~inside].ravel()[0]
+            raise OutOfRangeError(f"expected numbers from {entries[0]} to {entries[-1]}, got {bad}; "
+                                  "use out_of_range='clamp'")
+        return np.searchsorted(middles, values).astype(np.int64)
+
+    def value_of(self, index: np.ndarray) -> np.ndarray:
+        """Value (...) of each index (...), float64; inverse of `index_of`. Raises OutOfRangeError."""
+        index = np.asarray(index)
+        if index.size and not ((index >= 0) & (index < self.count)).all():
+            raise OutOfRangeError(f"expected indices from 0 to {self.count - 1}, got {index}")
+        return self.values()[index]

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from kyvo_ros.scene import Scene, SceneObject
-from kyvo_ros.tokens.automaton import GrammarError, PRESENCE, SceneAutomaton, State, yaw_ids
+from kyvo_ros.tokens.automaton import PRESENCE, SIZE_SLOTS, GrammarError, SceneAutomaton, State, yaw_ids
 from kyvo_ros.tokens.distribution import NumberEstimate, TokenDistribution, estimate_number
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.text import TextTokenizer
@@ -96,21 +96,30 @@ class SceneGrammar(SceneAutomaton):
             self._check_resting(scene_object, units[2])
             units = units[:2]
         said.update(zip("xyz", self.vocabulary.number_ids(units, out_of_range).tolist()))
+        if self.schema.dimensions is not None:
+            said.update(zip(SIZE_SLOTS, self._size_ids(scene_object, out_of_range)))
         if self.schema.shows_yaw(scene_object.attributes):
-            said["yaw"] = self._yaw_id(scene_object)
+            said["yaw"] = self._yaw_id(scene_object, out_of_range)
         return said
+
+    def _size_ids(self, scene_object: SceneObject, out_of_range: str) -> list[int]:
+        if scene_object.size_m is None:
+            raise GrammarError(f"expected the dimensions of the {scene_object.label}, got None")
+        return self.vocabulary.number_ids(scene_object.size_m / self.schema.metres_per_unit, out_of_range).tolist()
 
     def _check_resting(self, scene_object: SceneObject, height: float) -> None:
         expected = self.schema.resting_height(scene_object.attributes)
-        if abs(height - expected) > self.vocabulary.numbers.step:
+        if abs(height - expected) > self.vocabulary.numbers.step_at(expected):
             raise GrammarError(
                 f"schema {self.schema.name} knows only objects that stand on the support plane: expected the centre of "
                 f"a {scene_object.label} at a height of {expected:.3f} units, got {height:.3f}")
 
-    def _yaw_id(self, scene_object: SceneObject) -> int:
+    def _yaw_id(self, scene_object: SceneObject, out_of_range: str) -> int:
         if scene_object.yaw_rad is None:
             raise GrammarError(f"expected a yaw for the {scene_object.label}, got None")
         period = self.schema.yaw.period_rad
+        if period is None:
+            return int(self.vocabulary.number_ids(scene_object.yaw_rad, out_of_range))
         offset = (self._yaws - scene_object.yaw_rad + period / 2) % period - period / 2
         return int(self._yaw_ids[np.argmin(np.abs(offset))])
 
@@ -152,7 +161,8 @@ class SceneGrammar(SceneAutomaton):
         """An object from the token, and its distribution, in each slot."""
         attributes = {name: words[said[name][0]] for name, words in self._words.items()}
         attribute_confidence = {name: _probability(*said[name]) for name in attributes}
-        numbers = {slot: self._number(slot, *said[slot], sub_grid) for slot in ("x", "y", "z", "yaw") if slot in said}
+        numbers = {slot: self._number(slot, *said[slot], sub_grid) for slot in ("x", "y", "z", "yaw", *SIZE_SLOTS)
+                   if slot in said}
         confidence = math.prod(
             (_probability(*said[PRESENCE]), *attribute_confidence.values(), numbers["x"].mass, numbers["y"].mass))
         measured = any(distribution is not None for _, distribution in said.values())
@@ -160,7 +170,7 @@ class SceneGrammar(SceneAutomaton):
             attributes=attributes,
             position_m=self._position_m(attributes, numbers),
             yaw_rad=numbers["yaw"].mean if "yaw" in numbers else None,
-            size_m=self.schema.extents_m(attributes),
+            size_m=self._size_m(attributes, numbers),
             confidence=confidence,
             attribute_confidence=attribute_confidence if measured else {},
             position_covariance_m2=self._covariance_m2(numbers) if measured else None,
@@ -173,7 +183,7 @@ class SceneGrammar(SceneAutomaton):
             return NumberEstimate(chosen, 0.0, 1.0)
         estimate = estimate_number(
             self._number_values[distribution.ids - self._first_number], distribution.probabilities, chosen,
-            window=SUB_GRID_WINDOW * self.vocabulary.numbers.step, near=NEAR_UNITS,
+            window=SUB_GRID_WINDOW * self.vocabulary.numbers.step_at(chosen), near=NEAR_UNITS,
             period=self.schema.yaw.period_rad if slot == "yaw" else None)
         return estimate if sub_grid else replace(estimate, mean=chosen)
 
@@ -181,9 +191,15 @@ class SceneGrammar(SceneAutomaton):
         height = self.schema.resting_height(attributes) if self.schema.location.resting else numbers["z"].mean
         return np.array([numbers["x"].mean, numbers["y"].mean, height]) * self.schema.metres_per_unit
 
+    def _size_m(self, attributes: Mapping[str, str], numbers: Mapping[str, NumberEstimate]) -> np.ndarray | None:
+        if self.schema.dimensions is None:
+            return self.schema.extents_m(attributes)
+        return np.array([numbers[slot].mean for slot in SIZE_SLOTS]) * self.schema.metres_per_unit
+
     def _covariance_m2(self, numbers: Mapping[str, NumberEstimate]) -> np.ndarray:
-        rounding = self.vocabulary.numbers.step ** 2 / 12
-        return np.diag([numbers[axis].variance + rounding for axis in "xyz"]) * self.schema.metres_per_unit ** 2
+        rounding = [self.vocabulary.numbers.step_at(numbers[axis].mean) ** 2 / 12 for axis in "xyz"]
+        variance = [numbers[axis].variance for axis in "xyz"]
+        return np.diag(np.add(variance, rounding)) * self.schema.metres_per_unit ** 2
 
 
 def _probability(token_id: int, distribution: TokenDistribution | None) -> float:

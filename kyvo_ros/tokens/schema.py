@@ -23,7 +23,7 @@ ORDERS = {
 }
 
 #: What else a token of a scene may say (see `scene_grammar`).
-_TAKEN_NAMES = {"presence", "x", "y", "z", "yaw"}
+_TAKEN_NAMES = {"presence", "x", "y", "z", "yaw", "size_x", "size_y", "size_z"}
 
 
 class SchemaError(ValueError):
@@ -50,25 +50,34 @@ class LocationAttribute:
 
     marker: str = "[LOCATION]"
     resting: bool = True  # objects stand on z = 0, so that z is half their height and follows from their extents
+    depth: bool = False  # z is a distance from a camera, never negative
 
 
 @dataclass(frozen=True)
 class YawAttribute:
     """The turn about z as one number in [0, period_rad), written only for shapes that show it."""
 
-    marker: str = "[POSE]"
-    attribute: str = "shape"  # the attribute that decides whether a yaw is written
+    marker: str | None = "[POSE]"  # None: the number follows what was written before it
+    attribute: str | None = "shape"  # the attribute that decides whether a yaw is written; None: it always is
     shapes_with_yaw: tuple[str, ...] = ("cube",)  # values of it that do
-    period_rad: float = math.pi / 2  # of the shapes' symmetry
+    period_rad: float | None = math.pi / 2  # of the shapes' symmetry; None: any number of the grid, as it is
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shapes_with_yaw", tuple(self.shapes_with_yaw))
-        if not 0 < self.period_rad <= 2 * math.pi:
+        if self.period_rad is not None and not 0 < self.period_rad <= 2 * math.pi:
             raise SchemaError(f"the period of a yaw must lie in (0, 2 pi], got {self.period_rad}")
 
 
-Attribute = Union[WordAttribute, LocationAttribute, YawAttribute]
-_ATTRIBUTE_TYPES = {"word": WordAttribute, "location": LocationAttribute, "yaw": YawAttribute}
+@dataclass(frozen=True)
+class DimensionsAttribute:
+    """The full extents along the object's own axes: three numbers after the marker, none negative."""
+
+    marker: str = "[DIMENSIONS]"
+
+
+Attribute = Union[WordAttribute, LocationAttribute, YawAttribute, DimensionsAttribute]
+_ATTRIBUTE_TYPES = {"word": WordAttribute, "location": LocationAttribute, "yaw": YawAttribute,
+                    "dimensions": DimensionsAttribute}
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class SceneSchema:
 
     name: str
     attributes: tuple[Attribute, ...]
-    extents: ExtentTable
+    extents: ExtentTable | None  # None: extents are written as dimensions, or unknown
     metres_per_unit: float = 1.0  # of the numbers that the model writes
     max_objects: int = 10  # more are neither read nor written
     order: str = "left_to_right"  # one of ORDERS
@@ -119,6 +128,10 @@ class SceneSchema:
             raise SchemaError(f"names of attributes must be distinct and none of {sorted(_TAKEN_NAMES)}, got {names}")
         if sum(isinstance(a, LocationAttribute) for a in self.attributes) != 1:
             raise SchemaError("a schema needs exactly one location")
+        if self.location.resting and self.extents is None:
+            raise SchemaError(f"{self.location.marker} of objects that rest follows from extents, which are missing")
+        if self.dimensions is not None and self.extents is not None:
+            raise SchemaError(f"extents come from a table or from {self.dimensions.marker}, not from both")
         self._check_order_of_needs()
 
     def _check_order_of_needs(self) -> None:
@@ -127,8 +140,11 @@ class SceneSchema:
             if isinstance(attribute, WordAttribute):
                 written.add(attribute.name)
                 continue
-            needs = {attribute.attribute} if isinstance(attribute, YawAttribute) else set(
-                self.extents.attributes if attribute.resting else ())
+            needs: set[str] = set()
+            if isinstance(attribute, YawAttribute) and attribute.attribute is not None:
+                needs = {attribute.attribute}
+            elif isinstance(attribute, LocationAttribute) and attribute.resting:
+                needs = set(self.extents.attributes)
             if not needs <= written:
                 raise SchemaError(f"{attribute.marker} depends on {sorted(needs)}, which must be written before it")
 
@@ -144,16 +160,24 @@ class SceneSchema:
     def yaw(self) -> YawAttribute | None:
         return next((a for a in self.attributes if isinstance(a, YawAttribute)), None)
 
+    @property
+    def dimensions(self) -> DimensionsAttribute | None:
+        return next((a for a in self.attributes if isinstance(a, DimensionsAttribute)), None)
+
     def shows_yaw(self, attributes: Mapping[str, str]) -> bool:
         """Whether an object with these attributes has a yaw."""
-        return self.yaw is not None and attributes[self.yaw.attribute] in self.yaw.shapes_with_yaw
+        if self.yaw is None or self.yaw.attribute is None:
+            return self.yaw is not None
+        return attributes[self.yaw.attribute] in self.yaw.shapes_with_yaw
 
     def vocabulary_words(self) -> tuple[str, ...]:
         """All values of all word attributes; each must be a single text token."""
         return tuple(dict.fromkeys(v for a in self.words for v in a.values))
 
-    def extents_m(self, attributes: Mapping[str, str]) -> np.ndarray:
-        """(3,) full extents in metres along the object's own axes. Raises SchemaError for an unknown class."""
+    def extents_m(self, attributes: Mapping[str, str]) -> np.ndarray | None:
+        """(3,) full extents in metres along the object's own axes, None without a table. Raises SchemaError."""
+        if self.extents is None:
+            return None
         return np.array(self.extents.of(attributes)) * self.metres_per_unit
 
     def resting_height(self, attributes: Mapping[str, str]) -> float:
@@ -169,7 +193,7 @@ class SceneSchema:
         kinds = {cls: kind for kind, cls in _ATTRIBUTE_TYPES.items()}
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["attributes"] = [{"kind": kinds[type(a)], **_plain(vars(a))} for a in self.attributes]
-        data["extents"] = _plain(vars(self.extents))
+        data["extents"] = None if self.extents is None else _plain(vars(self.extents))
         return data
 
     @classmethod
@@ -182,7 +206,8 @@ class SceneSchema:
             if kind not in _ATTRIBUTE_TYPES:
                 raise SchemaError(f"expected an attribute of kind {tuple(_ATTRIBUTE_TYPES)}, got {kind!r}")
             attributes.append(_ATTRIBUTE_TYPES[kind](**entry))
-        return cls(**{**data, "attributes": tuple(attributes), "extents": ExtentTable(**data["extents"])})
+        extents = None if data["extents"] is None else ExtentTable(**data["extents"])
+        return cls(**{**data, "attributes": tuple(attributes), "extents": extents})
 
 
 def _plain(value: Any) -> Any:

@@ -8,13 +8,13 @@ image codes + 8,192 shape codes = 137,607.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from kyvo_ros.tokens.grid import NumberGrid
+from kyvo_ros.tokens.grid import NumberGrid, NumberList
 
 #: The ranges, in the order in which they tile the id space.
 MODALITIES = ("text", "numbers", "structure", "image", "shape")
@@ -33,6 +33,13 @@ _PAPER_STRUCTURE = (
     "[SCENE-START]", "[SCENE-END]", "[OBJECT-START]", "[OBJECT-END]", "[SIZE]", "[COLOR]", "[MATERIAL]", "[SHAPE]",
     "[LOCATION]", "[IMAGE-START]", "[IMAGE-END]", "[TEXT-START]", "[TEXT-END]", "[OUTPUT-SEP]",
 )
+#: In the order of the published Objectron tokenizer. No token has the last id; the model has a row for it all the same.
+_OBJECTRON_STRUCTURE = (
+    "[SCENE-START]", "[SCENE-END]", "[OBJECT-START]", "[OBJECT-END]", "[CATEGORY]", "[CENTER_CAM]", "[DIMENSIONS]",
+    "[IMAGE-START]", "[IMAGE-END]", "[TEXT-START]", "[TEXT-END]", "[OUTPUT-SEP]", "[UNUSED]",
+)
+#: Hundredths of a metre: fine steps near zero, coarse ones far away.
+_OBJECTRON_NUMBERS = (*range(-20, 20), *range(20, 300, 5), 300, *range(500, 2000, 250))
 #: Llama 3 keeps these among its text ids.
 _LLAMA_TEXT_SIZE = 128256
 _LLAMA_NAMES = (("[BOS]", 128000), ("[EOS]", 128001), ("[PAD]", 128004))
@@ -47,7 +54,7 @@ class Vocabulary:
     """Sizes and names of the five ranges."""
 
     text_size: int  # ids of the text tokenizer, 0 .. text_size - 1
-    numbers: NumberGrid  # values that a model can write
+    numbers: NumberGrid | NumberList  # values that a model can write
     structure: tuple[str, ...]  # names of the structure tokens, in order of their ids
     image_codes: int  # size of the image codebook
     shape_codes: int = 0  # size of the shape codebook; the last range, so that it can grow without renumbering
@@ -70,9 +77,18 @@ class Vocabulary:
         return cls(_LLAMA_TEXT_SIZE, NumberGrid(-3.0, 3.0, 0.05), _PAPER_STRUCTURE, 1024, 8192, _LLAMA_NAMES)
 
     @classmethod
-    def published_clevr(cls) -> Vocabulary:
+    def published_clevr(cls, image_codes: int = 1024) -> Vocabulary:
         """The 130,495 ids of the published CLEVR and ObjaWorld code: numbers in steps of 0.005, no shape codes."""
-        return cls(_LLAMA_TEXT_SIZE, NumberGrid(-3.0, 3.0, 0.005), _PAPER_STRUCTURE, 1024, 0, _LLAMA_NAMES)
+        return cls(_LLAMA_TEXT_SIZE, NumberGrid(-3.0, 3.0, 0.005), _PAPER_STRUCTURE, image_codes, 0, _LLAMA_NAMES)
+
+    @classmethod
+    def published_objectron(cls, image_codes: int = 1024) -> Vocabulary:
+        """The 129,396 ids of the published Omni3D-Objectron code: 103 numbers from -0.2 to 17.5 m.
+
+        The published model counts one number too many, which changes how ids are embedded, not which there are.
+        """
+        numbers = NumberList(tuple(n / 100 for n in _OBJECTRON_NUMBERS))
+        return cls(_LLAMA_TEXT_SIZE, numbers, _OBJECTRON_STRUCTURE, image_codes, 0, _LLAMA_NAMES)
 
     @classmethod
     def small(cls, image_codes: int = 1024) -> Vocabulary:
@@ -156,10 +172,9 @@ class Vocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; inverse of `from_dict`."""
-        grid = self.numbers
         return {
             "text_size": self.text_size,
-            "numbers": {"minimum": grid.minimum, "maximum": grid.maximum, "step": grid.step},
+            "numbers": asdict(self.numbers),
             "structure": list(self.structure),
             "image_codes": self.image_codes,
             "shape_codes": self.shape_codes,
@@ -169,4 +184,5 @@ class Vocabulary:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Vocabulary:
         """Inverse of `to_dict`."""
-        return cls(**{**data, "numbers": NumberGrid(**data["numbers"])})
+        kind = NumberList if "entries" in data["numbers"] else NumberGrid
+        return cls(**{**data, "numbers": kind(**data["numbers"])})

@@ -61,6 +61,17 @@ def test_table_sums_what_is_known_of_an_id(embedding: UnifiedEmbedding) -> None:
         assert torch.equal(table[plain], learned[plain])
 
 
+@pytest.mark.parametrize("kind", ["learned", "fixed"])
+def test_numbers_may_be_embedded_by_one_part_alone(make_decoder: Callable[..., Decoder], kind: str) -> None:
+    embedding = make_decoder(number_embedding=kind, number_head=False).embedding
+    numbers = embedding.table()[NUMBERS.start:NUMBERS.stop]
+    learned = embedding.learned.weight[NUMBERS.start:NUMBERS.stop]
+    if kind == "learned":
+        assert torch.equal(numbers, learned) and embedding.number_scale is None
+    else:
+        assert torch.equal(numbers, embedding.number_scale * embedding.number_features)
+
+
 def test_image_tokens_carry_their_place_and_a_second_image_starts_again(embedding: UnifiedEmbedding) -> None:
     cells, ids = embedding.config.cells, image_rows(embedding, images=2)
     x = embedding(ids)[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from kyvo_ros.tokens import NumberGrid, OutOfRangeError
+from kyvo_ros.tokens import NumberGrid, NumberList, OutOfRangeError
 
 GRID = NumberGrid(-4.25, 4.25, 0.05)
 
@@ -51,3 +51,33 @@ def test_bad_use_is_rejected() -> None:
         NumberGrid(0.0, 1.0, 0.3)
     with pytest.raises(ValueError, match="positive step"):
         NumberGrid(0.0, 1.0, 0.0)
+
+
+LIST = NumberList((-0.2, -0.1, 0.0, 1.0, 5.0))
+
+
+def test_a_list_takes_the_nearest_entry() -> None:
+    assert LIST.count == 5
+    assert LIST.index_of(LIST.values()).tolist() == [0, 1, 2, 3, 4]
+    assert LIST.value_of(LIST.index_of([-0.14, 0.4, 0.6, 2.9, 3.1])).tolist() == [-0.1, 0.0, 1.0, 1.0, 5.0]
+    assert LIST.value_of(LIST.index_of([0.5, 3.0])).tolist() == [0.0, 1.0]  # of two equally near, the lower one
+
+
+def test_a_list_ends_half_a_step_beyond_its_ends() -> None:
+    assert LIST.index_of([-0.24, 6.9]).tolist() == [0, 4]
+    for number in (-0.26, 7.1, math.inf):
+        with pytest.raises(OutOfRangeError, match="from -0.2 to 5.0, got"):
+            LIST.index_of([0.0, number])
+    assert LIST.index_of([-9.0, 9.0], "clamp").tolist() == [0, 4]
+    with pytest.raises(OutOfRangeError, match="nan"):
+        LIST.index_of([math.nan], "clamp")
+
+
+def test_bad_use_of_a_list_is_rejected() -> None:
+    with pytest.raises(ValueError, match="out_of_range must be one of"):
+        LIST.index_of(0.0, "ignore")
+    with pytest.raises(OutOfRangeError, match="indices from 0 to 4"):
+        LIST.value_of([0, 5])
+    for entries in ((1.0,), (0.0, 0.0), (1.0, 0.0), (0.0, math.inf), (0.0, math.nan)):
+        with pytest.raises(ValueError, match="number list needs"):
+            NumberList(entries)

@@ -1,4 +1,4 @@
-"""Parity with the published code's tokens, task layouts and scene text, read from `shared/kyvo_reference`."""
+"""Parity with the published code's tokens, task layouts and scene text (`test/reference`)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def behaviours(shared_dir: Path) -> Path:
-    return shared_dir / "kyvo_reference" / "behaviours"
+def behaviours() -> Path:
+    return Path(__file__).parents[1] / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,22 @@ def test_added_tokens_have_the_published_ids(behaviours: Path) -> None:
     assert len(PUBLISHED.range("structure")) == constants["added_embedding_rows"]
     assert PUBLISHED.range("image").start == constants["image_token_offset"]
     assert PUBLISHED.size == constants["output_rows"]
+
+
+def test_added_tokens_of_objectron_have_the_published_ids(behaviours: Path) -> None:
+    vocabulary = Vocabulary.published_objectron()
+    published = json.loads((behaviours / "tokens.json").read_text())["objectron"]
+    for text, token_id in published["added"]:
+        if text.startswith("["):
+            assert vocabulary.structure_id(text.replace("OUTPUT-START", "OUTPUT-SEP")) == token_id
+        else:
+            assert int(vocabulary.number_ids(float(text))) == token_id
+            assert float(vocabulary.numbers_of(token_id)) == float(text)
+    constants = published["model_constants"]
+    assert vocabulary.numbers.count == published["number_count"] == constants["sin_cos_numbers_offset"] - 1
+    assert len(vocabulary.structure) == constants["added_embedding_rows"] + 1
+    assert vocabulary.range("image").start == constants["image_token_offset"]
+    assert vocabulary.size == constants["output_rows"]
 
 
 def test_the_paper_vocabulary_has_the_published_size(behaviours: Path) -> None:

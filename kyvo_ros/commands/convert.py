@@ -1,0 +1,64 @@
+"""`kyvo convert`: checkpoints of the published Kyvo code to model folders and back, and a start from Llama."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+#: As `kyvo_ros.model.published.LAYOUTS`, `HEADS` and `MAX_LENGTH`, which need torch; a test compares them.
+LAYOUTS = ("clevr", "objectron")
+HEADS = 32
+MAX_LENGTH = 4096
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `kyvo convert`."""
+    parser.description = (
+        "Turn a checkpoint of the published Kyvo code into a model folder that holds its decoder, or such a folder "
+        "back into a checkpoint; or make a decoder to be trained that starts from Llama's weights. Files are read "
+        "without running any code in them.")
+    direction = parser.add_mutually_exclusive_group(required=True)
+    direction.add_argument("--from-published", type=Path, metavar="FILE", help="meta_model_N.pt to read")
+    direction.add_argument("--from-llama", type=Path, metavar="DIR", help="Llama 3.2 as downloaded, from Hugging Face "
+                           "(config.json, *.safetensors) or Meta (params.json, consolidated.00.pth)")
+    direction.add_argument("--to-published", type=Path, metavar="DIR", help="model folder to read")
+    parser.add_argument("--out", type=Path, required=True, help="model folder, or checkpoint file, to write")
+    source = parser.add_argument_group("with --from-published and --from-llama")
+    source.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0], help="ids of CLEVR and ObjaWorld, or those of "
+                        "Omni3D-Objectron (default: %(default)s)")
+    source.add_argument("--codebook", type=Path, metavar="NPY", help="codebook of the image tokenizer: needed from "
+                        "Llama; a published checkpoint holds a copy, which is compared with it")
+    source.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder with Llama's tokenizer.json, to copy")
+    source.add_argument("--heads", type=int, default=HEADS, metavar="N", help="query heads, which a published file "
+                        "does not tell (default: %(default)s, Llama-3.2-1B)")
+    source.add_argument("--max-length", type=int, default=MAX_LENGTH, metavar="N", help="longest sequence in tokens "
+                        "(default: %(default)s)")
+    source.add_argument("--seed", type=int, default=0, help="of the rows that Llama lacks (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `kyvo convert`; returns the exit code. Raises PublishedCheckpointError, ModelFolderError with what to do."""
+    from kyvo_ros.model import checkpoint
+
+    if args.to_published:
+        checkpoint.to_published(args.to_published, args.out)
+    elif args.from_llama:
+        _start_from_llama(args)
+    else:
+        checkpoint.from_published(args.from_published, args.layout, args.out, codebook=args.codebook,
+                                  tokenizer=args.tokenizer, heads=args.heads, max_length=args.max_length)
+    print(f"written to {args.out}")
+    return 0
+
+
+def _start_from_llama(args: argparse.Namespace) -> None:
+    from kyvo_ros.model import checkpoint
+    from kyvo_ros.model.folder import save_decoder
+    from kyvo_ros.model.llama_start import llama_start
+
+    if args.codebook is None:
+        raise checkpoint.PublishedCheckpointError("--from-llama needs --codebook, the codebook of the image tokenizer")
+    config, weights = llama_start(args.from_llama, args.layout, checkpoint.read_codebook(args.codebook),
+                                  max_length=args.max_length, seed=args.seed)
+    save_decoder(args.out, args.out.name, config, weights, checkpoint.read_tokenizer(args.tokenizer, config))

@@ -1,0 +1,136 @@
+"""Checkpoints: a decoder out of a model folder, and the published Kyvo's checkpoints into one and back.
+
+    load_decoder(folder, dtype=torch.bfloat16)                  any model folder
+    from_published("meta_model_9.pt", "clevr", "models/mine")   what the published code has trained
+    to_published("models/mine", "meta_model_9.pt")              back, bit by bit
+
+The formats are `published`'s and `folder`'s; this module reads and writes the files.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kyvo_ros.model import published
+from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.folder import TEXT_TOKENIZER, load_decoder, read_decoder, save_decoder
+from kyvo_ros.model.published import PublishedCheckpointError
+from kyvo_ros.tokens.text import TextTokenizer
+
+__all__ = [
+    "PublishedCheckpointError", "from_published", "load_decoder", "read_codebook", "read_tensor_file", "read_tokenizer",
+    "to_published",
+]
+
+
+def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, codebook: str | Path | None = None,
+                   tokenizer: str | Path | None = None, heads: int = published.HEADS,
+                   max_length: int = published.MAX_LENGTH) -> None:
+    """Write a model folder with the decoder of a published checkpoint; inverse of `to_published`.
+
+    Args:
+        checkpoint: meta_model_N.pt, in Meta's key format.
+        layout: one of `published.LAYOUTS`.
+        codebook: .npy (K, code_dim) of the image tokenizer; refused where the checkpoint was trained with another.
+        tokenizer: folder with Llama's tokenizer.json, for the folder to hold too.
+        heads: query heads, which no shape tells.
+        max_length: longest sequence to make room for, in tokens.
+
+    Raises PublishedCheckpointError, naming every tensor that does not fit.
+    """
+    tensors = read_tensor_file(checkpoint)
+    config = published.config_of(tensors, layout, heads=heads, max_length=max_length)
+    weights = published.decoder_weights(tensors, config)
+    if codebook is not None:
+        _check_codebook(Path(codebook), tensors[published.CODEBOOK])
+    save_decoder(folder, Path(folder).name, config, weights, read_tokenizer(tokenizer, config))
+
+
+def to_published(folder: str | Path, checkpoint: str | Path) -> None:
+    """Write the decoder of a folder as a published checkpoint, in bfloat16 as the published code has them.
+
+    Raises PublishedCheckpointError for a decoder that the published code has no place for, ModelFolderError.
+    """
+    _, config, weights = read_decoder(folder)
+    tensors = published.published_weights(weights, config)
+    Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(tensors, checkpoint)
+
+
+def read_tensor_file(path: str | Path) -> dict[str, Tensor]:
+    """The tensors by name of a file that `torch.save` wrote, on the CPU; nothing in it is run as code.
+
+    Raises PublishedCheckpointError where it holds more than tensors, or is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PublishedCheckpointError(f"there is no checkpoint {path}; give the path of a file like meta_model_9.pt")
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise PublishedCheckpointError(_refusal(path, error)) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise PublishedCheckpointError(f"{path} is not a whole torch file ({error}); copy it again") from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise PublishedCheckpointError(f"{path} must hold tensors by name, got {_kinds(tensors)}; save the state dict "
+                                       "of the model alone")
+    return tensors
+
+
+def read_codebook(path: str | Path) -> Tensor:
+    """(K, code_dim) of a .npy file. Raises PublishedCheckpointError."""
+    try:
+        codebook = torch.from_numpy(np.load(path, allow_pickle=False))
+    except (ValueError, EOFError, TypeError) as error:
+        raise PublishedCheckpointError(f"{path} is not an array of numpy ({error}); expected a .npy file") from error
+    if codebook.ndim != 2 or not codebook.is_floating_point():
+        raise PublishedCheckpointError(f"{path} must hold a codebook (K, code_dim) of floats, "
+                                       f"got {tuple(codebook.shape)} {codebook.dtype}")
+    return codebook
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    lines = str(error).splitlines()
+    reason = next((line.strip() for line in lines if "Unsupported" in line), lines[0])
+    return (f"{path} holds more than tensors, which would have to be run as code: {reason}. It was not read. Only if "
+            "you trust whoever made it, keep its tensors alone with: python -c \"import torch; "
+            f"d = torch.load('{path}', weights_only=False, map_location='cpu'); "
+            f"torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, '{path.with_suffix('.tensors.pt')}')\"")
+
+
+def _kinds(found: object) -> str:
+    if not isinstance(found, dict):
+        return f"a {type(found).__name__}"
+    return ", ".join(sorted({type(value).__name__ for value in found.values()}))
+
+
+def read_tokenizer(folder: str | Path | None, config: DecoderConfig) -> TextTokenizer | None:
+    """The tokenizer.json of a folder of Llama's; None for None. Raises PublishedCheckpointError if it does not fit."""
+    if folder is None:
+        return None
+    path = Path(folder) / TEXT_TOKENIZER
+    if not path.is_file():
+        raise PublishedCheckpointError(f"there is no {path}; give the folder of Llama's tokenizer")
+    tokenizer, room = TextTokenizer.load(path), config.vocabulary.text_size
+    if tokenizer.size > room:
+        raise PublishedCheckpointError(f"{path} has {tokenizer.size} ids, the model {room} of text; give Llama's own "
+                                       "tokenizer, without the tokens that Kyvo adds")
+    return tokenizer
+
+
+def _check_codebook(path: Path, stored: Tensor) -> None:
+    """Raises PublishedCheckpointError unless a codebook file, rounded as the checkpoint is, is the checkpoint's."""
+    codebook = read_codebook(path)
+    if codebook.shape != stored.shape:
+        raise PublishedCheckpointError(f"{path} has shape {tuple(codebook.shape)}, the checkpoint's codebook "
+                                       f"{tuple(stored.shape)}; they belong to different models")
+    differ = int((codebook.to(stored.dtype) != stored).any(dim=1).sum())
+    if differ:
+        raise PublishedCheckpointError(f"{differ} of {len(stored)} codes in {path} are not those that the checkpoint "
+                                       "was trained with; give the codebook of its image tokenizer")
