@@ -22,7 +22,6 @@ import numpy as np
 from scipy.spatial.distance import euclidean  # as in the script, for equality at the limit
 
 from kyvo_ros.evaluation.image_metrics import ssim
-from kyvo_ros.evaluation.jaccard import MATCH_ATTRIBUTES
 from kyvo_ros.scene import Scene
 
 Object = Mapping[str, Any]
@@ -31,6 +30,8 @@ TAU = 0.05
 #: ObjaWorld's other two limits, and Objectron's on the mean error of the dimensions in metres.
 _HEIGHT_TAU, _ROTATION_TAU, DIMENSIONS_TAU = 0.05, 0.15, 0.05
 DATASETS = ("CLEVR", "ObjaWorld", "Objectron")
+#: What must be equal for a match in CLEVR.
+_CLEVR_ATTRIBUTES = ("size", "color", "material", "shape")
 #: Weights of red, green and blue in a grey image (ITU-R BT.709, as scikit-image has them).
 _GREY = (0.2125, 0.7154, 0.0721)
 
@@ -110,7 +111,7 @@ def _comparable_and(same: Callable[[Object, Object], bool], guess: Object, true:
 
 
 def _same_clevr(guess: Object, true: Object, tau: float) -> bool:
-    return all(guess[name] == true[name] for name in MATCH_ATTRIBUTES) and _ground_distance(guess, true) < tau
+    return all(guess[name] == true[name] for name in _CLEVR_ATTRIBUTES) and _ground_distance(guess, true) < tau
 
 
 def _same_objaworld(guess: Object, true: Object, tau: float) -> bool:

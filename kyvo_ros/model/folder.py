@@ -159,7 +159,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
             text_tokenizer=text_tokenizer, decoder=decoder.eval().to(device),
             image_tokenizer=image_tokenizer.eval().to(device),
             canonical=section("canonical", CanonicalCamera.from_dict),
-            calibration=section("calibration", Calibration.from_dict) if "calibration" in config else Calibration())
+            calibration=section("calibration", Calibration.from_dict) if "calibration" in section.config else Calibration())
     except ModelFolderError:
         raise
     except ValueError as error:  # of the grammar
