@@ -51,8 +51,12 @@ class Goals:
         """The handle of an accepted goal."""
         assert self.client.wait_for_server(10.0)
         self.stages.clear()
-        sent = self.client.send_goal_async(
-            AskAction.Goal(question=question, **fields), lambda message: self.stages.append(message.feedback.stage))
+        # In the executor's thread: rclpy 9.1.2 loses a response that comes while another thread is still sending.
+        task = self.tester.node.executor.create_task(
+            self.client.send_goal_async, AskAction.Goal(question=question, **fields),
+            lambda message: self.stages.append(message.feedback.stage))
+        self.tester.wait(task.done, "a goal that is sent")
+        sent = task.result()
         self.tester.wait(sent.done, "an accepted goal")
         assert sent.result().accepted
         return sent.result()
