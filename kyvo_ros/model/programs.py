@@ -63,7 +63,10 @@ class ProgramWriter:
 
 
 def readable(sentence: str, what: str) -> str:
-    """The sentence without control characters and doubled spaces. Raises SentenceError where nothing is left, or too much."""
+    """The sentence without control characters and doubled spaces.
+
+    Raises SentenceError where nothing is left, or the sentence is too long.
+    """
     if not isinstance(sentence, str):
         raise SentenceError(f"expected the {what} as text, got {type(sentence).__name__}")
     if len(sentence) > MAX_SENTENCE_CHARACTERS:

@@ -16,7 +16,8 @@ from kyvo_ros.questions.sampling import SamplingError
 
 __all__ = [
     "ANSWER", "ATTRIBUTES", "Answer", "ClevrQuestion", "EDIT", "Edit", "EditGenerator", "EditRules", "EditSettings",
-    "Executor", "FUNCTIONS", "MIN_GAP_UNITS", "PremiseError", "Program", "ProgramError", "Question", "QuestionFormatError",
-    "QuestionGenerator", "QuestionSettings", "RULES", "SamplingError", "Speaker", "apply_edit", "disturb",
-    "in_frame", "program_from_nodes", "program_of", "program_to_nodes", "read_questions", "symbols_of",
+    "Executor", "FUNCTIONS", "MIN_GAP_UNITS", "PremiseError", "Program", "ProgramError", "Question",
+    "QuestionFormatError", "QuestionGenerator", "QuestionSettings", "RULES", "SamplingError", "Speaker",
+    "apply_edit", "disturb", "in_frame", "program_from_nodes", "program_of", "program_to_nodes", "read_questions",
+    "symbols_of",
 ]

@@ -113,8 +113,8 @@ class Language:
 def _check_age(what: str, frame: Frame, max_age_s: float) -> None:
     age_s = time.monotonic() - frame.arrived_s
     if 0 < max_age_s < age_s:
-        raise RequestError(f"the newest {what} is {age_s:.1f} s old, more than max_age_s = {max_age_s:g}; does the camera "
-                           "run, and is max_age_s longer than recognition takes?")
+        raise RequestError(f"the newest {what} is {age_s:.1f} s old, more than max_age_s = {max_age_s:g}; does the "
+                           "camera run, and is max_age_s longer than recognition takes?")
 
 
 def _check_words(scene: Scene) -> None:
@@ -122,8 +122,8 @@ def _check_words(scene: Scene) -> None:
     for item in scene.objects:
         for name, words in ATTRIBUTES.items():
             if item.attributes.get(name) not in words:
-                raise RequestError(f"object '{item.id}' has the {name} {item.attributes.get(name)!r}; an edit needs one of "
-                                   f"{', '.join(words)}")
+                raise RequestError(f"object '{item.id}' has the {name} {item.attributes.get(name)!r}; an edit needs one "
+                                   f"of {', '.join(words)}")
 
 
 def _with_ids(scene: Scene) -> Scene:

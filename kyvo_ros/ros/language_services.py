@@ -109,5 +109,8 @@ def _deliver(goal: ServerGoalHandle, outcome: Future) -> AskAction.Result:
         goal.succeed()
         return result
     explain(result, error)
-    goal.canceled() if isinstance(error, CancelledError) else goal.abort()
+    if isinstance(error, CancelledError):
+        goal.canceled()
+    else:
+        goal.abort()
     return result

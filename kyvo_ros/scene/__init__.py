@@ -7,7 +7,7 @@ from kyvo_ros.scene.transforms import Transform
 from kyvo_ros.scene.types import PLANE_FRAME, Scene, SceneError, SceneObject
 
 __all__ = [
-    "Calibration", "CameraView", "DIRECTIONS", "PLANE_FRAME", "PinholeCamera", "PlaneCamera", "PlaneNotVisibleError",
-    "RELATIONS", "RELATION_EPSILON_UNITS", "Relation", "Scene", "SceneError", "SceneObject", "Transform", "relations_of",
-    "view_from_pose",
+    "Calibration", "CameraView", "DIRECTIONS", "PLANE_FRAME", "PinholeCamera", "PlaneCamera",
+    "PlaneNotVisibleError", "RELATIONS", "RELATION_EPSILON_UNITS", "Relation", "Scene", "SceneError", "SceneObject",
+    "Transform", "relations_of", "view_from_pose",
 ]

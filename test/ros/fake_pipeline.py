@@ -92,7 +92,8 @@ class FakePipeline:
         return Scene([_object(item, unit_m) for item in self._objects[:shown]])
 
     def answer(self, question: str, scene: Scene, camera_position_m=None, metres_per_unit: float = 1.0) -> Answer:
-        answer = Executor(scene, camera_position_m, 0.2 * metres_per_unit).run(QUESTIONS.get(_readable(question), Program("unknown")))
+        program = QUESTIONS.get(_readable(question), Program("unknown"))
+        answer = Executor(scene, camera_position_m, 0.2 * metres_per_unit).run(program)
         return replace(answer, confidence=answer.confidence * UNDERSTANDING)
 
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float = 1.0) -> Scene:

@@ -125,7 +125,7 @@ def test_a_scene_that_is_too_old_is_not_used(node, tester, ask) -> None:
 
 def test_the_newest_image_is_looked_at_on_request(node, tester, ask) -> None:
     first = tester.answer(pixels((3, 0, 0)))
-    assert tester.set_parameters(max_rate_hz=0.1) == ""  # so that the next image waits, once the worker looks at the limit
+    assert tester.set_parameters(max_rate_hz=0.1) == ""  # the next image waits once the worker sees that
     time.sleep(1.2)
     stamp_ns = tester.send_image(pixels((1, 0, 0)))
 
@@ -188,7 +188,7 @@ def test_a_premise_that_fails_is_refused_with_the_reason(node, tester, ask) -> N
 
 
 @pytest.mark.parametrize("question, reason", [
-    ("", "empty"), (" \t\r\n\x01\x1b[31m\x7f"[:4], "empty"), ("why " * 5000, "say it shorter")])
+    ("", "empty"), (" \t\r\n\x01\x1b", "empty"), ("why " * 5000, "say it shorter")])
 def test_what_is_no_question_fails_with_the_reason(node, tester, ask, question: str, reason: str) -> None:
     tester.answer()
     response = ask(question)

@@ -76,7 +76,8 @@ def _object_from_msg(message: SceneObjectMsg, target_T_frame: Transform) -> Scen
     if not np.allclose(pose.rotation[2], [0, 0, 1], atol=1e-3):
         raise SceneError(f"object '{message.id}' is tilted in its frame; ask the node for an output frame with z up")
     covariance = np.asarray(message.pose.covariance, dtype=np.float64).reshape(6, 6)
-    position_covariance, turn_covariance = map(target_T_frame.rotate_covariance, (covariance[:3, :3], covariance[3:, 3:]))
+    position_covariance = target_T_frame.rotate_covariance(covariance[:3, :3])
+    turn_covariance = target_T_frame.rotate_covariance(covariance[3:, 3:])
     size = np.array([message.size.x, message.size.y, message.size.z])
     return SceneObject(
         attributes={a.name: a.value for a in message.attributes}, position_m=pose.translation,
