@@ -18,7 +18,7 @@ class Server:
         self._settings = settings
 
     def serve(self, errand: Callable[[], Mapping[str, Any]], response: Any) -> Any:
-        """The response with the fields that `errand` gives in the worker's thread, or a message saying why there are none."""
+        """The response with the fields that `errand` gives in the worker's thread, or a message saying why not."""
         timeout_s = self._settings().service_timeout_s
         try:
             fill(response, self._worker.call(errand, timeout_s))
