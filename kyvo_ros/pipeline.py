@@ -26,8 +26,8 @@ from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.programs import ProgramWriter
-from kyvo_ros.questions import Answer, EditRules, Executor, apply_edit
-from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
+from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, apply_edit
+from kyvo_ros.scene import RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
 from kyvo_ros.scene.consensus import consensus
 
 #: The model that ships with the package.
@@ -129,7 +129,8 @@ class KyvoPipeline:
         self.last_timings_s = timings
         return scenes
 
-    def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None) -> Answer:
+    def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None,
+               metres_per_unit: float | None = None) -> Answer:
         """The answer to a question about a scene, or a refusal that says why there is none.
 
         The model writes the program that the question means, and the program runs on the scene. The answer's
@@ -138,21 +139,31 @@ class KyvoPipeline:
         Args:
             scene: in PLANE_FRAME, as `recognize` gives it.
             camera_position_m: (3,) of the camera in the scene's frame; None: questions about it are refused.
+            metres_per_unit: how many metres a model unit is in this scene, where `recognize` scaled it by distance;
+                None: the schema's. What counts as left of something follows it.
 
         Raises SentenceError for an empty or overlong question, SceneError for a scene in another frame.
         """
         program, probability = self._programs.write("Q->P", question)
-        answer = Executor(scene, camera_position_m).run(program)
+        unit_m = metres_per_unit or self.schema.metres_per_unit
+        answer = Executor(scene, camera_position_m, RELATION_EPSILON_UNITS * unit_m).run(program)
         return replace(answer, confidence=answer.confidence * probability)
 
-    def edit(self, instruction: str, scene: Scene) -> Scene:
+    def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene:
         """The scene as an instruction changes it; objects keep their order and ids, a new one comes last.
+
+        `metres_per_unit` as for `answer`; the size of what is new and the room that it needs follow it.
 
         Raises SentenceError as `answer` does, PremiseError where what the instruction speaks of is not there or not
         possible, with the reason.
         """
         program, _ = self._programs.write("T->E", instruction)
-        return apply_edit(program, scene, EditRules(self.schema.extents_m, max_objects=self.schema.max_objects))
+        return apply_edit(program, scene, self._edit_rules(metres_per_unit or self.schema.metres_per_unit))
+
+    def _edit_rules(self, unit_m: float) -> EditRules:
+        scale = unit_m / self.schema.metres_per_unit
+        return EditRules(lambda attributes: scale * self.schema.extents_m(attributes), min_gap_m=MIN_GAP_UNITS * unit_m,
+                         max_objects=self.schema.max_objects, relation_epsilon_m=RELATION_EPSILON_UNITS * unit_m)
 
     def view_of(self, image: np.ndarray, camera: CameraView | PinholeCamera | None) -> CameraView:
         """The camera that `recognize` takes an image to come from; its plane stays None where nobody knows it.

@@ -16,8 +16,9 @@ from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.looks import Look
 from kyvo_ros.model.folder import ModelFolderError, save_model
 from kyvo_ros.pipeline import DeviceError, KyvoPipeline, shipped_model
+from kyvo_ros.questions import EDIT, PremiseError, program_of
 from kyvo_ros.scene import (
-    PLANE_FRAME, Calibration, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError,
+    PLANE_FRAME, Calibration, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene, SceneObject,
 )
 from kyvo_ros.scene.records import scene_to_dict
 
@@ -212,3 +213,27 @@ def test_the_pipeline_needs_neither_ros_nor_plots():
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def table_top() -> Scene:
+    """A cube 7 cm wide, and a ball 15 cm to the right of it."""
+    words = {"size": "small", "color": "red", "material": "rubber"}
+    return Scene([SceneObject({**words, "shape": shape}, (x, 0.0, 0.035), size_m=(0.07,) * 3)
+                  for shape, x in (("cube", 0.0), ("sphere", 0.15))])
+
+
+def test_answers_and_edits_follow_the_scale_of_a_scene(pipeline, monkeypatch):
+    def says(symbols, *start):
+        monkeypatch.setattr(pipeline._programs, "write", lambda *_: (program_of(symbols, *start), 1.0))
+    says(["exist", "left", "unique", "sphere", "scene"])
+    assert pipeline.answer("?", table_top(), metres_per_unit=0.1).text == "yes"
+    assert pipeline.answer("?", table_top()).text == "no", "less than 0.2 m to the left"
+    says(["put", "small", "blue", "metal", "sphere", "right", "unique", "sphere", "scene"], EDIT)
+    added = pipeline.edit("!", table_top(), metres_per_unit=0.1).objects[-1]
+    radius_m = pipeline.schema.extents_m(added.attributes)[0] / 20
+    assert np.allclose(added.size_m, 2 * radius_m)
+    assert added.position_m[0] == pytest.approx(0.15 + 2 * radius_m + 0.025)
+    says(["move", "front", "0", 0.05, "unique", "sphere", "scene"], EDIT)
+    assert pipeline.edit("!", table_top(), metres_per_unit=0.1).objects[1].position_m[1] == pytest.approx(-0.05)
+    with pytest.raises(PremiseError, match="in the way"):
+        pipeline.edit("!", table_top())

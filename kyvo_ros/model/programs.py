@@ -22,6 +22,8 @@ from kyvo_ros.tokens.vocabulary import Vocabulary
 
 #: A sentence of more tokens is refused, or of as many as the decoder has room for; CLEVR's longest take about 60.
 MAX_SENTENCE_TOKENS = 160
+#: A sentence of more characters is refused unread, since a megabyte takes ten seconds to become tokens.
+MAX_SENTENCE_CHARACTERS = 4000
 #: What is asked of the builder, the grammar's modality, and the nonterminal, by task.
 _TASKS = {"Q->P": ("question", "program", ANSWER), "T->E": ("instruction", "edit", EDIT)}
 
@@ -61,9 +63,15 @@ class ProgramWriter:
 
 
 def readable(sentence: str, what: str) -> str:
-    """The sentence without control characters and doubled spaces. Raises SentenceError where nothing is left."""
+    """The sentence without control characters and doubled spaces.
+
+    Raises SentenceError where nothing is left, or the sentence is too long.
+    """
     if not isinstance(sentence, str):
         raise SentenceError(f"expected the {what} as text, got {type(sentence).__name__}")
+    if len(sentence) > MAX_SENTENCE_CHARACTERS:
+        raise SentenceError(f"the {what} has {len(sentence)} characters, more than {MAX_SENTENCE_CHARACTERS}; say it "
+                            "shorter")
     shown = "".join(" " if unicodedata.category(c).startswith("C") else c for c in sentence)
     text = " ".join(shown.split())
     if not text:

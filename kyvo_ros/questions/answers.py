@@ -9,8 +9,8 @@ doubt here and confidence 1: objects that a model missed are not known to the sc
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kyvo_ros.questions.phrasing import Speaker
@@ -64,6 +64,13 @@ def answer_of(program: Program, result: Result, scene: Scene, trace: tuple[str, 
                   tuple(scene.objects[i].id for i in indices), program, trace)
 
 
+def in_frame(answer: Answer, place_m: Sequence[float], frame_id: str) -> Answer:
+    """The answer with its place (x, y, z) as another frame has it; only for answers that are a place."""
+    text = _place_in_words(place_m, frame_id)
+    last = f"{answer.program.function}: {text}"  # the place is what the outermost function gave
+    return replace(answer, text=text, value=tuple(map(float, place_m)), trace=(*answer.trace[:-1], last))
+
+
 def refusal_of(program: Program, error: PremiseError, scene: Scene, trace: tuple[str, ...]) -> Answer:
     """The refusal that a failed premise is."""
     text = f"I cannot answer that: {error}."
@@ -103,9 +110,13 @@ def _text(kind: str, content: Any, scene: Scene) -> str:
     if kind == "extents":
         return " x ".join(f"{extent:.2f}" for extent in content) + " m"
     if kind == "place":
-        return "x {:.2f} m, y {:.2f} m, z {:.2f} m in {}".format(*content, scene.frame_id)
+        return _place_in_words(content, scene.frame_id)
     if kind == "object":
         return f"the {scene.objects[content].label}"
     if kind == "objects":
         return ", ".join(f"the {scene.objects[i].label}" for i in sorted(content)) or "none"
     return str(content)
+
+
+def _place_in_words(place_m: Sequence[float], frame_id: str) -> str:
+    return "x {:.2f} m, y {:.2f} m, z {:.2f} m in {}".format(*place_m, frame_id)

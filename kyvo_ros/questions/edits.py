@@ -16,9 +16,13 @@ from kyvo_ros.questions.answers import PremiseError
 from kyvo_ros.questions.execution import Executor
 from kyvo_ros.questions.functions import ATTRIBUTES
 from kyvo_ros.questions.program import Program, ProgramError
-from kyvo_ros.scene import DIRECTIONS, PLANE_FRAME, Scene, SceneError, SceneObject
+from kyvo_ros.scene import DIRECTIONS, PLANE_FRAME, RELATION_EPSILON_UNITS, Scene, SceneError, SceneObject
 
 _TOLERANCE_M = 1e-6
+
+
+#: Between the bounding circles of two objects, in model units: CLEVR's.
+MIN_GAP_UNITS = 0.25
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,10 @@ class EditRules:
 
     extents_m: Callable[[Mapping[str, str]], Sequence[float]]  # (3,) full extents, as SceneSchema.extents_m
     inside: Callable[[float, float], bool] = lambda x, y: True  # whether a centre may be there, in the scene's frame
-    min_gap_m: float = 0.25  # between the bounding circles of two objects
+    min_gap_m: float = MIN_GAP_UNITS  # between the bounding circles of two objects
     margin_m: float = 0.0  # between two centres to the right and behind, except next to an object on purpose
     max_objects: int = 10
+    relation_epsilon_m: float = RELATION_EPSILON_UNITS  # of the relations that an instruction speaks of
     shapes_with_yaw: tuple[str, ...] = ("cube",)
 
     def __post_init__(self) -> None:
@@ -52,7 +57,7 @@ def apply_edit(program: Program, scene: Scene, rules: EditRules) -> Scene:
         raise ProgramError(f"expected an edit, got {program.function}, which gives {program.type}")
     if scene.frame_id != PLANE_FRAME:
         raise SceneError(f"edits are seen from the camera: expected a scene in {PLANE_FRAME}, got {scene.frame_id}")
-    executor = Executor(scene)
+    executor = Executor(scene, relation_epsilon_m=rules.relation_epsilon_m)
     indices = [executor.evaluate(part) for part in program.inputs]
     return _EDITS[program.row.operation](program, scene, rules, *indices)
 

@@ -16,7 +16,7 @@ from kyvo_ros.questions.answers import Answer, PremiseError, Result, answer_of, 
 from kyvo_ros.questions.functions import ATTRIBUTES, FUNCTIONS
 from kyvo_ros.questions.phrasing import Speaker
 from kyvo_ros.questions.program import Program, ProgramError
-from kyvo_ros.scene import Scene, relations_of
+from kyvo_ros.scene import RELATION_EPSILON_UNITS, Scene, relations_of
 
 BETWEEN_ANGLE = math.radians(135)
 #: Measures closer than this do not tell two objects apart, in metres.
@@ -29,12 +29,15 @@ _Objects = frozenset  # of indices into the scene's objects
 class Executor:
     """Runs any number of programs on one scene."""
 
-    def __init__(self, scene: Scene, camera_position_m: Sequence[float] | None = None) -> None:
+    def __init__(self, scene: Scene, camera_position_m: Sequence[float] | None = None,
+                 relation_epsilon_m: float = RELATION_EPSILON_UNITS) -> None:
         """
         Args:
             camera_position_m: (3,) centre of the camera in the scene's frame; None: questions about it are refused.
+            relation_epsilon_m: offset from which on a relation holds; see `scene.relations`.
         """
         self.scene = scene
+        self._relation_epsilon_m = relation_epsilon_m
         self._known: dict[int, tuple[Program, Result]] = {}
         self._everything = _Objects(range(len(scene)))
         self._points = {i: tuple(map(float, o.position_m)) for i, o in enumerate(scene.objects)}
@@ -91,7 +94,7 @@ class Executor:
     def _related(self) -> dict[tuple[str, int], _Objects]:
         """What stands so of an object."""
         found: dict[tuple[str, int], set[int]] = {}
-        for relation in relations_of(self.scene):
+        for relation in relations_of(self.scene, self._relation_epsilon_m):
             found.setdefault((relation.predicate, relation.object), set()).add(relation.subject)
         return {key: _Objects(subjects) for key, subjects in found.items()}
 

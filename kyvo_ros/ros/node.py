@@ -13,10 +13,10 @@ import threading
 import time
 import traceback
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from kyvo_msgs.msg import SceneGraph
 from kyvo_msgs.srv import Recognize
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -28,19 +28,22 @@ from sensor_msgs.msg import CameraInfo
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.diagnostics import report_to_msg
 from kyvo_ros.ros.inputs import Inputs
+from kyvo_ros.ros.language import Language
+from kyvo_ros.ros.language_services import LanguageServices
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
 from kyvo_ros.ros.outputs import Outputs, graph_of
 from kyvo_ros.ros.parameters import NodeParameters
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognition, Recognizer, stamp_to_ns
+from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer, stamp_to_ns
+from kyvo_ros.ros.serving import Server
 from kyvo_ros.ros.settings import SettingError, Settings
 from kyvo_ros.ros.status import OK, Report, Status
 from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, one for a service call that waits, two for parameters and diagnostics.
-EXECUTOR_THREADS = 4
+#: One for the inputs, two for service calls that wait (recognize; ask or edit), two for parameters and diagnostics.
+EXECUTOR_THREADS = 5
 _REPEAT_LOG_S = 10.0
 
 
@@ -61,6 +64,8 @@ class KyvoNode(Node):
         self._outputs = Outputs(self)
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._worker = Worker(self._mailbox, self._process, self._failed, lambda: self.settings.min_period_s)
+        self._server = Server(self._worker, lambda: self.settings)
+        self._language = Language(self._recognizer, self._ready_pipeline, lambda: self.settings, lambda: self._newest)
         self._newest: Frame | None = None
         self._newest_stamp_ns = 0
         self._epoch = 0
@@ -72,6 +77,7 @@ class KyvoNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
         self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
+        self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._worker.start()
         self._load_model()  # last: it imports torch, and the node should be on the graph before
 
@@ -83,6 +89,7 @@ class KyvoNode(Node):
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the worker and delete the markers; True where the running frame ended in time."""
         ended = self._worker.stop(timeout_s)
+        self._language_services.close()
         if rclpy.ok(context=self.context):
             self._outputs.clear_markers()
         return ended
@@ -130,28 +137,10 @@ class KyvoNode(Node):
             self.get_logger().error(self._slot.report().message)
 
     def _on_recognize(self, request: Recognize.Request, response: Recognize.Response) -> Recognize.Response:
-        """Waits for the worker in a thread of its own; never more than service_timeout_s."""
+        """Waits for the worker in a thread of its own."""
         frame = Frame(request.image, time.monotonic()) if len(request.image.data) else self._newest
         info = request.camera_info if request.camera_info.width else None
-        try:
-            if frame is None:
-                raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
-            result = self._recognize_now(frame, info)
-            response.success, response.scene = True, graph_of(result, frame.message.header.stamp)
-        except FutureTimeoutError:
-            response.message = f"no answer within service_timeout_s = {self.settings.service_timeout_s:g} s"
-        except Exception as error:  # the boundary of the service: the caller hears of it
-            response.message = str(error) or repr(error)
-        return response
-
-    def _recognize_now(self, frame: Frame, info: CameraInfo | None) -> Recognition:
-        future = self._worker.submit(lambda: self._recognizer.recognize_once(
-            frame, info, self._ready_pipeline(), self.settings))
-        try:
-            return future.result(timeout=self.settings.service_timeout_s)
-        except FutureTimeoutError:
-            future.cancel()
-            raise
+        return self._server.serve(lambda: {"scene": self._recognize_now(frame, info)}, response)
 
     # --- the worker's thread
 
@@ -161,10 +150,17 @@ class KyvoNode(Node):
             raise FrameDropped("no_model", self._slot.report().message)
         return pipeline
 
+    def _recognize_now(self, frame: Frame | None, info: CameraInfo | None) -> SceneGraph:
+        if frame is None:
+            raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
+        result = self._recognizer.recognize_once(frame, info, self._ready_pipeline(), self.settings)
+        return graph_of(result, frame.message.header.stamp)
+
     def _process(self, frame: Frame) -> None:
         settings = self.settings
         result = self._recognizer.recognize(frame, self._ready_pipeline(), settings)
         self._outputs.publish(result, frame.message.header.stamp, settings)
+        self._language.saw(frame, result)
         self._status.frame_done(time.monotonic() - frame.arrived_s, result.inference_s, len(result.objects))
 
     def _failed(self, frame: Frame, error: Exception) -> None:

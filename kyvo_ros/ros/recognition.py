@@ -8,12 +8,14 @@ count, and a message that says what to do.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
+from kyvo_ros.questions import Answer
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.cameras import CameraInfoError, camera_from_msg
 from kyvo_ros.ros.conversions.images import ImageMessageError, image_from_compressed_msg, image_from_msg
@@ -23,6 +25,7 @@ from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformError
 from kyvo_ros.scene import (
+    RELATION_EPSILON_UNITS,
     CameraView,
     PinholeCamera,
     PlaneCamera,
@@ -36,8 +39,8 @@ from kyvo_ros.scene import (
 
 #: Frame of an image whose header names none.
 DEFAULT_CAMERA_FRAME = "camera_optical_frame"
-#: CLEVR's epsilon of relations, and how far an object may move between frames and keep its name; in model units.
-RELATION_EPSILON_UNITS, SAME_OBJECT_UNITS = 0.2, 0.5
+#: How far an object may move between frames and keep its name, in model units.
+SAME_OBJECT_UNITS = 0.5
 #: A true distance to the plane that differs from the model's by more than this factor means a wrong scale.
 _PLAUSIBLE_SCALE = 1.5
 #: A frame whose best score is lower shows something else than the model's objects, or none.
@@ -53,7 +56,7 @@ class FrameDropped(Exception):
 
 
 class Pipeline(Protocol):
-    """What a frame needs of `kyvo_ros.pipeline.KyvoPipeline`."""
+    """What the node needs of `kyvo_ros.pipeline.KyvoPipeline`."""
 
     name: str
     device: Any
@@ -65,6 +68,11 @@ class Pipeline(Protocol):
     def view_of(self, image: np.ndarray, camera: CameraView | PinholeCamera | None) -> CameraView: ...
 
     def nominal_plane(self) -> PlaneCamera: ...
+
+    def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None,
+               metres_per_unit: float | None = None) -> Answer: ...
+
+    def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene: ...
 
 
 class Transforms(Protocol):
@@ -95,6 +103,8 @@ class Recognition:
     view: CameraView  # with a plane, the nominal one where nobody knows it
     camera_frame: str
     frame_id: str  # of the output
+    frame_T_plane: Transform  # pose of the scene's frame in the output's
+    unit_m: float  # how many metres a model unit is
     objects: list[PlacedObject]  # in the output's frame
     relations: list[Relation]
     inference_s: float
@@ -157,8 +167,8 @@ class Recognizer:
         scene = _named(_confident(scene, settings.confidence_threshold), known, unit_m, frame.stamp_ns, identities)
         frame_id, frame_T_plane = self._output_frame(known, camera_frame, frame.stamp_ns, settings)
         relations = relations_of(scene, RELATION_EPSILON_UNITS * unit_m)
-        return Recognition(scene, image, known, camera_frame, frame_id, place(scene, frame_T_plane), relations,
-                           inference_s)
+        return Recognition(scene, image, known, camera_frame, frame_id, frame_T_plane, unit_m,
+                           place(scene, frame_T_plane), relations, inference_s)
 
     def _camera(self, camera_info: Any | None, frame_id: str, image: np.ndarray,
                 settings: Settings) -> PinholeCamera | None:

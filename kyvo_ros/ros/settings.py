@@ -101,7 +101,7 @@ class Settings:
         " of objects that vanish are deleted in any case."
     ), unit="s", minimum=0.0, maximum=3600.0)
     service_timeout_s: float = _setting(10.0, (
-        "Longest time a call of the service `recognize` waits for its turn and its answer."
+        "Longest time a call of `recognize`, `ask` or `edit` waits for its turn and its answer."
     ), unit="s", minimum=0.1, maximum=600.0)
 
     def __post_init__(self) -> None:

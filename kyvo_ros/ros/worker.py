@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Generic, TypeVar
 
 from kyvo_ros.ros.mailbox import Mailbox
@@ -65,6 +66,18 @@ class Worker(Generic[T]):
             self._errands.append((errand, future))
         self._mailbox.wake()
         return future
+
+    def call(self, errand: Callable[[], Any], timeout_s: float) -> Any:
+        """`submit`, and wait for the result; an errand that has not begun by then is taken back.
+
+        Raises what the errand raises, concurrent.futures.TimeoutError, WorkerStoppedError.
+        """
+        future = self.submit(errand)
+        try:
+            return future.result(timeout=timeout_s)
+        except FutureTimeoutError:
+            future.cancel()
+            raise
 
     def stop(self, timeout_s: float = 30.0) -> bool:
         """Finish the running job, cancel the waiting ones and join the thread; True where it ended in time."""

@@ -15,6 +15,8 @@ from kyvo_ros.scene.types import PLANE_FRAME, Scene, SceneError
 #: Unit vectors (x, y) of the four relations in the support-plane frame.
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "front": (0.0, -1.0), "behind": (0.0, 1.0)}
 RELATIONS = tuple(DIRECTIONS)
+#: Offset from which on a relation holds, in model units (CLEVR's epsilon); a model unit is a metre unless scaled.
+RELATION_EPSILON_UNITS = 0.2
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Relation:
     object: int
 
 
-def relations_of(scene: Scene, epsilon_m: float = 0.2) -> list[Relation]:
+def relations_of(scene: Scene, epsilon_m: float = RELATION_EPSILON_UNITS) -> list[Relation]:
     """All relations of a scene in the support-plane frame, ordered by predicate, subject, object.
 
     Raises SceneError where the scene is in another frame, since left and behind depend on the viewpoint.

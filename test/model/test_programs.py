@@ -35,7 +35,9 @@ def test_whatever_is_typed_is_a_program_or_named(writer: ProgramWriter, text: st
 
 
 @pytest.mark.parametrize("sentence,message", [
-    ("", "the question is empty"), (" \n\t\x00", "the question is empty"), ("what is " * 400, "say it shorter"),
+    ("", "the question is empty"), (" \n\t\x00", "the question is empty"),
+    ("what is " * 400, "tokens, more than .*; say it shorter"),
+    ("a" * 4001, "4001 characters, more than 4000; say it shorter"),
     (None, "expected the question as text, got NoneType")])
 def test_bad_sentences_are_named(writer: ProgramWriter, sentence, message: str) -> None:
     with pytest.raises(SentenceError, match=message):

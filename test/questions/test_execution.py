@@ -168,3 +168,9 @@ def test_all_answers_of_clevr(shared_dir: Path) -> None:
     questions = [question_from_record(r) for r in records if r["image_filename"] in executors]
     wrong = [q.question for q in questions if executors[q.image_filename].run(q.program).text != q.answer]
     assert questions and not wrong
+
+
+def test_relations_hold_from_an_offset_that_is_given() -> None:
+    program = parse("exist(relate(left, unique(filter_shape(cube, scene))))")
+    assert Executor(FOUR_THINGS).run(program).value and Executor(FOUR_THINGS, relation_epsilon_m=1.9).run(program).value
+    assert not Executor(FOUR_THINGS, relation_epsilon_m=2.1).run(program).value

@@ -2,18 +2,21 @@
 
 A folder's `config.json`: `name`, `load_s` and `latency_s` (time that loading and a frame take), `objects` (list of
 {size, color, material, shape, x, y, yaw}), `broken` (the tensor that is missing). In an image the first pixel steers:
-(1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them.
+(1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them. It understands QUESTIONS
+and INSTRUCTIONS, and runs their programs as the real pipeline does.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
+from kyvo_ros.questions import Answer, EditRules, Executor, Program, apply_edit
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene, SceneObject
 
 OBJECTS = (
@@ -23,6 +26,37 @@ OBJECTS = (
 )
 NOMINAL = PlaneCamera(11.267, 0.4948)
 RAISES = (1, 2, 3)
+EXTENTS = {"large": (1.4,) * 3, "small": (0.7,) * 3}
+UNDERSTANDING = 0.5  # the probability of every program
+
+
+def _the(attribute: str, value: str) -> Program:
+    return Program("unique", (Program(f"filter_{attribute}", (Program("scene"),), (value,)),))
+
+
+QUESTIONS = {
+    "how many things are there": Program("count", (Program("scene"),)),
+    "where is the sphere": Program("locate", (_the("shape", "sphere"),)),
+    "how large is the sphere": Program("extent", (_the("shape", "sphere"),)),
+    "what color is the sphere": Program("query_color", (_the("shape", "sphere"),)),
+    "where is the large thing": Program("locate", (_the("size", "large"),)),
+    "how far is the cube from the camera": Program("distance", (_the("shape", "cube"), Program("camera"))),
+    "what is left of the sphere": Program("relate", (_the("shape", "sphere"),), ("left",)),
+}
+INSTRUCTIONS = {
+    "remove the sphere": Program("remove", (_the("shape", "sphere"),)),
+    "move the sphere 0.5 m behind": Program("move_by", (_the("shape", "sphere"),), ("behind", 0.5)),
+    "add a small red metal cube 2 m right of the sphere": Program(
+        "insert_at", (_the("shape", "sphere"),), ("small", "red", "metal", "cube", "right", 2.0)),
+    "add a small red metal cube right next to the sphere": Program(
+        "insert_next", (_the("shape", "sphere"),), ("small", "red", "metal", "cube", "right")),
+    "remove the large thing": Program("remove", (_the("size", "large"),)),
+    "make the sphere blue": Program("change_color", (_the("shape", "sphere"),), ("blue",)),
+}
+
+
+class SentenceError(ValueError):
+    """As `kyvo_ros.model.programs` has it, which imports torch."""
 
 
 class FakePipeline:
@@ -57,9 +91,31 @@ class FakePipeline:
         shown = first[0] if 0 < first[0] < 255 else len(self._objects)
         return Scene([_object(item, unit_m) for item in self._objects[:shown]])
 
+    def answer(self, question: str, scene: Scene, camera_position_m=None, metres_per_unit: float = 1.0) -> Answer:
+        program = QUESTIONS.get(_readable(question), Program("unknown"))
+        answer = Executor(scene, camera_position_m, 0.2 * metres_per_unit).run(program)
+        return replace(answer, confidence=answer.confidence * UNDERSTANDING)
+
+    def edit(self, instruction: str, scene: Scene, metres_per_unit: float = 1.0) -> Scene:
+        program = INSTRUCTIONS.get(_readable(instruction))
+        if program is None:
+            raise SentenceError(f"the instruction is not understood: {instruction!r}")
+        rules = EditRules(lambda attributes: [metres_per_unit * e for e in EXTENTS[attributes["size"]]],
+                          min_gap_m=0.25 * metres_per_unit)
+        return apply_edit(program, scene, rules)
+
+
+def _readable(sentence: str) -> str:
+    words = " ".join("".join(c if c.isprintable() else " " for c in sentence).split()).rstrip("?.")
+    if not words:
+        raise SentenceError("the sentence is empty")
+    if len(words) > 200:
+        raise SentenceError(f"the sentence takes {len(words)} letters, more than 200; say it shorter")
+    return words
+
 
 def _object(item: dict, unit_m: float) -> SceneObject:
-    side = (1.4 if item["size"] == "large" else 0.7) * unit_m
+    side = EXTENTS[item["size"]][0] * unit_m
     words = {name: item[name] for name in ("size", "color", "material", "shape")}
     return SceneObject(
         words, [item["x"] * unit_m, item["y"] * unit_m, side / 2], yaw_rad=item["yaw"], size_m=[side] * 3,

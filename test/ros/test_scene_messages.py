@@ -24,7 +24,7 @@ from kyvo_ros.ros.conversions.scenes import (  # noqa: E402
 )
 from kyvo_ros.ros.diagnostics import report_to_msg  # noqa: E402
 from kyvo_ros.ros.status import ERROR, WARN, StageReport, Status  # noqa: E402
-from kyvo_ros.scene import PlaneCamera, Relation, Scene, SceneError, SceneObject, Transform  # noqa: E402
+from kyvo_ros.scene import PLANE_FRAME, PlaneCamera, Relation, Scene, SceneError, SceneObject, Transform  # noqa: E402
 
 HEADER = Header(stamp=Time(sec=7, nanosec=5), frame_id="world")
 OPTICAL_T_PLANE = PlaneCamera(5.0, 0.6).plane_T_optical().inverse()
@@ -124,6 +124,24 @@ def test_markers_show_shape_colour_size_and_lifetime() -> None:
     above = np.array([labels[0].pose.position.x, labels[0].pose.position.y, labels[0].pose.position.z])
     plane_T_optical = OPTICAL_T_PLANE.inverse()
     assert plane_T_optical.apply(above)[2] > 0.7, "the label stands over the object, also in an optical frame"
+
+
+def test_a_scene_comes_back_from_an_optical_frame() -> None:
+    message = scene_to_graph_msg(place(SCENE, OPTICAL_T_PLANE), [], Header(stamp=HEADER.stamp, frame_id="camera"))
+    back = scene_from_graph_msg(message, OPTICAL_T_PLANE.inverse(), PLANE_FRAME)
+    assert (back.frame_id, back.stamp_ns) == (PLANE_FRAME, SCENE.stamp_ns)
+    for found, true in zip(back.objects, SCENE.objects, strict=True):
+        assert np.allclose(found.position_m, true.position_m)
+        assert np.allclose(found.position_covariance_m2, true.position_covariance_m2)
+        assert (found.yaw_rad is None) == (true.yaw_rad is None)
+        assert true.yaw_rad is None or found.yaw_rad == pytest.approx(true.yaw_rad)
+
+
+def test_an_object_without_a_pose_is_named() -> None:
+    message = scene_to_graph_msg(place(SCENE, WORLD_T_PLANE), [], HEADER)
+    message.objects[1].pose.pose.orientation.w = message.objects[1].pose.pose.orientation.z = 0.0
+    with pytest.raises(SceneError, match="object 'object_4' has no pose"):
+        scene_from_graph_msg(message)
 
 
 def test_messages_of_a_prototype_equal_constructed_ones_and_keep_their_fields_apart() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import pytest
 
@@ -142,3 +143,17 @@ def test_stop_says_when_the_running_item_does_not_end() -> None:
     assert not bench.worker.stop(0.05)
     bench.gate.set()
     assert bench.worker.stop(5.0)
+
+
+def test_a_call_gives_the_result_or_takes_its_errand_back(bench: Bench) -> None:
+    assert bench.worker.call(lambda: 42, 5.0) == 42
+    with pytest.raises(ZeroDivisionError):
+        bench.worker.call(lambda: 1 / 0, 5.0)
+    bench.gate.clear()
+    bench.box.put(1)
+    bench.entered.wait(5.0)
+    ran: list[int] = []
+    with pytest.raises(FutureTimeoutError):
+        bench.worker.call(lambda: ran.append(1), 0.05)
+    bench.gate.set()
+    assert bench.worker.call(lambda: 43, 5.0) == 43 and not ran

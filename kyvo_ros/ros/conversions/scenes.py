@@ -36,13 +36,16 @@ def scene_to_graph_msg(objects: Sequence[PlacedObject], relations: Iterable[Rela
                    for r in relations])
 
 
-def scene_from_graph_msg(message: SceneGraph) -> Scene:
-    """The Scene of a SceneGraph whose frame has z up. Inverse of `scene_to_graph_msg`.
+def scene_from_graph_msg(message: SceneGraph, target_T_frame: Transform | None = None, target: str = "") -> Scene:
+    """The Scene of a SceneGraph, in the frame `target` that `target_T_frame` leads to; by default in the message's own.
+    Inverse of `scene_to_graph_msg`.
 
-    Raises SceneError where objects are tilted, as in optical frames, since a yaw cannot hold such a pose.
+    Raises SceneError where objects are tilted there, as in optical frames, since a yaw cannot hold such a pose, and
+    where what the message says is no scene.
     """
     stamp = message.header.stamp
-    return Scene([_object_from_msg(item) for item in message.objects], message.header.frame_id,
+    transform = Transform.identity() if target_T_frame is None else target_T_frame
+    return Scene([_object_from_msg(item, transform) for item in message.objects], target or message.header.frame_id,
                  stamp.sec * 1_000_000_000 + stamp.nanosec)
 
 
@@ -68,19 +71,28 @@ def _object_to_msg(placed: PlacedObject) -> SceneObjectMsg:
         pose=_pose_with_covariance(pose=pose_to_msg(placed), covariance=placed.covariance.ravel()), size=_size(item))
 
 
-def _object_from_msg(message: SceneObjectMsg) -> SceneObject:
-    position, q = message.pose.pose.position, message.pose.pose.orientation
-    pose = Transform.from_quaternion(np.array([q.x, q.y, q.z, q.w]), np.array([position.x, position.y, position.z]))
+def _object_from_msg(message: SceneObjectMsg, target_T_frame: Transform) -> SceneObject:
+    pose = target_T_frame @ _pose_from_msg(message)
     if not np.allclose(pose.rotation[2], [0, 0, 1], atol=1e-3):
         raise SceneError(f"object '{message.id}' is tilted in its frame; ask the node for an output frame with z up")
     covariance = np.asarray(message.pose.covariance, dtype=np.float64).reshape(6, 6)
+    position_covariance = target_T_frame.rotate_covariance(covariance[:3, :3])
+    turn_covariance = target_T_frame.rotate_covariance(covariance[3:, 3:])
     size = np.array([message.size.x, message.size.y, message.size.z])
     return SceneObject(
         attributes={a.name: a.value for a in message.attributes}, position_m=pose.translation,
-        yaw_rad=None if covariance[5, 5] > 1.0 else math.atan2(pose.rotation[1, 0], pose.rotation[0, 0]),
+        yaw_rad=None if turn_covariance[2, 2] > 1.0 else math.atan2(pose.rotation[1, 0], pose.rotation[0, 0]),
         size_m=size if size.any() else None, id=message.id, confidence=message.score,
         attribute_confidence={a.name: a.score for a in message.attributes},
-        position_covariance_m2=covariance[:3, :3] if covariance.any() else None)
+        position_covariance_m2=position_covariance if covariance.any() else None)
+
+
+def _pose_from_msg(message: SceneObjectMsg) -> Transform:
+    position, q = message.pose.pose.position, message.pose.pose.orientation
+    try:
+        return Transform.from_quaternion(np.array([q.x, q.y, q.z, q.w]), np.array([position.x, position.y, position.z]))
+    except ValueError as error:
+        raise SceneError(f"object '{message.id}' has no pose: {error}") from error
 
 
 def _size(item: SceneObject) -> Vector3:

@@ -1,0 +1,133 @@
+"""Questions about what the node sees: which scene is meant, whether it may be used, and what the pipeline says of it.
+
+All that the services `ask` and `edit` do with a request, without a service: it reads messages by their fields. Runs in
+the worker's thread.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kyvo_ros.questions import ATTRIBUTES, Answer, in_frame
+from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, Recognizer
+from kyvo_ros.ros.settings import Settings
+from kyvo_ros.scene import RELATION_EPSILON_UNITS, Relation, Scene, Transform, relations_of
+
+#: Stages of a question, as kyvo_msgs/action/Ask names them.
+RECOGNIZE, ANSWER = "recognize", "answer"
+
+
+class RequestError(ValueError):
+    """A request cannot be served as it is; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A frame and what it showed."""
+
+    frame: Frame
+    result: Recognition
+
+
+class Language:
+    """Answers and edits on the latest scene or a fresh one."""
+
+    def __init__(self, recognizer: Recognizer, pipeline: Callable[[], Pipeline], settings: Callable[[], Settings],
+                 newest: Callable[[], Frame | None]) -> None:
+        """`pipeline` raises where there is none yet; `newest` is the newest image received."""
+        self._recognizer, self._pipeline, self._settings, self._newest = recognizer, pipeline, settings, newest
+        self._latest: Seen | None = None
+
+    def saw(self, frame: Frame, result: Recognition) -> None:
+        """The scene that is published now."""
+        self._latest = Seen(frame, result)
+
+    def answer(self, request: Any, at_stage: Callable[[str], None] = lambda stage: None) -> tuple[Answer, Seen]:
+        """The answer to a request of kyvo_msgs/Ask, places in the output's frame, and what it was answered on.
+
+        `at_stage` hears of each stage before it begins, and ends the work by raising. Raises RequestError, FrameDropped
+        and what the pipeline raises for its question.
+        """
+        pipeline = self._pipeline()
+        seen = self._seen_for(request, pipeline, at_stage)
+        at_stage(ANSWER)
+        result = seen.result
+        camera_position_m = result.view.plane_T_optical().translation
+        answer = pipeline.answer(request.question, result.scene, camera_position_m, result.unit_m)
+        if not answer.refusal and answer.program.type == "place":
+            answer = in_frame(answer, result.frame_T_plane.apply(answer.value), result.frame_id)
+        return answer, seen
+
+    def edit(self, instruction: str, scene: Scene) -> tuple[Scene, list[Relation]]:
+        """The scene in PLANE_FRAME as an instruction changes it, and the relations that hold then; what has no id gets
+        one. Raises RequestError and as the pipeline does.
+        """
+        _check_words(scene)
+        pipeline = self._pipeline()
+        unit_m = self._latest.result.unit_m if self._latest else pipeline.schema.metres_per_unit
+        edited = _with_ids(pipeline.edit(instruction, scene, unit_m))
+        return edited, relations_of(edited, RELATION_EPSILON_UNITS * unit_m)
+
+    def latest(self) -> Seen:
+        """What is published. Raises RequestError where nothing is."""
+        if self._latest is None:
+            raise RequestError("no scene has been recognised yet; the diagnostics say what the node waits for")
+        return self._latest
+
+    def frame_T_plane(self, frame_id: str) -> Transform:
+        """Pose of the support plane in the frame of a scene that a caller brings. Raises RequestError."""
+        if frame_id == self._settings().support_plane_frame:
+            return Transform.identity()
+        known = self._latest and self._latest.result.frame_id
+        if not frame_id or frame_id != known:
+            others = f" or '{known}', the frame of the latest scene" if known else ""
+            raise RequestError(f"how the support plane lies in frame '{frame_id}' is not known; give the scene in "
+                               f"'{self._settings().support_plane_frame}'{others}")
+        return self._latest.result.frame_T_plane
+
+    def _seen_for(self, request: Any, pipeline: Pipeline, at_stage: Callable[[str], None]) -> Seen:
+        """The scene that a question is about, recognised where that is asked for."""
+        if len(request.image.data):
+            at_stage(RECOGNIZE)
+            frame = Frame(request.image, time.monotonic())
+            info = request.camera_info if request.camera_info.width else None
+            return Seen(frame, self._recognizer.recognize_once(frame, info, pipeline, self._settings()))
+        if not (math.isfinite(request.max_age_s) and request.max_age_s >= 0):
+            raise RequestError(f"max_age_s must be 0 for any age or positive seconds, got {request.max_age_s:g}")
+        if not request.fresh:
+            seen = self.latest()
+            _check_age("scene", seen.frame, request.max_age_s)
+            return seen
+        frame = self._newest()
+        if frame is None:
+            raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
+        _check_age("image", frame, request.max_age_s)
+        at_stage(RECOGNIZE)
+        return Seen(frame, self._recognizer.recognize(frame, pipeline, self._settings()))
+
+
+def _check_age(what: str, frame: Frame, max_age_s: float) -> None:
+    age_s = time.monotonic() - frame.arrived_s
+    if 0 < max_age_s < age_s:
+        raise RequestError(f"the newest {what} is {age_s:.1f} s old, more than max_age_s = {max_age_s:g}; does the "
+                           "camera run, and is max_age_s longer than recognition takes?")
+
+
+def _check_words(scene: Scene) -> None:
+    """Raises RequestError where a scene, which callers may have made, has words that no edit knows."""
+    for item in scene.objects:
+        for name, words in ATTRIBUTES.items():
+            if item.attributes.get(name) not in words:
+                raise RequestError(f"object '{item.id}' has the {name} {item.attributes.get(name)!r}; an edit needs one "
+                                   f"of {', '.join(words)}")
+
+
+def _with_ids(scene: Scene) -> Scene:
+    """The scene with names new_0, new_1, ... for objects that have none."""
+    taken = {item.id for item in scene.objects}
+    free = (name for name in (f"new_{n}" for n in range(2 * len(scene))) if name not in taken)
+    return replace(scene, objects=tuple(item if item.id else replace(item, id=next(free)) for item in scene.objects))

@@ -1,0 +1,116 @@
+"""The services `ask` and `edit` and the action `ask` of the node, answered between two frames.
+
+A goal of the action holds no thread of the executor while it waits: it is handed to the worker, and executed, which
+only delivers its result, once that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from kyvo_msgs.action import Ask as AskAction
+from kyvo_msgs.srv import Ask, Edit
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import RCLError, ServerGoalHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from kyvo_ros.questions import PremiseError
+from kyvo_ros.ros.conversions.answers import answer_to_msg
+from kyvo_ros.ros.conversions.placing import place
+from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg, scene_to_graph_msg
+from kyvo_ros.ros.language import Language
+from kyvo_ros.ros.serving import Server, explain, fill
+from kyvo_ros.ros.worker import Worker
+from kyvo_ros.scene import PLANE_FRAME
+
+
+class CancelledError(Exception):
+    """The caller has cancelled the goal."""
+
+
+class LanguageServices:
+    """The services of a node; their work is `language`'s, in the worker's thread."""
+
+    def __init__(self, node: Node, language: Language, worker: Worker, server: Server) -> None:
+        self._language, self._worker, self._server = language, worker, server
+        waiting = MutuallyExclusiveCallbackGroup()  # one thread for both, since the worker takes turns anyway
+        node.create_service(Ask, "ask", self._on_ask, callback_group=waiting)
+        node.create_service(Edit, "edit", self._on_edit, callback_group=waiting)
+        self._action = ActionServer(  # with _deliver in name only: each goal is executed by one that knows its outcome
+            node, AskAction, "ask", _deliver, callback_group=MutuallyExclusiveCallbackGroup(),
+            handle_accepted_callback=self._on_goal, cancel_callback=lambda goal: CancelResponse.ACCEPT)
+
+    def close(self) -> None:
+        """Take back the action, which a node does not do by itself."""
+        self._action.destroy()
+
+    # --- callbacks of the executor
+
+    def _on_ask(self, request: Ask.Request, response: Ask.Response) -> Ask.Response:
+        return self._server.serve(lambda: {"answer": self._answer(request)}, response)
+
+    def _on_edit(self, request: Edit.Request, response: Edit.Response) -> Edit.Response:
+        return self._server.serve(lambda: self._edit(request), response)
+
+    def _on_goal(self, goal: ServerGoalHandle) -> None:
+        errand = self._worker.submit(lambda: self._answer(goal.request, partial(_at_stage, goal)))
+        errand.add_done_callback(partial(_execute, goal))
+
+    # --- the worker's thread
+
+    def _answer(self, request: Any, *at_stage: Any):
+        """kyvo_msgs/Answer to a request of the service or the action."""
+        answer, seen = self._language.answer(request, *at_stage)
+        return answer_to_msg(answer, Header(stamp=seen.frame.message.header.stamp, frame_id=seen.result.frame_id))
+
+    def _edit(self, request: Edit.Request) -> Mapping[str, Any]:
+        """The fields of a response of Edit."""
+        given = request.scene
+        if given.objects or given.header.frame_id:
+            header, frame_T_plane = given.header, self._language.frame_T_plane(given.header.frame_id)
+            scene = scene_from_graph_msg(given, frame_T_plane.inverse(), PLANE_FRAME)
+        else:
+            seen = self._language.latest()
+            header = Header(stamp=seen.frame.message.header.stamp, frame_id=seen.result.frame_id)
+            scene, frame_T_plane = seen.result.scene, seen.result.frame_T_plane
+        try:
+            edited, relations = self._language.edit(request.instruction, scene)
+        except PremiseError as error:
+            return {"success": False, "message": str(error), "refusal": error.kind}
+        return {"scene": scene_to_graph_msg(place(edited, frame_T_plane), relations, header)}
+
+
+def _at_stage(goal: ServerGoalHandle, stage: str) -> None:
+    """Tell the caller of a stage, unless the caller has lost interest. Raises CancelledError."""
+    if goal.is_cancel_requested:
+        raise CancelledError(f"cancelled before the stage '{stage}'")
+    goal.publish_feedback(AskAction.Feedback(stage=stage))
+
+
+def _execute(goal: ServerGoalHandle, outcome: Future) -> None:
+    """Let the executor deliver what came out."""
+    deliver = partial(_deliver, outcome=outcome)
+    try:
+        goal.execute(deliver)
+    except RCLError:  # a request to cancel came between rclpy's look at the goal's state and its change
+        goal.execute(deliver)
+
+
+def _deliver(goal: ServerGoalHandle, outcome: Future) -> AskAction.Result:
+    """The result of a goal whose errand is done; sets the goal's final state."""
+    result, error = AskAction.Result(), outcome.exception()
+    if error is None:
+        fill(result, {"answer": outcome.result()})
+        goal.succeed()
+        return result
+    explain(result, error)
+    if isinstance(error, CancelledError):
+        goal.canceled()
+    else:
+        goal.abort()
+    return result
