@@ -153,13 +153,14 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
         raise ModelFolderError(f"{folder / CONFIG}: decoder and image tokenizer do not fit: {error}") from error
     _load_weights(decoder, folder / DECODER)
     text_tokenizer = _read_text_tokenizer(folder / TEXT_TOKENIZER)
+    calibrated = "calibration" in section.config
     try:
         return ModelBundle(
             name=section("name", str), vocabulary=decoder_config.vocabulary, schema=schema,
             text_tokenizer=text_tokenizer, decoder=decoder.eval().to(device),
             image_tokenizer=image_tokenizer.eval().to(device),
             canonical=section("canonical", CanonicalCamera.from_dict),
-            calibration=section("calibration", Calibration.from_dict) if "calibration" in section.config else Calibration())
+            calibration=section("calibration", Calibration.from_dict) if calibrated else Calibration())
     except ModelFolderError:
         raise
     except ValueError as error:  # of the grammar
