@@ -65,7 +65,7 @@ class KyvoPipeline:
         self._builder = bundle.builder
         self._image_tokenizer = folded(bundle.image_tokenizer).to(self.device)
         self._decoder = CachedDecoder(bundle.decoder.to(self.device))
-        self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs)
+        self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs, bundle.tasks)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
@@ -142,7 +142,8 @@ class KyvoPipeline:
             metres_per_unit: how many metres a model unit is in this scene, where `recognize` scaled it by distance;
                 None: the schema's. What counts as left of something follows it.
 
-        Raises SentenceError for an empty or overlong question, SceneError for a scene in another frame.
+        Raises SentenceError for an empty or overlong question, UntrainedTaskError for a model without questions,
+        SceneError for a scene in another frame.
         """
         program, probability = self._programs.write("Q->P", question)
         unit_m = metres_per_unit or self.schema.metres_per_unit

@@ -32,4 +32,4 @@ def tiny_bundle(seed: int = 0, schema: SceneSchema = replace(CLEVR_SCHEMA, max_o
         torch.nn.init.normal_(parameter, std=0.3)  # decided logits, so that outputs differ between inputs
     return ModelBundle(name="tiny", vocabulary=vocabulary, schema=schema, text_tokenizer=text_tokenizer(),
                        decoder=decoder, image_tokenizer=image_tokenizer,
-                       canonical=CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5))
+                       canonical=CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5), tasks=("I->3", "Q->P", "T->E"))

@@ -1,6 +1,7 @@
 """A model folder: everything that a model is, in files that anybody can read and nothing that can run code.
 
-    config.json                  sizes, vocabulary, schema (units, frame), canonical camera, token grid, calibration
+    config.json                  sizes, vocabulary, schema (units, frame), canonical camera, token grid, calibration,
+                                 the tasks that it was trained for
     decoder.safetensors          weights of the decoder (without the codebook, which is the image tokenizer's)
     image_tokenizer.safetensors  weights of the image tokenizer
     tokenizer.json               the text tokenizer, as the `tokenizers` library writes it
@@ -35,7 +36,7 @@ from kyvo_ros.scene import Calibration
 from kyvo_ros.tokens.program_grammar import ProgramGrammar
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
-from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.tokens.sequences import TASKS, SequenceBuilder
 from kyvo_ros.tokens.text import TextTokenizer, TextTokenizerError
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
@@ -65,6 +66,7 @@ class ModelBundle:
     image_tokenizer: ImageTokenizer  # float32; its codebook is the decoder's
     canonical: CanonicalCamera  # the camera that it knows
     calibration: Calibration = field(default_factory=Calibration)  # of what its decoder claims
+    tasks: tuple[str, ...] = ("I->3",)  # of `tokens.sequences.TASKS`, those that it was trained for
     grammar: SceneGrammar = field(init=False)  # the language of its scenes
     programs: Mapping[str, ProgramGrammar] = field(init=False)  # the languages of its programs
     builder: SequenceBuilder = field(init=False)  # the layout of its sequences
@@ -82,6 +84,9 @@ class ModelBundle:
                                    f"tokenizer reads {tokenizer.width}x{tokenizer.height}")
         if not torch.equal(self.decoder.embedding.codebook.cpu(), self.image_tokenizer.codebook.float().cpu()):
             raise ModelFolderError("the decoder was made for another codebook than the image tokenizer's")
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        if not set(self.tasks) <= set(TASKS):
+            raise ModelFolderError(f"expected tasks of {tuple(TASKS)}, got {self.tasks}")
         unknown = set(self.calibration.attribute_temperatures) - {a.name for a in self.schema.words}
         if unknown:
             raise ModelFolderError(f"the calibration names attributes that the schema lacks: {sorted(unknown)}; run "
@@ -111,6 +116,7 @@ def save_model(folder: str | Path, bundle: ModelBundle) -> None:
         "image_tokenizer": bundle.image_tokenizer.config.to_dict(),
         "canonical": bundle.canonical.to_dict(),
         "calibration": bundle.calibration.to_dict(),
+        "tasks": list(bundle.tasks),
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
@@ -153,14 +159,14 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
         raise ModelFolderError(f"{folder / CONFIG}: decoder and image tokenizer do not fit: {error}") from error
     _load_weights(decoder, folder / DECODER)
     text_tokenizer = _read_text_tokenizer(folder / TEXT_TOKENIZER)
-    calibrated = "calibration" in section.config
+    calibrated, tasks = "calibration" in section.config, section.config.get("tasks", ["I->3"])
     try:
         return ModelBundle(
             name=section("name", str), vocabulary=decoder_config.vocabulary, schema=schema,
             text_tokenizer=text_tokenizer, decoder=decoder.eval().to(device),
             image_tokenizer=image_tokenizer.eval().to(device),
             canonical=section("canonical", CanonicalCamera.from_dict),
-            calibration=section("calibration", Calibration.from_dict) if calibrated else Calibration())
+            calibration=section("calibration", Calibration.from_dict) if calibrated else Calibration(), tasks=tasks)
     except ModelFolderError:
         raise
     except ValueError as error:  # of the grammar

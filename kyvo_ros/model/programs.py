@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -32,6 +32,10 @@ class SentenceError(ValueError):
     """A question or an instruction cannot be read; the message says why."""
 
 
+class UntrainedTaskError(ValueError):
+    """A model is asked for what it was not trained for."""
+
+
 def program_grammars(vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> dict[str, ProgramGrammar]:
     """By the modalities of `tokens.sequences`: `program` and `edit`."""
     return {modality: ProgramGrammar(vocabulary, text_tokenizer, RULES, start)
@@ -41,15 +45,19 @@ def program_grammars(vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> d
 class ProgramWriter:
     """A model's decoder as a translator of sentences."""
 
-    def __init__(self, decoder: CachedDecoder, builder: SequenceBuilder, grammars: Mapping[str, ProgramGrammar]) -> None:
-        """`grammars` as `program_grammars` makes them."""
-        self._decoder, self._builder, self._grammars = decoder, builder, grammars
+    def __init__(self, decoder: CachedDecoder, builder: SequenceBuilder, grammars: Mapping[str, ProgramGrammar],
+                 tasks: Collection[str]) -> None:
+        """`grammars` as `program_grammars` makes them; `tasks` are those that the decoder was trained for."""
+        self._decoder, self._builder, self._grammars, self._tasks = decoder, builder, grammars, tasks
 
     def write(self, task: str, sentence: str) -> tuple[Program, float]:
         """The program of a question (`Q->P`) or an instruction (`T->E`), and its probability.
 
-        Raises SentenceError for what is no readable sentence.
+        Raises SentenceError for what is no readable sentence, UntrainedTaskError.
         """
+        if task not in self._tasks:
+            raise UntrainedTaskError(f"this model was not trained to take a {_TASKS[task][0]} (not trained for task {task}); "
+                                     "use one whose config.json lists that task, or train it: docs/training.md")
         field, modality, start = _TASKS[task]
         grammar, text = self._grammars[modality], readable(sentence, field)
         prompt = self._builder.prompt(task, **{field: text})

@@ -30,6 +30,7 @@ from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, r
 from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
+from kyvo_ros.training.programs import SENTENCE_TASKS
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
 from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
@@ -203,7 +204,8 @@ def export(shop: Workshop) -> None:
     decoder = shop.trained("decoder", shop.new_language_model(tokenizer)).decoder
     bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
-                         canonical=shop.recipe.canonical)
+                         canonical=shop.recipe.canonical,
+                         tasks=("I->3", *(SENTENCE_TASKS if shop.recipe.sentence_ratio else ())))
     save_model(shop.out, bundle)
     synthetic, renders, held_out = shop.examples
     counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()),

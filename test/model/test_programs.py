@@ -7,14 +7,14 @@ from hypothesis import given, settings, strategies as st
 from tiny_model import tiny_bundle
 
 from kyvo_ros.model.inference import CachedDecoder
-from kyvo_ros.model.programs import ProgramWriter, SentenceError, readable
+from kyvo_ros.model.programs import ProgramWriter, SentenceError, UntrainedTaskError, readable
 from kyvo_ros.questions import Program
 
 
 @pytest.fixture(scope="module")
 def writer() -> ProgramWriter:
     bundle = tiny_bundle()
-    return ProgramWriter(CachedDecoder(bundle.decoder), bundle.builder, bundle.programs)
+    return ProgramWriter(CachedDecoder(bundle.decoder), bundle.builder, bundle.programs, bundle.tasks)
 
 
 def test_any_sentence_becomes_a_well_typed_program(writer: ProgramWriter) -> None:
@@ -46,3 +46,11 @@ def test_bad_sentences_are_named(writer: ProgramWriter, sentence, message: str) 
 
 def test_control_characters_are_spaces() -> None:
     assert readable("how\x00many\n\tcubes\u200b?", "question") == "how many cubes ?"
+
+
+def test_a_model_that_was_not_trained_for_a_task_says_so() -> None:
+    bundle = tiny_bundle()
+    writer = ProgramWriter(CachedDecoder(bundle.decoder), bundle.builder, bundle.programs, ("I->3", "Q->P"))
+    writer.write("Q->P", "how many cubes are there?")
+    with pytest.raises(UntrainedTaskError, match="not trained for task T->E"):
+        writer.write("T->E", "remove the cube")
