@@ -1,8 +1,8 @@
 """The command line: `kyvo recognize`, `ask`, `edit`, `evaluate ...`, `calibrate`, `convert` and `train`.
 
-It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the rooms,
-which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one line and
-exit with code 2.
+It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the
+rooms, which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one
+line and exit with code 2.
 """
 
 from __future__ import annotations

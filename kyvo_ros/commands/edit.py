@@ -12,8 +12,8 @@ from kyvo_ros.commands.common import add_effort, add_model_options, load_pipelin
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo edit`."""
     parser.description = (
-        "Change the scene of an image (a CLEVR image of any resolution), or of a JSON file that `kyvo recognize --json` or "
-        "this command wrote, by instructions in English, one after the other.")
+        "Change the scene of an image (a CLEVR image of any resolution), or of a JSON file that `kyvo recognize --json` "
+        "or this command wrote, by instructions in English, one after the other.")
     parser.add_argument("source", type=Path, metavar="IMAGE|SCENES.json")
     parser.add_argument("instructions", nargs="+", metavar="INSTRUCTION")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the edited scene as JSON")
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `kyvo edit`; returns the exit code. Raises UsageError, SentenceError, PremiseError and what loading raises."""
+    """Run `kyvo edit`; returns the exit code. Raises UsageError, SentenceError, PremiseError and what loading does."""
     from kyvo_ros.commands.recognize import scene_table
     from kyvo_ros.scene.records import scene_to_dict
 

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo evaluate edit`."""
     parser.description = (
         "Instruct changes of the scenes of a CLEVR folder, in phrasings that are never trained on, and compare the "
-        "edited scenes with those that the instructions mean: Jaccard index by kind of edit. What cannot be done counts "
-        "as a scene left as it was.")
+        "edited scenes with those that the instructions mean: Jaccard index by kind of edit. What cannot be done "
+        "counts as a scene left as it was.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--scene", choices=("true", "predicted"), default="true",

@@ -23,14 +23,14 @@ _SEED = 20251
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo evaluate qa`."""
     parser.description = (
-        "Answer the questions of a CLEVR folder (questions.json) by programs that the model writes and the scene that it "
-        "recognises, or the true one. An answer counts as right where it is the file's, a refusal as wrong.")
+        "Answer the questions of a CLEVR folder (questions.json) by programs that the model writes and the scene that "
+        "it recognises, or the true one. An answer counts as right where it is the file's, a refusal as wrong.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--scene", choices=("true", "predicted"), default="predicted",
                         help="what questions are answered on (default: %(default)s)")
-    parser.add_argument("--own", type=int, metavar="N", help="instead of the folder's questions, N of the project's own "
-                        "generator, in phrasings that are never trained on")
+    parser.add_argument("--own", type=int, metavar="N", help="instead of the folder's questions, N of the project's "
+                        "own generator, in phrasings that are never trained on")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as a Markdown table")

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as Markdown tables")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet of predictions on the images")
     parser.add_argument("--reliability", type=Path, metavar="PNG", help="draw what confidences are worth")
-    parser.add_argument("--sheet-order", choices=("spread", "worst"), default="spread", help="images spread evenly over "
-                        "the data, or those with the lowest scores (default: %(default)s)")
+    parser.add_argument("--sheet-order", choices=("spread", "worst"), default="spread", help="images spread evenly "
+                        "over the data, or those with the lowest scores (default: %(default)s)")
     parser.add_argument("--sheet-images", type=int, default=12, metavar="N", help="images on it (default: %(default)s)")
     add_batch_size(parser)
     add_model_options(parser)

@@ -1,4 +1,4 @@
-"""Images that show no scene: noise, patterns, text, clutter, furniture. A model trained without them finds cubes in all.
+"""Images that show no scene: noise, patterns, text, clutter, furniture. Without them a model finds cubes in all.
 
 Everything is drawn here; nothing is photographed. Knows sizes and pixels, neither cameras nor scenes.
 """

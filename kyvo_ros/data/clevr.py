@@ -55,8 +55,8 @@ def read_clevr(folder: str | Path, split: str = "val", schema: SceneSchema = CLE
     """All samples of a CLEVR folder, by image index; `split` names the files of a CLEVR v1.0 folder only.
 
     `schema` says which attributes an object has, and its size; other schemas than CLEVR's read folders of the same
-    layout with their own words. Images are found but not read. Raises ClevrFormatError where the folder has none of the layouts, a scene lacks an
-    entry, or an image is missing.
+    layout with their own words. Images are found but not read. Raises ClevrFormatError where the folder has none of the
+    layouts, a scene lacks an entry or has a word that the schema lacks, or an image is missing.
     """
     folder = Path(folder)
     documents, images = _documents(folder, split)

@@ -1,10 +1,11 @@
 """The Jaccard index of a recognised scene: the score of the Kyvo paper (arXiv 2506.08002, section 4).
 
-A predicted object matches a true one when all attributes are equal (in CLEVR size, colour, material and shape) and their
-distance in the ground plane is under tau (strictly). Matching is greedy as in the published script: predictions in their order, each takes the
-first free true object that matches, not the nearest. A duplicate therefore counts as wrong, and an object that lacks
-an attribute matches nothing. The score of a scene is matches / (predictions + truths - matches), the score of a data
-set is the mean over its scenes. One thing differs: two empty scenes score 1 here (they agree), -1 in the script.
+A predicted object matches a true one when all attributes are equal (in CLEVR size, colour, material and shape) and
+their distance in the ground plane is under tau (strictly). Matching is greedy as in the published script: predictions
+in their order, each takes the first free true object that matches, not the nearest. A duplicate therefore counts as
+wrong, and an object without attributes matches nothing. The score of a scene is matches / (predictions + truths -
+matches), the score of a data set is the mean over its scenes. One thing differs: two empty scenes score 1 here (they
+agree), -1 in the script.
 """
 
 from __future__ import annotations

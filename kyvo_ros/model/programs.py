@@ -56,8 +56,9 @@ class ProgramWriter:
         Raises SentenceError for what is no readable sentence, UntrainedTaskError.
         """
         if task not in self._tasks:
-            raise UntrainedTaskError(f"this model was not trained to take a {_TASKS[task][0]} (not trained for task {task}); "
-                                     "use one whose config.json lists that task, or train it: docs/training.md")
+            raise UntrainedTaskError(
+                f"this model was not trained for task {task}, which takes the {_TASKS[task][0]}; use a model whose "
+                "config.json lists that task, or train it (docs/training.md)")
         field, modality, start = _TASKS[task]
         grammar, text = self._grammars[modality], readable(sentence, field)
         prompt = self._builder.prompt(task, **{field: text})
@@ -65,8 +66,10 @@ class ProgramWriter:
         if len(prompt) > most:
             raise SentenceError(f"the {field} takes {len(prompt)} tokens, more than {most}; say it shorter")
         ids = torch.from_numpy(prompt.token_ids).unsqueeze(0)
-        (written,) = generate(self._decoder, ids.to(self._decoder.device), prefix_length=prompt.prefix_length, grammar=grammar)
-        chosen = [d.probability_of(token) for token, d in zip(written.token_ids, written.distributions) if d is not None]
+        (written,) = generate(self._decoder, ids.to(self._decoder.device), prefix_length=prompt.prefix_length,
+                              grammar=grammar)
+        chosen = [choice.probability_of(token) for token, choice in zip(written.token_ids, written.distributions)
+                  if choice is not None]
         return program_of(grammar.decode_program(written.token_ids), start), math.prod(chosen)
 
 

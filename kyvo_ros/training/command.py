@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", choices=tuple(STAGES), help="with `all`: the last stage to train")
     parser.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
-    parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="CLEVR folders of real renders "
-                        "to mix in (ours or CLEVR v1.0); the last ones of the first are kept for measuring")
+    parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="CLEVR folders of real "
+                        "renders to mix in (ours or CLEVR v1.0); the last ones of the first are kept for measuring")
     parser.add_argument("--from", dest="source", type=Path, help="model folder whose weights to start from")
     parser.add_argument("--out", type=Path, default=Path("models/clevr-nano"),
                         help="model folder to write (default: %(default)s)")

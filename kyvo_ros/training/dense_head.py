@@ -100,7 +100,8 @@ def dense_loss(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], targets:
     weight = targets["weight"]
     total = weight.sum().clamp(min=1)
     objectness = F.binary_cross_entropy_with_logits(centre, targets["centre"], reduction="none").mean() * 10
-    place = (F.smooth_l1_loss(offset, targets["offset"], reduction="none", beta=FINE_CELLS).sum(-1) * weight).sum() / total
+    apart = F.smooth_l1_loss(offset, targets["offset"], reduction="none", beta=FINE_CELLS).sum(-1)
+    place = (apart * weight).sum() / total
     turning = targets["yaw_weight"]
     turn = (F.mse_loss(yaw, targets["yaw"], reduction="none").sum(-1) * turning).sum() / turning.sum().clamp(min=1)
     loss = objectness + 2 * place + 0.5 * turn

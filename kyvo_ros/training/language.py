@@ -9,7 +9,7 @@ steps. Images are encoded once; every further epoch costs the decoder alone. It 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
@@ -108,11 +108,11 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: Tar
                     canonical: CanonicalCamera, device: torch.device, workers: int = 1) -> CodeSet:
     """Codes and target tokens of all examples of a set."""
     truth = examples.without_images()
-    rows = _write_targets(writer, truth, workers)
-    targets = _padded([ids for ids, _, _ in rows], writer.vocabulary.structure_id("[PAD]"), np.int16)
+    ids, worth, values = zip(*_write_targets(writer, truth, workers))
+    targets = _padded(ids, writer.vocabulary.structure_id("[PAD]"), np.int16)
     cells = np.stack([canonical.cells(truth.plane_camera(i), tokenizer.grid) for i in range(len(truth))])
-    return CodeSet(_encode(examples.images, tokenizer, device), cells, targets, _padded([w for _, w, _ in rows], False, bool),
-                   _padded([v for _, _, v in rows], np.nan, np.float32), np.array([len(ids) for ids, _, _ in rows]), truth)
+    return CodeSet(_encode(examples.images, tokenizer, device), cells, targets, _padded(worth, False, bool),
+                   _padded(values, np.nan, np.float32), np.array([len(row) for row in ids]), truth)
 
 
 @torch.no_grad()
@@ -133,7 +133,7 @@ def _write_targets(writer: TargetWriter, truth: ExampleSet, workers: int) -> lis
         return [row for rows in bar(pool.map(writer, parts)) for row in rows]
 
 
-def _padded(rows: list[np.ndarray], value: float, dtype: type) -> np.ndarray:
+def _padded(rows: Sequence[np.ndarray], value: float, dtype: type) -> np.ndarray:
     """(N, L) from rows of up to L entries, `value` behind their ends."""
     out = np.full((len(rows), max(map(len, rows))), value, dtype)
     for i, row in enumerate(rows):

@@ -63,7 +63,8 @@ def plot_learning(runs: Sequence[dict], picture: Path) -> None:
         begin += before + decoder["seconds"]
     for name, points in sorted(curves.items(), reverse=True):
         axes.plot(*zip(*points), marker="o", markersize=3, label=f"tau {name.removeprefix('jaccard_')}")
-    axes.set(xlabel="hours of training (shaded: image tokenizer)", ylabel="Jaccard index, held-out renders", ylim=(0, 1))
+    axes.set(xlabel="hours of training (shaded: image tokenizer)", ylabel="Jaccard index, held-out renders",
+             ylim=(0, 1))
     if curves:
         axes.legend(loc="lower right", fontsize=8)
     figure.tight_layout()

@@ -149,10 +149,10 @@ def sentence_loss(decoder: Decoder, sentences: SentenceSet, rows: np.ndarray, de
 @torch.no_grad()
 def exact_programs(decoder: Decoder, sentences: SentenceSet, grammar: ProgramGrammar) -> float:
     """The share of sentences of one task whose program the model writes token by token as it should be."""
-    right = 0
+    right, device = 0, next(decoder.parameters()).device
     for length in np.unique(sentences.prompt_length):
         rows = np.flatnonzero(sentences.prompt_length == length)
-        prompts = torch.as_tensor(sentences.ids[rows, :length].astype(np.int64), device=next(decoder.parameters()).device)
+        prompts = torch.as_tensor(sentences.ids[rows, :length].astype(np.int64), device=device)
         written = generate(decoder, prompts, prefix_length=int(length) - 1, grammar=grammar)
         for row, program in zip(rows, written):
             meant = sentences.ids[row, length: sentences.length[row] - 1].tolist()  # without [EOS]

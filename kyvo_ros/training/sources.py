@@ -99,7 +99,8 @@ class ExampleMaker:
 
     def _ray_cast(self, seed: int, wanted: int, placement: PlacementSettings) -> ExampleSet:
         """The first `wanted` scenes of a stream."""
-        parts, stream = [self._stack([], [], [])], stream_scenes(seed, max(1, min(50, wanted)), placement, self._raycaster())
+        parts = [self._stack([], [], [])]
+        stream = stream_scenes(seed, max(1, min(50, wanted)), placement, self._raycaster())
         while sum(map(len, parts)) < wanted:
             images, batch, _ = next(stream)
             parts.append(self._examples_of(images, batch))
