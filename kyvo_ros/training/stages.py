@@ -144,7 +144,9 @@ class Workshop:
                                code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid)
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
-            model.decoder.load_state_dict(self.started_from.decoder.state_dict())
+            # The codebook stays this tokenizer's: that of a model folder is rounded, if it is the same at all.
+            model.decoder.load_state_dict({**self.started_from.decoder.state_dict(),
+                                           "embedding.codebook": tokenizer.codebook})
         return model
 
 
@@ -202,6 +204,9 @@ def export(shop: Workshop) -> None:
         return
     tokenizer = shop.tokenizer()
     decoder = shop.trained("decoder", shop.new_language_model(tokenizer)).decoder
+    if not torch.allclose(decoder.embedding.codebook, tokenizer.codebook, atol=1e-3):
+        raise TrainingError("the decoder was trained on codes of another image tokenizer; train it again")
+    decoder.embedding.codebook.copy_(tokenizer.codebook)  # the same but for rounding
     bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
                          canonical=shop.recipe.canonical,
