@@ -30,10 +30,12 @@ support-plane frame of the camera. Files: `config.json` (sizes, vocabulary, gram
 
     python3 -m kyvo_ros.cli train all --recipe {recipe} --renders DIR
 
-Data: scenes of the project's own ray caster, and Cycles renders of CLEVR scenes under small virtual turns of the
-camera, both mirrored at random. The image encoder is trained with an auxiliary dense head on ground-truth objects,
-which the paper's VQGAN does not have; the decoder's image states have one, too, in training. The numbers in the last
-column were measured on renders held out of the training folder.
+Data: scenes of the project's own ray caster, a part of them from other distances and elevations than CLEVR's camera,
+images without objects (the empty plane, noise, patterns, text, clutter, desks), and Cycles renders of CLEVR scenes
+under small virtual turns of the camera; all mirrored at random. The image encoder is trained with an auxiliary dense
+head on ground-truth objects, which the paper's VQGAN does not have; the decoder's image states have one, too, in
+training. The numbers in the last column were measured on renders held out of the training folder; `programs` are shares
+of questions and instructions whose program was right token by token.
 
 ![Jaccard index on held-out renders over all hours of training](learning.png)
 
@@ -42,8 +44,7 @@ column were measured on renders held out of the training folder.
 ## Limits
 
 CLEVR's classes only (cubes, spheres, cylinders; two sizes, eight colours, rubber and metal), at most ten objects on one
-plane, a camera that looks down by about 25 to 32 degrees. It has seen nothing else and will find such objects in any
-picture.
+plane{cameras}. `config.json` lists the tasks that it offers; others were trained too little to be of use.
 """
 
 
@@ -80,8 +81,10 @@ def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, 
     earlier = json.loads(path.read_text(encoding="utf-8"))["runs"] if source and path.exists() else []
     stages = {name: {**stage_history(work / name / METRICS), "batch_size": getattr(recipe, name).batch_size}
               for name in _TRAINED if (work / name / METRICS).exists()}
-    run = {"recipe": recipe.name, "started_from": source, "hardware": hardware(), "torch": torch.__version__,
-           "examples": examples, "stages": stages}
+    seen = recipe.examples
+    cameras = {"elevation_deg": seen.elevation_deg, "distance_factor": seen.distance_factor}
+    run = {"recipe": recipe.name, "cameras": cameras if seen.other_cameras else None, "started_from": source,
+           "hardware": hardware(), "torch": torch.__version__, "examples": examples, "stages": stages}
     path.write_text(json.dumps({"runs": [*earlier, run]}, indent=1) + "\n", encoding="utf-8")
 
 
@@ -92,9 +95,18 @@ def write_card(folder: Path, recipe_path: str) -> None:
     scores = ""
     if (folder / EVALUATION).exists():
         scores = "\n".join(_score_lines(json.loads((folder / EVALUATION).read_text(encoding="utf-8")), folder.name))
-    card = _TEMPLATE.format(name=folder.name, recipe=recipe_path, runs=runs, scores=scores)
+    cameras = _cameras_in_words(history["runs"][-1].get("cameras"))
+    card = _TEMPLATE.format(name=folder.name, recipe=recipe_path, runs=runs, scores=scores, cameras=cameras)
     (folder / CARD).write_text(card, encoding="utf-8")
     plot_learning(history["runs"], folder / LEARNING)
+
+
+def _cameras_in_words(cameras: dict | None) -> str:
+    if not cameras:
+        return ", seen by CLEVR's camera"
+    (low, high), (near, far) = cameras["elevation_deg"], cameras["distance_factor"]
+    return (f", seen by cameras that look down by {low:g} to {high:g} degrees from {near:g} to {far:g} times the "
+            "distance of CLEVR's")
 
 
 def _run_lines(run: dict) -> list[str]:

@@ -36,7 +36,6 @@ SENTENCES_FOR_AN_IMAGE = 4
 _A_SCENE, _SCENES_A_TASK = 4, 50
 #: The fields of SequenceBuilder.build, and the grammar, by task.
 _FIELDS = {"Q->P": ("question", "program"), "T->E": ("instruction", "edit")}
-SENTENCE_TASKS = tuple(_FIELDS)
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,20 @@ from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_ques
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training import distributed
 from kyvo_ros.training.batches import ImageBatches
-from kyvo_ros.training.card import write_card, write_history
+from kyvo_ros.training.card import stage_history, write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
-from kyvo_ros.training.programs import SENTENCE_TASKS
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
 from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
 
 log = logging.getLogger(__name__)
+
+#: Share of held-out sentences whose program must be right before a model offers a task.
+LEARNED = 0.5
 
 @dataclass(eq=False)
 class Workshop:
@@ -210,7 +212,7 @@ def export(shop: Workshop) -> None:
     bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
                          canonical=shop.recipe.canonical,
-                         tasks=("I->3", *(SENTENCE_TASKS if shop.recipe.sentence_ratio else ())))
+                         tasks=("I->3", *learned_tasks(shop.work / "decoder" / METRICS)))
     save_model(shop.out, bundle)
     synthetic, renders, held_out = shop.examples
     counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()),
@@ -219,6 +221,14 @@ def export(shop: Workshop) -> None:
     write_history(shop.out, shop.work, shop.recipe, counts, None if shop.source is None else str(shop.source))
     write_card(shop.out, str(shop.recipe_path))
     log.info("wrote %s", shop.out)
+
+
+def learned_tasks(metrics: Path) -> tuple[str, ...]:
+    """The tasks of sentences in which the last evaluation saw at least LEARNED of the programs right."""
+    evaluations = stage_history(metrics)["evaluations"]
+    scores = evaluations[-1] if evaluations else {}
+    return tuple(task for task, name in (("Q->P", "questions"), ("T->E", "instructions"))
+                 if scores.get(f"programs_{name}", 0.0) >= LEARNED)
 
 
 def rewrite_card(shop: Workshop) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from kyvo_ros import cli
 from kyvo_ros.pipeline import KyvoPipeline
+from kyvo_ros.training.stages import learned_tasks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -83,6 +84,14 @@ def test_all_stages_end_where_they_are_told_to(trained, tmp_path):
     (tmp_path / "work" / "examples").symlink_to(trained / "work" / "examples")
     assert _train(tmp_path, "all", "--until", "encoder") == 0
     assert (tmp_path / "work" / "encoder" / "checkpoint.pt").exists() and not (tmp_path / "work" / "codes").exists()
+
+
+def test_a_model_offers_only_what_it_has_learned(tmp_path):
+    rows = [{"step": 1, "evaluation": {"programs_questions": 0.9, "programs_instructions": 0.9}},
+            {"step": 2, "evaluation": {"programs_questions": 0.5, "programs_instructions": 0.49, "programs_clevr": 0.1}}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert learned_tasks(tmp_path / "metrics.jsonl") == ("Q->P",)
+    assert learned_tasks(tmp_path / "none.jsonl") == ()
 
 
 def test_finished_stages_are_passed_over(trained):
