@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,13 +61,15 @@ def plot_learning(runs: Sequence[dict], picture: Path) -> None:
         for row in decoder["evaluations"]:
             for name in (n for n in row if n.startswith("jaccard_")):
                 curves.setdefault(name, []).append(((begin + before + row["seconds"]) / 3600, row[name]))
+        for points in curves.values():
+            points.append((math.nan, math.nan))  # no line from one run to the next
         begin += before + decoder["seconds"]
     for name, points in sorted(curves.items(), reverse=True):
         axes.plot(*zip(*points), marker="o", markersize=3, label=f"tau {name.removeprefix('jaccard_')}")
     axes.set(xlabel="hours of training (shaded: image tokenizer)", ylabel="Jaccard index, held-out renders",
              ylim=(0, 1))
     if curves:
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="center left", fontsize=8)
     figure.tight_layout()
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)
