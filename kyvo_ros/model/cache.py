@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,6 +41,10 @@ class KVCache:
         """Each block's memory of the first `length` positions."""
         keys, values = self._data[:, :, :length].transpose(2, 3).split(self._kv_heads, dim=2)
         return list(map(LayerMemory, self._data.flatten(1, 2).unbind(), keys.unbind(), values.unbind()))
+
+    def array(self) -> np.ndarray:
+        """(layers, rows, length, 2 * kv_heads, head_dim), keys before values: the memory itself, on the CPU."""
+        return self._data.numpy()
 
     def keep(self, rows: Tensor) -> None:
         """Drop every row but `rows` (int64 indices)."""

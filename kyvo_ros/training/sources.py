@@ -26,6 +26,7 @@ from kyvo_ros.data.raycaster import Raycaster
 from kyvo_ros.data.stream import stream_scenes
 from kyvo_ros.scene import PlaneCamera, Scene
 from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.turning import turned_example
 from kyvo_ros.training.recipe import ExampleSettings
@@ -35,6 +36,8 @@ from kyvo_ros.training.trainer import TrainingError
 SHARD = 1000
 #: Pixels that an object must show to other cameras, which may stand farther away (CLEVR's own rule asks for 200).
 FAR_VISIBLE_PIXELS = 100.0
+#: How far from the plane's origin the numbers of the vocabulary reach.
+REACH_UNITS = Vocabulary.small().numbers.maximum
 #: One in so many images without objects shows the empty plane.
 EMPTY_PLANES = 5
 
@@ -54,13 +57,19 @@ class ExampleMaker:
         return self._stack(images, [s.scene for s in samples], [s.view.plane for s in samples])
 
     def turned(self, sample: ClevrSample) -> ExampleSet:
-        """A render under `render_views` random turns; the recipe's seed and the render's name decide which."""
+        """A render under up to `render_views` random turns; the recipe's seed and the render's name decide which."""
         settings, image = self.settings, sample.image()
         name = int.from_bytes(hashlib.sha256(sample.image_path.name.encode()).digest()[:8], "big")
         turns = np.random.default_rng([settings.seed, 1, name]).uniform(-1, 1, (settings.render_views, 2))
         views = [turned_example(image, sample.scene, sample.view, self.canonical, *turn)
                  for turn in np.radians(settings.turn_deg) * turns]
+        views = [view for view in views if self._can_be_said(view[1])]
         return self._stack([v[0] for v in views], [v[1] for v in views], [v[2].plane for v in views])
+
+    def _can_be_said(self, scene: Scene) -> bool:
+        """Whether all places are on the grid: the turn of a far, low camera moves the plane's origin by much."""
+        units = np.abs(scene.positions_m()[:, :2]) / self.schema.metres_per_unit
+        return units.max(initial=0.0) <= REACH_UNITS
 
     def synthetic(self, shard: int) -> ExampleSet:
         """Up to SHARD ray-cast scenes of varied look; the recipe's seed and the shard decide everything."""
