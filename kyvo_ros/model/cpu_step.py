@@ -167,6 +167,8 @@ class CompiledStep:
         self._blocks = [block.numpy() for block in blocks]
         self._rope = torch.view_as_real(rope.flatten(1)).contiguous().numpy()
         self._epsilon = np.float32(config.norm_eps)
+        # The first call compiles, or loads what an earlier process compiled: better now than in the first frame.
+        self._row([0], 0, np.zeros((config.layers, 1, 1, 2 * config.kv_heads, config.head_dim), np.float32), 0)
 
     @classmethod
     def serves(cls, config: DecoderConfig, table: Tensor) -> bool:
@@ -179,8 +181,8 @@ class CompiledStep:
     def __call__(self, tokens: Sequence[Sequence[int]], lengths: Sequence[int], cache: KVCache) -> Tensor:
         """Further ids of each row, behind the tokens that the cache holds of it -> (B, D) states of each row's last."""
         memory = cache.array()
-        return torch.from_numpy(np.stack([self._row(own, length, memory, row)
-                                          for row, (own, length) in enumerate(zip(tokens, lengths))]))
+        states = [self._row(own, length, memory, row) for row, (own, length) in enumerate(zip(tokens, lengths))]
+        return torch.from_numpy(np.stack(states))
 
     def _row(self, tokens: Sequence[int], length: int, memory: np.ndarray, row: int) -> np.ndarray:
         x = self._table[tokens]

@@ -21,7 +21,7 @@ from kyvo_ros.data.clevr import ClevrSample, read_clevr
 from kyvo_ros.data.convert import scenes_from_batch
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.look import LookSettings
-from kyvo_ros.data.placement import PlacementSettings, SceneBatch, sample_scenes
+from kyvo_ros.data.placement import SHAPES, PlacementSettings, SceneBatch, sample_scenes
 from kyvo_ros.data.raycaster import Raycaster
 from kyvo_ros.data.stream import stream_scenes
 from kyvo_ros.scene import PlaneCamera, Scene
@@ -96,10 +96,16 @@ class ExampleMaker:
 
     def _placement(self, varied: bool) -> PlacementSettings:
         settings = self.settings
-        ordinary = PlacementSettings(min_objects=1, max_objects=self.schema.max_objects, aim_jitter=settings.aim_jitter)
+        ordinary = PlacementSettings(min_objects=1, max_objects=self.schema.max_objects, shapes=self._drawable_shapes(),
+                                     aim_jitter=settings.aim_jitter)
         return ordinary if not varied else replace(
             ordinary, elevation_deg=settings.elevation_deg, distance_factor=settings.distance_factor,
             min_visible_pixels=FAR_VISIBLE_PIXELS)
+
+    def _drawable_shapes(self) -> tuple[str, ...]:
+        """Those shapes of the schema that the ray caster knows."""
+        named = word_values(self.schema).get("shape", ())
+        return tuple(shape for shape in SHAPES if shape in named)
 
     def _raycaster(self) -> Raycaster:
         camera = self.canonical
@@ -116,7 +122,7 @@ class ExampleMaker:
         return ExampleSet.concatenate(parts)[:wanted]
 
     def _examples_of(self, images: torch.Tensor, batch: SceneBatch) -> ExampleSet:
-        pairs = scenes_from_batch(batch, self.canonical.intrinsics())
+        pairs = scenes_from_batch(batch, self.canonical.intrinsics(), self.schema)
         return self._stack(list(images.cpu().numpy()), [scene for scene, _ in pairs], [view.plane for _, view in pairs])
 
     def _stack(self, images: list[np.ndarray], scenes: list, planes: list) -> ExampleSet:

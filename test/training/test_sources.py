@@ -1,0 +1,51 @@
+"""Where training images come from: what is drawn, and which views of a render are kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.data.clevr import ClevrSample, clevr_camera, clevr_object, in_plane_frame
+from kyvo_ros.data.images import write_rgb
+from kyvo_ros.data.placement import look_at
+from kyvo_ros.scene import Transform, view_from_pose
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA
+from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.recipe import ExampleSettings, load_recipe
+from kyvo_ros.training.sources import REACH_UNITS, ExampleMaker
+
+CONES = Path(__file__).resolve().parents[2] / "recipes" / "cones" / "clevr-cones.yaml"
+SMALL = CanonicalCamera(width=64, height=40, fx=70.0, fy=70.0, cx=32.0, cy=19.0)
+
+
+@pytest.mark.parametrize(("distance", "all_kept"), [(11.0, True), (40.0, False)])
+def test_views_whose_objects_leave_the_grid_are_left_out(tmp_path, distance: float, all_kept: bool) -> None:
+    """A degree of a far and low camera moves the plane's origin by units."""
+    settings = ExampleSettings(render_views=8, turn_deg=2.0)
+    elevation = math.radians(15)
+    eye = np.array([[distance * math.cos(elevation), 0.0, distance * math.sin(elevation)]])
+    view = view_from_pose(clevr_camera(), Transform.from_matrix(look_at(eye, np.zeros((1, 3)))[0]))
+    red = clevr_object({"size": "large", "color": "red", "material": "rubber", "shape": "sphere"}, [3.0, 0.5, 0.7], 0.0)
+    write_rgb(tmp_path / "far.png", np.full((240, 320, 3), 90, np.uint8))
+    sample = ClevrSample(tmp_path / "far.png", in_plane_frame([red], view), view, 0)
+    found = ExampleMaker(SMALL, CLEVR_SCHEMA, settings).turned(sample)
+    assert (len(found) == settings.render_views) == all_kept and len(found) > 0
+    for i in range(len(found)):
+        places = found.scene(i, word_values(CLEVR_SCHEMA)).positions_m()[:, :2]
+        assert np.abs(places).max() <= REACH_UNITS
+
+
+def test_a_schema_with_cones_gets_cones() -> None:
+    schema = replace(load_recipe(CONES).schema, max_objects=4)
+    maker = ExampleMaker(SMALL, schema, ExampleSettings(synthetic=30, other_cameras=0.0))
+    examples, words = maker.synthetic(0), word_values(schema)
+    items = [item for i in range(len(examples)) for item in examples.scene(i, words).objects]
+    assert {item.attributes["shape"] for item in items} == {"cube", "sphere", "cylinder", "cone"}
+    cones = [item for item in items if item.attributes["shape"] == "cone"]
+    assert all(item.yaw_rad is None for item in cones)
+    assert {round(float(item.position_m[2]), 2) for item in cones} <= {0.35, 0.7}
