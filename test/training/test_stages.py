@@ -8,10 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from kyvo_ros import cli
 from kyvo_ros.pipeline import KyvoPipeline
-from kyvo_ros.training.stages import learned_tasks
+from kyvo_ros.training.preparation import held_out_names
+from kyvo_ros.training.stages import Workshop, learned_tasks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -137,3 +139,11 @@ def test_the_command_runs_uninstalled_without_trimesh_or_ros():
                "from kyvo_ros import cli\nsys.exit(cli.main(['train', 'all', '--recipe', 'nowhere.yaml']))")
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "there is no recipe" in done.stderr
+
+
+@pytest.mark.parametrize("held_out", [0, 2, 6])
+def test_as_many_renders_are_held_out_as_the_recipe_says(renders, tmp_path, held_out):
+    recipe = tmp_path / "toy.yaml"
+    recipe.write_text(RECIPE.replace("held_out: 2", f"held_out: {held_out}"))
+    shop = Workshop(recipe, tmp_path, torch.device("cpu"), (renders,))
+    assert held_out_names(shop, renders) == [f"CLEVR_train_{i:06d}.png" for i in range(6 - held_out, 6)]
