@@ -111,14 +111,18 @@ class KyvoPipeline:
         with _timed(timings, "warp"):
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self._metres_per_unit(view.plane, scale) for view in views]
-            seen = [sights(image, view, self.canonical, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
-                    for image, view in zip(images, views)]
+            lenses = [self.canonical.seen_from(view.plane and view.plane.scaled(1.0 / m))
+                      for view, m in zip(views, metres)]
+            seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
+                    for image, view, lens in zip(images, views, lenses)]
             looks = [(look, m) for group, m in zip(seen, metres) for look in group]
+            cells = [lens.cells(look.plane and look.plane.scaled(1.0 / m), self._builder.image_grid)
+                     for group, m, lens in zip(seen, metres, lenses) for look in group]
             canonical = np.stack([look.image_rgb for look, _ in looks])
         with _timed(timings, "encode"):
             codes = self._image_tokenizer.encode(images_to_tensor(canonical).to(self.device)).cpu().numpy()
         with _timed(timings, "generate"):
-            generations = self._generate(codes, [look.plane for look, _ in looks], [m for _, m in looks])
+            generations = self._generate(codes, np.stack(cells))
         with _timed(timings, "decode"):
             scenes = [self.calibration.apply(self._grammar.decode_scene(g.token_ids, g.distributions))
                       for g in generations]
@@ -197,12 +201,10 @@ class KyvoPipeline:
         return consensus(scenes, yaw_period_rad=yaw and yaw.period_rad, unit_m=metres_per_unit)
 
     @torch.inference_mode()
-    def _generate(self, codes: np.ndarray, planes: list[PlaneCamera | None], metres: list[float]) -> list:
+    def _generate(self, codes: np.ndarray, cells: np.ndarray) -> list:
         prompts = [self._builder.prompt("I->3", image_codes=c) for c in codes]
-        cells = [self.canonical.cells(plane and plane.scaled(1.0 / m), self._builder.image_grid)
-                 for plane, m in zip(planes, metres)]
         return generate(self._decoder, torch.from_numpy(np.stack([p.token_ids for p in prompts])).to(self.device),
-                        cells=torch.from_numpy(np.stack(cells)).to(self.device),
+                        cells=torch.from_numpy(cells).to(self.device),
                         prefix_length=prompts[0].prefix_length, grammar=self._grammar)
 
 

@@ -237,3 +237,18 @@ def test_answers_and_edits_follow_the_scale_of_a_scene(pipeline, monkeypatch):
     assert pipeline.edit("!", table_top(), metres_per_unit=0.1).objects[1].position_m[1] == pytest.approx(-0.05)
     with pytest.raises(PremiseError, match="in the way"):
         pipeline.edit("!", table_top())
+
+
+def test_a_far_camera_sees_through_a_longer_lens(pipeline, monkeypatch):
+    """The same rays through a lens twice as long at twice the distance are the same image to the model."""
+    seen = []
+    encode = pipeline._image_tokenizer.encode
+    monkeypatch.setattr(pipeline._image_tokenizer, "encode", lambda images: seen.append(images) or encode(images))
+    distance, steps = pipeline.canonical.nominal_distance, pipeline.canonical.zoom_step**4
+    for factor in (1.0, steps):
+        lens = PinholeCamera(320, 240, 350.0 * factor, 350.0 * factor, 160.0, 120.0)
+        pipeline.recognize(image(), CameraView(lens, PlaneCamera(distance * factor, 0.4948)))
+    near, far = seen
+    assert (near - far).abs().mean() < 1e-3
+    scaled = pipeline.recognize(image(), CameraView(CLEVR, PlaneCamera(distance * steps, 0.4948)), scale="distance")
+    assert (seen[-1] - near).abs().mean() < 1e-3 and scaled is not None  # the unit grows, the lens does not

@@ -110,7 +110,8 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: Tar
     truth = examples.without_images()
     ids, worth, values = zip(*_write_targets(writer, truth, workers))
     targets = _padded(ids, writer.vocabulary.structure_id("[PAD]"), np.int16)
-    cells = np.stack([canonical.cells(truth.plane_camera(i), tokenizer.grid) for i in range(len(truth))])
+    cells = np.stack([canonical.zoomed(truth.zoom(i)).cells(truth.plane_camera(i), tokenizer.grid)
+                      for i in range(len(truth))])
     return CodeSet(_encode(examples.images, tokenizer, device), cells, targets, _padded(worth, False, bool),
                    _padded(values, np.nan, np.float32), np.array([len(row) for row in ids]), truth)
 
@@ -231,9 +232,9 @@ class LanguageStage:
         So the model learns what to make of an image whose camera nobody knows.
         """
         cells = source.cells[rows]
-        distance, elevation = (source.truth.camera[rows] / [self.canonical.nominal_distance,
-                                                            self.canonical.nominal_elevation_rad]).T
-        ordinary = (np.abs(distance - 1) < ORDINARY) & (np.abs(elevation - 1) < ORDINARY)
+        distance, elevation, zoom = (source.truth.camera[rows] / [self.canonical.nominal_distance,
+                                                                  self.canonical.nominal_elevation_rad, 1.0]).T
+        ordinary = (np.abs(distance - 1) < ORDINARY) & (np.abs(elevation - 1) < ORDINARY) & (zoom == 1.0)
         dropped = ordinary & (rng.random(len(rows)) < self.camera_dropout)
         cells[dropped] = self.canonical.cells(None, self.model.decoder.config.image_grid)
         return cells

@@ -115,8 +115,8 @@ def test_the_loss_is_about_the_same_in_bfloat16(stage):
 def test_cameras_are_dropped_to_the_nominal_one_unless_they_are_out_of_the_ordinary(stage):
     nominal = CANONICAL.cells(None, stage.model.decoder.config.image_grid)
     truth = stage.renders.truth
-    cameras = np.tile([11.2, 0.5], (len(truth), 1))
-    cameras[0] = [16.0, 0.3]
+    cameras = np.tile([11.2, 0.5, 1.0], (len(truth), 1))
+    cameras[0] = [16.0, 0.3, 1.44]
     source = replace(stage.renders, truth=replace(truth, camera=cameras), cells=stage.renders.cells + 1.0)
     rows = np.arange(len(truth))
     always = replace(stage, camera_dropout=1.0)._cells(source, rows, np.random.default_rng(0))

@@ -49,3 +49,29 @@ def test_a_schema_with_cones_gets_cones() -> None:
     cones = [item for item in items if item.attributes["shape"] == "cone"]
     assert all(item.yaw_rad is None for item in cones)
     assert {round(float(item.position_m[2]), 2) for item in cones} <= {0.35, 0.7}
+
+
+@pytest.mark.parametrize("zoom_step", [1.2, 1.0])
+def test_other_cameras_have_the_lens_for_their_distance(zoom_step: float) -> None:
+    canonical = replace(SMALL, zoom_step=zoom_step)
+    settings = ExampleSettings(synthetic=24, other_cameras=1.0, distance_factor=(0.7, 1.6))
+    examples = ExampleMaker(canonical, replace(CLEVR_SCHEMA, max_objects=2), settings).synthetic(0)
+    factor, zoom = examples.camera[:, 0] / canonical.nominal_distance, examples.camera[:, 2]
+    assert len(examples) == 24 and factor.min() < 0.85 and factor.max() > 1.3
+    if zoom_step == 1.0:
+        assert (zoom == 1.0).all()
+    else:
+        assert len(np.unique(zoom)) == 6 and (np.abs(np.log(factor / zoom)) < 0.2).all()
+
+
+def test_objects_stand_in_the_image_where_the_truth_says() -> None:
+    """Also through the lens for a far camera: the pixel at a centre differs from the empty ground."""
+    settings = ExampleSettings(synthetic=20, other_cameras=1.0, distance_factor=(1.5, 1.6))
+    examples = ExampleMaker(SMALL, replace(CLEVR_SCHEMA, max_objects=1), settings).synthetic(0)
+    u, v, _ = examples.projected((SMALL.fx, SMALL.fy), (SMALL.cx, SMALL.cy))[:, 0].T
+    inside = (u > 2) & (u < SMALL.width - 2) & (v > 2) & (v < SMALL.height - 2)
+    at = examples.images[np.arange(20), v.clip(0, SMALL.height - 1).astype(int), u.clip(0, SMALL.width - 1).astype(int)]
+    elsewhere = examples.images[np.arange(20), :, ::-1][np.arange(20), v.clip(0, SMALL.height - 1).astype(int),
+                                                       u.clip(0, SMALL.width - 1).astype(int)]
+    apart = np.abs(at.astype(int) - elsewhere).max(axis=1)
+    assert inside.sum() > 10 and np.median(apart[inside & (np.abs(u - SMALL.cx) > 6)]) > 30
