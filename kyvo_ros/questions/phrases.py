@@ -100,8 +100,8 @@ QUESTIONS: dict[str, Phrases] = {
     "count": Phrases(
         ("how many {s} are there?", "what is the number of {s}?", "how many {s} do you see?", "count the {s}.",
          "what number of {s} are there?", "how many {s}?", "tell me how many {s} there are.",
-         "how many {s} can you see?", "tell me the number of {s}.", "give me the count of {s}.", "i would like to know the number of {s}.",
-         "how many {s} exist?", "could you tell me how many {s} are there?"),
+         "how many {s} can you see?", "tell me the number of {s}.", "give me the count of {s}.",
+         "i would like to know the number of {s}.", "how many {s} exist?", "could you tell me how many {s} are there?"),
         ("how many {s} can be seen?", "give me the number of {s}.", "i would like to know how many {s} there are.",
          "do you know how many {s} there are?", "what is the count of {s}?", "tell me the count of {s}.")),
     "exist": Phrases(
