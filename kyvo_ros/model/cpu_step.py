@@ -36,10 +36,15 @@ class SingleRowStep:
         self._query_shape = (config.kv_heads, config.heads // config.kv_heads, config.head_dim)
         self._buffers: dict[int, _Buffers] = {}
 
-    def __call__(self, tokens: Sequence[int], length: int, cache: KVCache) -> Tensor:
-        """(m,) ids behind the `length` tokens that the cache holds -> (D,) hidden state of the last one."""
+    def __call__(self, tokens: Sequence[int], length: int, cache: KVCache, places: Tensor | None = None) -> Tensor:
+        """(m,) ids behind the `length` tokens that the cache holds -> (D,) hidden state of the last one.
+
+        `places` (1, m, D): what they carry for their places in an image, see `RunningPlaces`.
+        """
         end = length + len(tokens)
         x, rope, mask = self._table[tokens], self._rope[length:end], self._mask(length, end)
+        if places is not None:
+            x = x + places[0].numpy()
         buffers = self._buffers_for(len(tokens))
         with np.errstate(over="ignore"):  # in `_feed_forward`
             for block, memory in zip(self._blocks, cache.read(end)):
