@@ -55,7 +55,7 @@ def stage(grammar) -> LanguageStage:
     model = LanguageModel(Decoder(config, tokenizer.codebook), CLEVR_SCHEMA)
     return LanguageStage(model, grammar, builder, None, codes, codes, scenes, render_ratio=1.0,
                          batch_size=4, label_sigma=1.0, dense_weight=0.2, camera_dropout=0.1, sentences=None, held_out_sentences={},
-                         sentence_ratio=0.0, canonical=CANONICAL, device=torch.device("cpu"))
+                         sentence_ratio=0.0, drawing=None, rendering_ratio=0.0, canonical=CANONICAL, device=torch.device("cpu"))
 
 
 def test_every_number_token_knows_its_value(stage, grammar):
