@@ -12,8 +12,8 @@ from kyvo_ros.commands.common import UsageError, add_effort, add_model_options, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo render`."""
     parser.description = (
-        "Draw the scene of a JSON file that `kyvo recognize --json` or `kyvo edit --json` wrote, or that of an image, as "
-        "the model imagines it through its own camera.")
+        "Draw the scene of a JSON file that `kyvo recognize --json` or `kyvo edit --json` wrote, or that of an image, "
+        "as the model imagines it through its own camera.")
     parser.add_argument("source", type=Path, metavar="SCENES.json|IMAGE")
     parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="where to write the picture")
     parser.add_argument("--elevation-deg", type=float, help="angle of the optical axis under the horizon (default: the "
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `kyvo render`; returns the exit code. Raises UsageError, UntrainedTaskError and what loading and drawing do."""
+    """Run `kyvo render`; returns the exit code. Raises UsageError and what loading and drawing raise."""
     from kyvo_ros.data.images import write_rgb
     from kyvo_ros.scene import PlaneCamera
 

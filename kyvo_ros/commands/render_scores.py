@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet: what was asked for on the true "
-                        "image, the true image, the drawing")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet: what was asked for on the "
+                        "true image, the true image, the drawing")
     parser.add_argument("--sheet-images", type=int, default=8, metavar="N", help="scenes on it (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=0.0, help="of sampling (default: %(default)s)")
     parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest codes alone")
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `kyvo evaluate render`; returns the exit code. Raises UsageError, UntrainedTaskError and what loading does."""
+    """Run `kyvo evaluate render`; returns the exit code. Raises UsageError and what loading and drawing raise."""
     from kyvo_ros.autoencoders.canonical import to_canonical
     from kyvo_ros.data.clevr import read_clevr
     from kyvo_ros.evaluation.drawings import DrawingReport, PictureScores
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     truths = [to_canonical(sample.image(), sample.view, pipeline.canonical) for sample in samples]
     drawn = _drawn(pipeline, samples, args)
     held = [pipeline.reconstruct(sample.image(), sample.view) for sample in samples]
-    report = DrawingReport(*(
-        PictureScores.of(asked, _seen(pipeline, pictures, views, args), pictures, truths) for pictures in (drawn, held)))
+    report = DrawingReport(*(PictureScores.of(asked, _seen(pipeline, pictures, views, args), pictures, truths)
+                             for pictures in (drawn, held)))
     print(f"{pipeline.name} on {args.data} ({len(samples)} scenes)\n\n{report.markdown()}")
     document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "effort": args.effort,
                 "temperature": args.temperature, "top_k": args.top_k, "seed": args.seed}
@@ -103,5 +103,6 @@ def _write_sheet(path: Path, samples: list[ClevrSample], views: list[CameraView]
             samples, views, truths, drawn, report.drawings.jaccard[_SHEET_TAU_M]):
         panels += [draw_scene(truth, sample.scene, view), draw_scene(truth, Scene(), view),
                    draw_scene(picture, Scene(), view)]
-        captions += [f"{sample.image_path.name}: asked for", "true image", f"drawn: Jaccard {score:.2f} at {_SHEET_TAU_M} m"]
+        captions += [f"{sample.image_path.name}: asked for", "true image",
+                     f"drawn: Jaccard {score:.2f} at {_SHEET_TAU_M} m"]
     write_rgb(path, contact_sheet(panels, captions, columns=3))

@@ -117,14 +117,23 @@ class UnifiedEmbedding(nn.Module):
 
     def places(self, cells: Tensor | None) -> Tensor:
         """(1 or B, h*w, D): what an image token of a prompt carries for its place; `cells` as in `forward`."""
-        places, ground = self.image_positions.unsqueeze(0), self._ground(cells)
-        return places if ground is None else places + ground
+        return self.place_table(cells)[:, :self.config.cells]
 
-    def written_places(self, cells: Tensor | None) -> Tensor:
-        """(1 or B, 1 + h*w, D): what [IMAGE-START] and the image tokens of a target carry, in the order of writing."""
-        own = F.pad(self.image_positions[self.order], (0, 0, 1, 0)).unsqueeze(0)
+    def place_table(self, cells: Tensor | None) -> Tensor:
+        """(1 or B, 2 * h*w + 2, D): what the image tokens of a prompt carry for their places, cell by cell; then
+        [IMAGE-START] and the image tokens of a target, in the order of writing; then zeros, for every other token.
+        """
+        read = self.image_positions.unsqueeze(0)
+        written = F.pad(read[:, self.order], (0, 0, 1, 0))
         ground = self._ground(cells)
-        return own if ground is None else own + F.pad(ground[:, self.order], (0, 0, 0, 1))
+        if ground is not None:
+            read, written = read + ground, written + F.pad(ground[:, self.order], (0, 0, 0, 1))
+        return F.pad(torch.cat((read, written), dim=1), (0, 0, 0, 1))
+
+    @property
+    def nowhere(self) -> int:
+        """The entry of `place_table` of tokens that stand in no image."""
+        return 2 * self.config.cells + 1
 
     def _ground(self, cells: Tensor | None) -> Tensor | None:
         """(B, h*w, D): what says where the cells lie on the plane; None where that is not known or not embedded."""
@@ -153,15 +162,6 @@ class UnifiedEmbedding(nn.Module):
             return F.embedding(token_ids, table)
         known = (token_ids >= 0) & (token_ids < len(table))
         return F.embedding(token_ids.where(known, 0), table) * known.unsqueeze(-1)
-
-    @property
-    def nowhere(self) -> int:
-        """The entry of `place_table` of tokens that stand in no image."""
-        return 2 * self.config.cells + 1
-
-    def place_table(self, cells: Tensor | None) -> Tensor:
-        """(1 or B, 2 * h*w + 2, D): `places`, then `written_places`, then zeros."""
-        return F.pad(torch.cat((self.places(cells), self.written_places(cells)), dim=1), (0, 0, 0, 1))
 
     def _placed(self, token_ids: Tensor, cells: Tensor | None) -> Tensor:
         """(B, S, D): the places of image tokens, zero for every other token."""

@@ -32,7 +32,7 @@ class RunningPlaces:
         self._seen, self._written = ([old[row] for row in rows.tolist()] for old in (self._seen, self._written))
 
     def of_next(self, tokens: Sequence[Sequence[int]]) -> Tensor | None:
-        """(B, m, D) of the next up to m tokens of each row, zero for all but image tokens; None where there are none."""
+        """(B, m, D) of the next up to m tokens of each row, zero for all but those of an image; None for no such."""
         places = [[self._next(row, token) for token in own] for row, own in enumerate(tokens)]
         nowhere = self._embedding.nowhere
         if all(place == nowhere for own in places for place in own):

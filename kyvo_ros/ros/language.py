@@ -1,7 +1,7 @@
 """Questions about what the node sees: which scene is meant, whether it may be used, and what the pipeline says of it.
 
-All that the services `ask`, `edit` and `render` do with a request, without a service: it reads messages by their fields. Runs in
-the worker's thread.
+All that the services `ask`, `edit` and `render` do with a request, without a service: it reads messages by their
+fields. Runs in the worker's thread.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class Language:
         return edited, relations_of(edited, RELATION_EPSILON_UNITS * unit_m)
 
     def render(self, scene: Scene) -> tuple[np.ndarray, str]:
-        """A drawing (h, w, 3) uint8 RGB of a scene in PLANE_FRAME, and the frame of the camera that it is drawn for: the
-        latest scene's, before any the model's nominal one. Raises as the pipeline does.
+        """A drawing (h, w, 3) uint8 RGB of a scene in PLANE_FRAME, and the frame of the camera that it is drawn for:
+        the latest scene's, before any the model's nominal one. Raises as the pipeline does.
         """
         pipeline = self._pipeline()
         if self._latest is None:

@@ -25,7 +25,8 @@ class ImageGrammar:
         self._order, self._places = written_order(order, self.grid), place_in_order(order, self.grid)
         image = vocabulary.range("image")
         self._codes = np.arange(image.start, image.stop)
-        self._start, self._end = (np.array([vocabulary.structure_id(name)]) for name in ("[IMAGE-START]", "[IMAGE-END]"))
+        self._start = np.array([vocabulary.structure_id("[IMAGE-START]")])
+        self._end = np.array([vocabulary.structure_id("[IMAGE-END]")])
         self.max_length = len(self._order) + 2
 
     def start(self) -> int:

@@ -39,7 +39,7 @@ from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
-from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_jaccard
+from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_jaccard, shows_objects
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
@@ -207,9 +207,7 @@ class LanguageStage:
             return loss, {"sentences": float(loss.detach())}
         source = self._source(rng)
         if self.drawing is not None and share < self.sentence_ratio + self.rendering_ratio:
-            rows = self.drawing.draw(source, self.batch_size, rng)
-            loss = self.drawing.loss(self.model.decoder, source, rows)
-            return loss, {"drawing": float(loss.detach())}
+            return self._drawing_loss(source, rng)
         return self._scene_loss(source, rng)
 
     def _source(self, rng: np.random.Generator) -> CodeSet:
@@ -236,6 +234,13 @@ class LanguageStage:
             return total, logged
         dense = self._dense_loss(image, source.truth[rows])
         return total + self.dense_weight * dense, {**logged, "dense": float(dense.detach())}
+
+    def _drawing_loss(self, source: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        if self.renders is not None and not shows_objects(source):  # without ray-cast scenes only backgrounds are left
+            source = self.renders
+        rows = self.drawing.draw(source, self.batch_size, rng)
+        loss = self.drawing.loss(self.model.decoder, source, rows)
+        return loss, {"drawing": float(loss.detach())}
 
     def _cells(self, source: CodeSet, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(B, cells, 2) ground points; some cameras that stand about where the nominal one does are taken for it.

@@ -42,6 +42,11 @@ class Pictures(Protocol):
     length: np.ndarray  # (N,) tokens up to and with [EOS]
 
 
+def shows_objects(pictures: Pictures) -> bool:
+    """Whether any picture does."""
+    return bool((pictures.length > _EMPTY_SCENE).any())
+
+
 @dataclass(frozen=True)
 class FirstCodes:
     """How much more the first codes of a picture count than the others."""
@@ -72,9 +77,9 @@ class DrawingLesson:
         """Rows (size,) whose scenes have one length, so that they share a prefix; uniform in the long run over all that
         show objects. Raises ValueError where none does.
         """
-        shown = np.flatnonzero(pictures.length > _EMPTY_SCENE)
-        if not len(shown):
+        if not shows_objects(pictures):
             raise ValueError("expected pictures of scenes with objects, got none")
+        shown = np.flatnonzero(pictures.length > _EMPTY_SCENE)
         like = pictures.length[rng.choice(shown)]
         return rng.choice(np.flatnonzero(pictures.length == like), size=size)
 

@@ -1,4 +1,4 @@
-"""`kyvo render` and its scores on a model without sense: a picture, a report, a contact sheet, and every fault named."""
+"""`kyvo render` and its scores on a model without sense: pictures, a report, a contact sheet, every fault named."""
 
 from __future__ import annotations
 

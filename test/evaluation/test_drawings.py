@@ -23,7 +23,7 @@ def test_the_cycle_and_the_likeness_by_hand():
     assert scores.jaccard[0.25] == pytest.approx([1 / 3, 1.0]) and scores.jaccard[0.1] == pytest.approx([0.0, 1.0])
     assert scores.likeness["l2"] == pytest.approx([0.04, 0.0])
     assert scores.likeness["psnr"] == [pytest.approx(-10 * np.log10(0.04)), np.inf]
-    assert scores.likeness["ssim"][1] == pytest.approx(1.0) > scores.likeness["ssim"][0]
+    assert scores.likeness["ssim"][1] == pytest.approx(1.0) and scores.likeness["ssim"][0] < 0.99
 
 
 def test_a_report_tells_drawings_from_reconstructions_and_is_valid_json():
@@ -34,7 +34,8 @@ def test_a_report_tells_drawings_from_reconstructions_and_is_valid_json():
     document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert document["cycle_jaccard"]["0.25"] == 0.0 and document["reconstruction"]["cycle_jaccard"]["0.25"] == 1.0
     assert document["psnr"] == pytest.approx(13.98, abs=0.01) and document["reconstruction"]["psnr"] is None
-    assert "| PSNR (dB) | 14.0 | equal |" in report.markdown() and "| L2 (mean squared) | 0.0400 | 0.0000 |" in report.markdown()
+    table = report.markdown()
+    assert "| PSNR (dB) | 14.0 | equal |" in table and "| L2 (mean squared) | 0.0400 | 0.0000 |" in table
 
 
 def test_l2_is_the_mean_squared_difference():

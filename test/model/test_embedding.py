@@ -146,7 +146,7 @@ def test_the_paper_vocabulary_with_shape_codes_embeds() -> None:
 
 
 def written_row(embedding: UnifiedEmbedding) -> tuple[torch.Tensor, int]:
-    """(1, S) an image in the prompt, the separator, and an image in the target; and where [IMAGE-START] of it stands."""
+    """(1, S) an image in the prompt, the separator, an image in the target; and where [IMAGE-START] of it stands."""
     named, image = VOCABULARY.structure_id, [IMAGE.start + 7] * embedding.config.cells
     row = [3, named("[IMAGE-START]"), *image, named("[OUTPUT-SEP]"), named("[IMAGE-START]"), *image, 4]
     return torch.tensor([row]), 3 + len(image)

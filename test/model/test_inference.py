@@ -123,7 +123,8 @@ def test_cuda(make_decoder: Callable[..., Decoder], cells: torch.Tensor, dtype: 
     assert worst_difference(decoder, sentences(3).cuda(), cells[:3].cuda(), steps, dtype) < tolerance
 
 
-def test_images_that_are_written_stand_in_their_places(make_decoder: Callable[..., Decoder], cells: torch.Tensor) -> None:
+def test_images_that_are_written_stand_in_their_places(
+        make_decoder: Callable[..., Decoder], cells: torch.Tensor) -> None:
     """Rows that begin their image at different times, one of them after another image, and rows that leave."""
     decoder = make_decoder(image_order="spiral")
     named, image = VOCABULARY.structure_id, VOCABULARY.range("image")

@@ -41,7 +41,7 @@ def test_the_latest_scene_is_drawn_for_its_camera(node, tester, render) -> None:
     tester.answer(pixels((3, 0, 0)))
     response = render()
     assert _said(response) == (3, [2, round(100 * NOMINAL.elevation_rad), round(200 / NOMINAL.distance_m)])
-    assert response.image.header.frame_id == "camera", "a picture belongs to its camera, whatever the frame of the scene"
+    assert response.image.header.frame_id == "camera", "a picture belongs to its camera, whatever the scene's frame"
 
 
 def test_a_scene_of_the_caller_s_own_is_drawn(node, tester, render) -> None:

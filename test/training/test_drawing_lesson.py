@@ -65,7 +65,7 @@ def test_the_first_codes_weigh_more(bundle, lesson, pictures) -> None:
     rows = np.array([0, 1])
     entropies, _ = lesson._predicted(bundle.decoder, pictures, rows)
     expected = (10 * entropies[:, :5].sum() + entropies[:, 5:].sum()) / (2 * (5 * 10 + 35))
-    assert float(lesson.loss(bundle.decoder, pictures, rows)) == pytest.approx(float(expected), rel=1e-5)
+    assert lesson.loss(bundle.decoder, pictures, rows).item() == pytest.approx(expected.item(), rel=1e-5)
     with pytest.raises(ValueError, match="positive weight"):
         FirstCodes(5, 0.0)
 
