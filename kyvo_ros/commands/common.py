@@ -37,6 +37,14 @@ def add_batch_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (default: %(default)s)")
 
 
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How the codes of a picture are chosen."""
+    parser.add_argument("--temperature", type=float, default=0.0, help="of sampling; 0 takes the likeliest codes "
+                        "(default: %(default)s)")
+    parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest codes alone")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling (default: %(default)s)")
+
+
 def add_report_files(parser: argparse.ArgumentParser) -> None:
     """Where scores are written, beside the terminal; see `write_report`."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")

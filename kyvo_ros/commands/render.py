@@ -6,7 +6,9 @@ import argparse
 import math
 from pathlib import Path
 
-from kyvo_ros.commands.common import UsageError, add_effort, add_model_options, check_counts, load_pipeline, scene_of
+from kyvo_ros.commands.common import (
+    add_effort, add_model_options, add_sampling, check_counts, load_pipeline, scene_of,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "model's nominal one)")
     parser.add_argument("--distance-m", type=float, help="from the camera to the plane along the optical axis "
                         "(default: the model's nominal one)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="of sampling; 0 takes the likeliest codes "
-                        "(default: %(default)s)")
-    parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest codes alone")
-    parser.add_argument("--seed", type=int, help="of sampling; the same seed, the same picture")
+    add_sampling(parser)
     add_model_options(parser)
     add_effort(parser)
     parser.set_defaults(run=run)
@@ -35,8 +34,6 @@ def run(args: argparse.Namespace) -> int:
     from kyvo_ros.scene import PlaneCamera
 
     check_counts(args, "top_k")
-    if args.temperature < 0:
-        raise UsageError(f"--temperature must not be negative, got {args.temperature}")
     pipeline = load_pipeline(args)
     scene = scene_of(args.source, pipeline, args.effort)
     nominal = pipeline.nominal_plane()

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    add_batch_size, add_effort, add_model_options, add_report_files, check_counts, load_pipeline, write_report,
+    add_batch_size, add_effort, add_model_options, add_report_files, add_sampling, check_counts, load_pipeline,
+    write_report,
 )
 
 if TYPE_CHECKING:
@@ -28,16 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Draw the true scenes of a CLEVR folder, each for its image's camera, and recognise the drawings with the same "
         "model: the Jaccard index between what was asked for and what is seen (cycle). Beside it PSNR, SSIM and L2 "
         "against the true images in the model's own view, and the same for the image tokenizer's reconstructions of "
-        "the true images, which no drawing by codes can be expected to beat.")
+        "the true images, which say what codes alone lose.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet: what was asked for on the "
                         "true image, the true image, the drawing")
     parser.add_argument("--sheet-images", type=int, default=8, metavar="N", help="scenes on it (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="of sampling (default: %(default)s)")
-    parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest codes alone")
-    parser.add_argument("--seed", type=int, default=0, help="of sampling (default: %(default)s)")
+    add_sampling(parser)
     add_report_files(parser)
     add_batch_size(parser)
     add_model_options(parser)

@@ -2,8 +2,8 @@
 
 The cycle score is the mean Jaccard index between the scenes asked for and those that recognition finds in the drawings,
 at distances in metres. Pixels are compared with the true images: PSNR, SSIM, and L2, the mean squared difference, all
-of values in [0, 1]. An image tokenizer's reconstructions of the true images, put to the same tests, are the upper bound
-of what codes can hold. Source: rendering in Kyvo (arXiv 2506.08002); the cycle is ours.
+of values in [0, 1]. An image tokenizer's reconstructions of the true images, put to the same tests, say what the codes
+alone lose. Source: rendering in Kyvo (arXiv 2506.08002); the cycle is ours.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def test_faults_are_named(model, scenes, tmp_path, capsys) -> None:
     for arguments, message in (
             ([str(tmp_path / "many.json"), "--model", str(model)], "at most 4 objects, got 5"),
             ([scenes, "--model", str(untrained)], "not trained for task 3->I"),
-            ([scenes, "--model", str(model), "--temperature", "-1"], "--temperature must not be negative"),
+            ([scenes, "--model", str(model), "--temperature", "-1"], "temperature must not be negative"),
             ([scenes, "--model", str(model), "--elevation-deg", "3"], "look down"),
             ([scenes, "--model", str(model), "--top-k", "0"], "--top-k must be at least 1")):
         assert main(["render", *arguments, "--out", out]) == 2
