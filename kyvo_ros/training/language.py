@@ -39,7 +39,7 @@ from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
-from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_jaccard, shows_objects
+from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
@@ -331,5 +331,5 @@ class LanguageStage:
         if self.drawing is None or not shown:
             return {}
         scenes, cells = [self.held_out_scenes[i] for i in shown], self.held_out.cells[shown]
-        cycle = cycle_jaccard(self.model.decoder, self.builder, self.grammar, scenes, cells)
-        return {**self.drawing.held_out_scores(self.model.decoder, self.held_out), "drawing_cycle": cycle}
+        cycle = cycle_scores(self.model.decoder, self.drawing.tokenizer, self.builder, self.grammar, scenes, cells)
+        return {**self.drawing.held_out_scores(self.model.decoder, self.held_out), **cycle}

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.generation import generate
@@ -69,6 +70,7 @@ class DrawingLesson:
     """Sequences of 3->I from pictures with scenes, and what a decoder makes of them."""
 
     builder: SequenceBuilder
+    tokenizer: ImageTokenizer  # for inference, see `folded`
     vocabulary: Vocabulary
     first_codes: FirstCodes
     device: torch.device
@@ -110,7 +112,7 @@ class DrawingLesson:
         return [group[i:i + _A_TIME] for group in groups for i in range(0, len(group), _A_TIME)]
 
     def _predicted(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """(B, h*w) cross entropies in the order of writing, and whether each code is the likeliest of all."""
+        """(B, h*w) cross entropies in the order of writing, and whether each code is the likeliest one."""
         ids, prompt_length = self._sequences(pictures, rows)
         ids = ids.to(self.device)
         cells = torch.as_tensor(pictures.cells[rows]).to(self.device)
@@ -133,18 +135,23 @@ class DrawingLesson:
 
 
 @torch.no_grad()
-def cycle_jaccard(decoder: Decoder, builder: SequenceBuilder, grammar: SceneGrammar, scenes: Sequence[Scene],
-                  cells: np.ndarray) -> float:
-    """Mean Jaccard index at CYCLE_TAU_M between scenes and what the decoder recognises in the codes that it draws.
+def cycle_scores(decoder: Decoder, tokenizer: ImageTokenizer, builder: SequenceBuilder, grammar: SceneGrammar,
+                 scenes: Sequence[Scene], cells: np.ndarray) -> dict[str, float]:
+    """Mean Jaccard index at CYCLE_TAU_M between scenes and what the decoder recognises in its drawings of them.
 
-    `cells` (B, h*w, 2) are the ground points of each. It looks at codes, not at pixels: what the image decoder loses
-    does not count.
+    `cells` (B, h*w, 2) are the ground points of each. `drawing_cycle` looks at the pixels of the drawings, as a user
+    does; `drawing_cycle_codes` at the codes as they were written, which leaves out what the image decoder loses.
     """
     cached = CachedDecoder(decoder)
     codes = ImageWriter(cached, builder, (TASK,)).write(scenes, cells)
-    prompts = [builder.prompt("I->3", image_codes=drawn) for drawn in codes]
-    ids = torch.from_numpy(np.stack([prompt.token_ids for prompt in prompts])).to(cached.device)
-    seen = generate(cached, ids, cells=torch.from_numpy(cells).to(cached.device), grammar=grammar,
-                    prefix_length=prompts[0].prefix_length)
-    return float(np.mean([jaccard_index(grammar.decode_scene(s.token_ids, s.distributions), scene, CYCLE_TAU_M)
-                          for s, scene in zip(seen, scenes)]))
+    seen_codes = tokenizer.encode(tokenizer.decode(torch.from_numpy(codes).to(cached.device))).cpu().numpy()
+
+    def jaccard(images: np.ndarray) -> float:
+        prompts = [builder.prompt("I->3", image_codes=image) for image in images]
+        ids = torch.from_numpy(np.stack([prompt.token_ids for prompt in prompts])).to(cached.device)
+        seen = generate(cached, ids, cells=torch.from_numpy(cells).to(cached.device), grammar=grammar,
+                        prefix_length=prompts[0].prefix_length)
+        return float(np.mean([jaccard_index(grammar.decode_scene(s.token_ids, s.distributions), scene, CYCLE_TAU_M)
+                              for s, scene in zip(seen, scenes)]))
+
+    return {"drawing_cycle": jaccard(seen_codes), "drawing_cycle_codes": jaccard(codes)}

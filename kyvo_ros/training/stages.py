@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
@@ -142,8 +143,9 @@ class Workshop:
             return self.trained("codes", self.new_dense_model()).tokenizer
         return self.new_tokenizer()
 
-    def drawing_lesson(self) -> DrawingLesson:
-        return DrawingLesson(self.builder, self.grammar.vocabulary, self.recipe.first_codes, self.device)
+    def drawing_lesson(self, tokenizer: ImageTokenizer) -> DrawingLesson:
+        return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
+                             self.device)
 
     def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
         torch.manual_seed(self.recipe.examples.seed)
@@ -205,7 +207,8 @@ def train_decoder(shop: Workshop) -> None:
         render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
         dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout,
         sentences=sentences.get("train"), held_out_sentences=scored, sentence_ratio=recipe.sentence_ratio,
-        drawing=shop.drawing_lesson() if recipe.rendering_ratio else None, rendering_ratio=recipe.rendering_ratio,
+        drawing=shop.drawing_lesson(tokenizer) if recipe.rendering_ratio else None,
+        rendering_ratio=recipe.rendering_ratio,
         canonical=recipe.canonical, device=shop.device)
     shop.train("decoder", recipe.decoder, stage, model)
 

@@ -12,7 +12,7 @@ from tiny_model import tiny_bundle
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import ModelBundle
 from kyvo_ros.scene import Scene, SceneObject
-from kyvo_ros.training.rendering import DrawingLesson, FirstCodes, cycle_jaccard
+from kyvo_ros.training.rendering import DrawingLesson, FirstCodes, cycle_scores
 
 BALL = SceneObject({"size": "large", "color": "red", "material": "metal", "shape": "sphere"}, [1.0, 0.5, 0.7])
 OTHER = SceneObject({"size": "small", "color": "blue", "material": "rubber", "shape": "sphere"}, [-1.0, 0.5, 0.35])
@@ -27,7 +27,7 @@ def bundle() -> ModelBundle:
 
 @pytest.fixture(scope="module")
 def lesson(bundle: ModelBundle) -> DrawingLesson:
-    return DrawingLesson(bundle.builder, bundle.vocabulary, FirstCodes(), CPU)
+    return DrawingLesson(bundle.builder, bundle.image_tokenizer, bundle.vocabulary, FirstCodes(), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,23 @@ def test_drawing_is_learned(bundle, lesson, pictures) -> None:
 
 
 def test_the_cycle_compares_what_is_seen_in_the_drawing_with_what_was_asked_for(bundle, pictures, monkeypatch) -> None:
-    cells = pictures.cells[:3]
-    assert 0.0 <= cycle_jaccard(bundle.decoder, bundle.builder, bundle.grammar, SCENES[:3], cells) <= 1.0
-    remaining = iter([SCENES[0], SCENES[1], SCENES[0]])
-    monkeypatch.setattr(bundle.grammar.__class__, "decode_scene", lambda *args: next(remaining))
-    assert cycle_jaccard(bundle.decoder, bundle.builder, bundle.grammar, SCENES[:3], cells) == pytest.approx(2.5 / 3)
+    def scores() -> dict[str, float]:
+        return cycle_scores(bundle.decoder, bundle.image_tokenizer, bundle.builder, bundle.grammar, SCENES[:3],
+                            pictures.cells[:3])
+    assert all(0.0 <= score <= 1.0 for score in scores().values())
+    seen = iter([SCENES[0], SCENES[1], SCENES[0], *SCENES[:3]])  # in the pixels, then in the codes
+    monkeypatch.setattr(bundle.grammar.__class__, "decode_scene", lambda *args: next(seen))
+    assert scores() == {"drawing_cycle": pytest.approx(2.5 / 3), "drawing_cycle_codes": 1.0}
+
+
+def test_the_cycle_looks_at_pixels(bundle, pictures, monkeypatch) -> None:
+    """An image decoder that paints everything gray shows the same picture whatever was written."""
+    prompts = []
+    build = bundle.builder.prompt
+    monkeypatch.setattr(bundle.builder, "prompt", lambda task, **fields: (
+        prompts.append(fields) if task == "I->3" else None, build(task, **fields))[1])
+    monkeypatch.setattr(bundle.image_tokenizer, "decode", lambda codes: torch.zeros(len(codes), 3, 20, 32))
+    cycle_scores(bundle.decoder, bundle.image_tokenizer, bundle.builder, bundle.grammar, SCENES[:2], pictures.cells[:2])
+    gray, written = prompts[:2], prompts[2:]
+    assert np.array_equal(gray[0]["image_codes"], gray[1]["image_codes"])
+    assert not np.array_equal(written[0]["image_codes"], written[1]["image_codes"])

@@ -106,7 +106,8 @@ def test_the_loss_falls_and_the_dense_head_can_be_left_out(stage):
 
 
 def test_a_share_of_batches_are_scenes_to_draw_whatever_the_backgrounds(stage, grammar):
-    lesson = DrawingLesson(stage.builder, grammar.vocabulary, FirstCodes(), torch.device("cpu"))
+    tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, (4, 8), (0, 0), 1024, 8)).eval()
+    lesson = DrawingLesson(stage.builder, tokenizer, grammar.vocabulary, FirstCodes(), torch.device("cpu"))
     empty = replace(stage.renders, length=np.full(len(stage.renders), 3))
     drawing = replace(stage, drawing=lesson, rendering_ratio=0.5, synthetic=empty, render_ratio=0.0)
     drawn = ["drawing" in drawing.loss_of(np.random.default_rng(seed))[1] for seed in range(40)]
