@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `ask`, `edit`, `evaluate ...`, `calibrate`, `convert` and `train`.
+"""The command line: `kyvo recognize`, `ask`, `edit`, `render`, `evaluate ...`, `calibrate`, `convert` and `train`.
 
 It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the
 rooms, which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize)
+    ask, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize,
+    render, render_scores)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,11 +44,13 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     recognize.add_arguments(commands.add_parser("recognize", help="print the 3D scenes that images show"))
     ask.add_arguments(commands.add_parser("ask", help="answer questions about the scene of an image"))
     edit.add_arguments(commands.add_parser("edit", help="change the scene of an image by instructions"))
+    render.add_arguments(commands.add_parser("render", help="draw a scene"))
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     recognition.add_arguments(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
     qa.add_arguments(tasks.add_parser("qa", help="answers to questions about the images of a CLEVR folder"))
     edit_scores.add_arguments(tasks.add_parser("edit", help="scenes edited by instructions"))
+    render_scores.add_arguments(tasks.add_parser("render", help="scenes drawn: what is found in the pictures"))
     background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))

@@ -1,5 +1,5 @@
-"""The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene; and of a sentence about a scene:
-text -> prompt -> tokens -> program -> answer or edited scene.
+"""The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene; of a sentence about a scene:
+text -> prompt -> tokens -> program -> answer or edited scene; of a scene to draw: prompt -> tokens -> codes -> image.
 
 `KyvoPipeline` holds a loaded model and does no input or output; the node, the command line and the evaluation all
 run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in metres.
@@ -18,14 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kyvo_ros.autoencoders.canonical import CanonicalError
+from kyvo_ros.autoencoders.canonical import CanonicalError, to_canonical
 from kyvo_ros.autoencoders.folding import folded
-from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor
+from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
 from kyvo_ros.autoencoders.looks import EFFORTS, sights
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.programs import ProgramWriter
+from kyvo_ros.model.rendering import ImageWriter
 from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, apply_edit
 from kyvo_ros.scene import RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
 from kyvo_ros.scene.consensus import consensus
@@ -41,7 +42,7 @@ class DeviceError(ValueError):
 
 
 class KyvoPipeline:
-    """A model ready to recognise scenes, answer questions about them and edit them.
+    """A model ready to recognise scenes, answer questions about them, edit them and draw them.
 
     `calibration` is the model's, which scenes come through; another one may be put in its place.
     `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`.
@@ -66,6 +67,7 @@ class KyvoPipeline:
         self._image_tokenizer = folded(bundle.image_tokenizer).to(self.device)
         self._decoder = CachedDecoder(bundle.decoder.to(self.device))
         self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs, bundle.tasks)
+        self._images = ImageWriter(self._decoder, bundle.builder, bundle.tasks)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
@@ -164,6 +166,43 @@ class KyvoPipeline:
         """
         program, _ = self._programs.write("T->E", instruction)
         return apply_edit(program, scene, self._edit_rules(metres_per_unit or self.schema.metres_per_unit))
+
+    def render(self, scene: Scene, camera: PlaneCamera | None = None, metres_per_unit: float | None = None,
+               **sampling: float | int | None) -> np.ndarray:
+        """A picture (h, w, 3) uint8 RGB of a scene, as the model imagines it through its canonical camera.
+
+        Args:
+            scene: in PLANE_FRAME, as `recognize` gives it.
+            camera: where the canonical camera stands over the plane, metres; None: the nominal pose.
+            metres_per_unit: as for `answer`.
+            sampling: `temperature`, `top_k`, `seed` as in `model.generation.generate`; by default the likeliest codes.
+
+        Raises UntrainedTaskError for a model that does not draw, GrammarError or OutOfRangeError for a scene that its
+        language cannot say: too many objects, off the plane, too far away, a cube without a yaw.
+        """
+        return self.render_batch([scene], [camera], metres_per_unit, **sampling)[0]
+
+    def render_batch(self, scenes: Sequence[Scene], cameras: Sequence[PlaneCamera | None],
+                     metres_per_unit: float | None = None, temperature: float = 0.0, top_k: int | None = None,
+                     seed: int | None = None) -> np.ndarray:
+        """As `render`, for several scenes at once: (B, h, w, 3)."""
+        unit_m = metres_per_unit or self.schema.metres_per_unit
+        cells = np.stack([self.canonical.cells(camera and camera.scaled(1.0 / unit_m), self._builder.image_grid)
+                          for camera in cameras])
+        scaled = [_scaled(scene, self.schema.metres_per_unit / unit_m) for scene in scenes]
+        return self._pixels(self._images.write(scaled, cells, temperature, top_k, seed))
+
+    def reconstruct(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None) -> np.ndarray:
+        """What the codes of an image hold: (h, w, 3) uint8 RGB through the canonical camera; arguments and errors as
+        for `recognize`.
+        """
+        canonical = to_canonical(image, self.view_of(image, camera), self.canonical)
+        codes = self._image_tokenizer.encode(images_to_tensor(canonical[None]).to(self.device))
+        return self._pixels(codes.cpu().numpy())[0]
+
+    def _pixels(self, codes: np.ndarray) -> np.ndarray:
+        """(B, h, w) codes -> (B, H, W, 3) uint8 RGB."""
+        return tensor_to_images(self._image_tokenizer.decode(torch.from_numpy(codes).to(self.device)))
 
     def _edit_rules(self, unit_m: float) -> EditRules:
         scale = unit_m / self.schema.metres_per_unit

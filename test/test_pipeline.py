@@ -11,10 +11,12 @@ import torch
 from tiny_model import tiny_bundle
 
 import kyvo_ros.pipeline
-from kyvo_ros.autoencoders.canonical import CanonicalError
+from kyvo_ros.autoencoders.canonical import CanonicalError, to_canonical
 from kyvo_ros.autoencoders.folding import folded
+from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
 from kyvo_ros.autoencoders.looks import Look
 from kyvo_ros.model.folder import ModelFolderError, save_model
+from kyvo_ros.model.tasks import UntrainedTaskError
 from kyvo_ros.pipeline import DeviceError, KyvoPipeline, shipped_model
 from kyvo_ros.questions import EDIT, PremiseError, program_of
 from kyvo_ros.scene import (
@@ -252,3 +254,25 @@ def test_a_far_camera_sees_through_a_longer_lens(pipeline, monkeypatch):
     assert (near - far).abs().mean() < 1e-3
     scaled = pipeline.recognize(image(), CameraView(CLEVR, PlaneCamera(distance * steps, 0.4948)), scale="distance")
     assert (seen[-1] - near).abs().mean() < 1e-3 and scaled is not None  # the unit grows, the lens does not
+
+
+def test_a_picture_of_a_scene_follows_camera_and_scale(pipeline):
+    scene = Scene((SceneObject({"size": "large", "color": "red", "material": "metal", "shape": "sphere"},
+                               [1.0, 0.5, 0.7]),))
+    picture = pipeline.render(scene)
+    assert picture.shape == (20, 32, 3) and picture.dtype == np.uint8
+    assert np.array_equal(pipeline.render(scene, pipeline.nominal_plane()), picture)
+    assert not np.array_equal(pipeline.render(scene, PlaneCamera(6.0, 0.7)), picture)
+    assert not np.array_equal(pipeline.render(scene, temperature=1.0, seed=1), picture)
+    small = Scene((replace(scene.objects[0], position_m=scene.objects[0].position_m / 10),))
+    assert np.array_equal(pipeline.render(small, pipeline.nominal_plane().scaled(0.1), metres_per_unit=0.1), picture)
+    with pytest.raises(UntrainedTaskError, match="3->I"):
+        KyvoPipeline(replace(tiny_bundle(), tasks=("I->3",)), "cpu").render(scene)
+
+
+def test_a_reconstruction_is_what_the_codes_of_the_canonical_image_hold(pipeline):
+    bundle = tiny_bundle()
+    canonical = to_canonical(image(), CameraView(CLEVR), bundle.canonical)
+    codes = bundle.image_tokenizer.encode(images_to_tensor(canonical[None]))
+    expected = tensor_to_images(bundle.image_tokenizer.decode(codes))[0]
+    assert np.abs(pipeline.reconstruct(image()).astype(int) - expected).max() <= 1

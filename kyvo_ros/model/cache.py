@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.places import RunningPlaces
 
 
 class LayerMemory(NamedTuple):
@@ -32,6 +33,7 @@ class KVCache:
     def __init__(self, config: DecoderConfig, rows: int, length: int, *, dtype: torch.dtype,
                  device: torch.device) -> None:
         self.length = length
+        self.places: RunningPlaces | None = None  # of the tokens to come, once a prompt has been read
         self._kv_heads = config.kv_heads
         # Zeros, because what lies behind the end of a row is read (and weighted with zero).
         self._data = torch.zeros(config.layers, rows, length, 2 * config.kv_heads, config.head_dim, dtype=dtype,
@@ -49,3 +51,5 @@ class KVCache:
     def keep(self, rows: Tensor) -> None:
         """Drop every row but `rows` (int64 indices)."""
         self._data = self._data[:, rows]
+        if self.places is not None:
+            self.places.keep(rows)

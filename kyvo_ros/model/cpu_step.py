@@ -168,7 +168,7 @@ class CompiledStep:
         self._rope = torch.view_as_real(rope.flatten(1)).contiguous().numpy()
         self._epsilon = np.float32(config.norm_eps)
         # The first call compiles, or loads what an earlier process compiled: better now than in the first frame.
-        self._row([0], 0, np.zeros((config.layers, 1, 1, 2 * config.kv_heads, config.head_dim), np.float32), 0)
+        self._row(self._table[[0]], 0, np.zeros((config.layers, 1, 1, 2 * config.kv_heads, config.head_dim), np.float32), 0)
 
     @classmethod
     def serves(cls, config: DecoderConfig, table: Tensor) -> bool:
@@ -178,14 +178,21 @@ class CompiledStep:
         return (njit is not None and table.device.type == "cpu" and table.dtype == torch.float32
                 and weights <= LARGEST_WEIGHTS and not (config.dim % 4 or config.ffn_dim % 4))
 
-    def __call__(self, tokens: Sequence[Sequence[int]], lengths: Sequence[int], cache: KVCache) -> Tensor:
-        """Further ids of each row, behind the tokens that the cache holds of it -> (B, D) states of each row's last."""
+    def __call__(self, tokens: Sequence[Sequence[int]], lengths: Sequence[int], cache: KVCache,
+                 places: Tensor | None = None) -> Tensor:
+        """Further ids of each row, behind the tokens that the cache holds of it -> (B, D) states of each row's last.
+
+        `places` (B, m, D): what they carry for their places in an image, see `RunningPlaces`.
+        """
         memory = cache.array()
-        states = [self._row(own, length, memory, row) for row, (own, length) in enumerate(zip(tokens, lengths))]
+        vectors = [self._table[own] for own in tokens]
+        if places is not None:
+            vectors = [x + own[:len(x)].numpy() for x, own in zip(vectors, places)]
+        states = [self._row(x, length, memory, row) for row, (x, length) in enumerate(zip(vectors, lengths))]
         return torch.from_numpy(np.stack(states))
 
-    def _row(self, tokens: Sequence[int], length: int, memory: np.ndarray, row: int) -> np.ndarray:
-        x = self._table[tokens]
+    def _row(self, x: np.ndarray, length: int, memory: np.ndarray, row: int) -> np.ndarray:
+        """State (D,) behind (m, D) embeddings, which are overwritten."""
         _advance(x, length, memory, row, *self._blocks, self._rope, self._epsilon)
         last = x[-1]
         return last * (self._norm / np.sqrt(np.dot(last, last) / np.float32(len(last)) + self._epsilon))

@@ -95,7 +95,7 @@ class ModelBundle:
         object.__setattr__(self, "grammar", grammar)
         object.__setattr__(self, "programs", program_grammars(self.vocabulary, self.text_tokenizer))
         builder = SequenceBuilder(
-            self.vocabulary, grammar, self.text_tokenizer, config.image_grid, self.programs)
+            self.vocabulary, grammar, self.text_tokenizer, config.image_grid, self.programs, config.image_order)
         object.__setattr__(self, "builder", builder)
 
 

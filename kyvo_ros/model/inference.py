@@ -19,6 +19,7 @@ from torch import Tensor
 from kyvo_ros.model.cache import KVCache, LayerMemory
 from kyvo_ros.model.cpu_step import CompiledStep
 from kyvo_ros.model.decoder import Block, Decoder, rope_table
+from kyvo_ros.model.places import RunningPlaces
 
 #: Rows that the compiled step takes, one after the other; more of them share their products better.
 COMPILED_ROWS = 8
@@ -96,7 +97,10 @@ class CachedDecoder:
                 prefix_length: int = 0) -> Tensor:
         """(B, S) ids into an empty cache -> (B, D) hidden states of the last position; see `Decoder.hidden`."""
         rows, length = token_ids.shape
-        x = self.decoder.embedding(token_ids, cells, self.table).to(self.dtype)
+        embedding = self.decoder.embedding
+        x = embedding(token_ids, cells, self.table).to(self.dtype)
+        if embedding.image_positions is not None:
+            cache.places = RunningPlaces(embedding, token_ids, cells)
         positions = torch.arange(length, device=self.device)
         visible = positions <= positions.unsqueeze(1)
         visible[:prefix_length, :prefix_length] = True
@@ -110,8 +114,9 @@ class CachedDecoder:
 
         `lengths`: how many tokens of each row the cache holds already. Rows may differ in both.
         """
+        places = cache.places and cache.places.of_next(tokens)
         if len(tokens) <= COMPILED_ROWS and self._compiled is not None:
-            return self._compiled(tokens, lengths, cache)
+            return self._compiled(tokens, lengths, cache, places)
         width, spare = max(map(len, tokens)), cache.length - 1
         padded = [[*row, *[0] * (width - len(row))] for row in tokens]
         positions = [[min(n + i, spare) for i in range(width)] for n in lengths]
@@ -121,6 +126,8 @@ class CachedDecoder:
         mask = self._additive(torch.arange(end, device=self.device) <= positions.unsqueeze(-1))
         last = torch.tensor([i * width + len(row) - 1 for i, row in enumerate(tokens)], device=self.device)
         x = F.embedding(ids, self.table)
+        if places is not None:
+            x += places.to(x)
         return self._run(x, positions.flatten(), slots.flatten(), mask, end, last, cache)
 
     def head_rows(self, ids: np.ndarray) -> np.ndarray:

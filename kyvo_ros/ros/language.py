@@ -1,7 +1,7 @@
 """Questions about what the node sees: which scene is meant, whether it may be used, and what the pipeline says of it.
 
-All that the services `ask` and `edit` do with a request, without a service: it reads messages by their fields. Runs in
-the worker's thread.
+All that the services `ask`, `edit` and `render` do with a request, without a service: it reads messages by their
+fields. Runs in the worker's thread.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from kyvo_ros.questions import ATTRIBUTES, Answer, in_frame
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, Recognizer
+from kyvo_ros.ros.recognition import (
+    DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Pipeline, Recognition, Recognizer)
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import RELATION_EPSILON_UNITS, Relation, Scene, Transform, relations_of
 
@@ -34,7 +37,7 @@ class Seen:
 
 
 class Language:
-    """Answers and edits on the latest scene or a fresh one."""
+    """Answers, edits and drawings, on the latest scene, a fresh one or one that is given."""
 
     def __init__(self, recognizer: Recognizer, pipeline: Callable[[], Pipeline], settings: Callable[[], Settings],
                  newest: Callable[[], Frame | None]) -> None:
@@ -71,6 +74,16 @@ class Language:
         unit_m = self._latest.result.unit_m if self._latest else pipeline.schema.metres_per_unit
         edited = _with_ids(pipeline.edit(instruction, scene, unit_m))
         return edited, relations_of(edited, RELATION_EPSILON_UNITS * unit_m)
+
+    def render(self, scene: Scene) -> tuple[np.ndarray, str]:
+        """A drawing (h, w, 3) uint8 RGB of a scene in PLANE_FRAME, and the frame of the camera that it is drawn for:
+        the latest scene's, before any the model's nominal one. Raises as the pipeline does.
+        """
+        pipeline = self._pipeline()
+        if self._latest is None:
+            return pipeline.render(scene), self._settings().camera_frame or DEFAULT_CAMERA_FRAME
+        result = self._latest.result
+        return pipeline.render(scene, result.view.plane, result.unit_m), result.camera_frame
 
     def latest(self) -> Seen:
         """What is published. Raises RequestError where nothing is."""

@@ -42,7 +42,7 @@ from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize; ask or edit), two for parameters and diagnostics.
+#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), two for parameters and reports.
 EXECUTOR_THREADS = 5
 _REPEAT_LOG_S = 10.0
 

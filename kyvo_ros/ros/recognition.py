@@ -74,6 +74,9 @@ class Pipeline(Protocol):
 
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene: ...
 
+    def render(self, scene: Scene, camera: PlaneCamera | None = None,
+               metres_per_unit: float | None = None) -> np.ndarray: ...
+
 
 class Transforms(Protocol):
     """What a frame needs of `tf_listener.TransformSource`."""
