@@ -1,6 +1,6 @@
 """The ROS 2 shell around the pipeline: messages, parameters, transforms, the node, the camera simulator and the demo.
 
 Without rclpy run `mailbox`, `worker`, `status`, `identity`, `transforms`, `settings`, `camera_infos`, `recognition`,
-`language`, `serving`, `model_slot`, `children`, `resources` and `conversions.images`, `.cameras`, `.placing`; the rest
-needs ROS.
+`language`, `serving`, `model_slot`, `children`, `resources`, `setting_options`, `conversions.images`, `.cameras`,
+`.placing`, `.transforms` and the room `offline`, which makes the message classes itself; the rest needs ROS.
 """

@@ -26,13 +26,14 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
+from kyvo_ros.ros.conversions.results import graph_of
 from kyvo_ros.ros.diagnostics import report_to_msg
 from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.language import Language
 from kyvo_ros.ros.language_services import LanguageServices
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
-from kyvo_ros.ros.outputs import Outputs, graph_of
+from kyvo_ros.ros.outputs import Outputs
 from kyvo_ros.ros.parameters import NodeParameters
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer, stamp_to_ns
 from kyvo_ros.ros.serving import Server

@@ -16,6 +16,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
 
+from kyvo_ros.ros.conversions.transforms import transforms_from_msg
 from kyvo_ros.ros.transforms import TransformBuffer, TransformError
 from kyvo_ros.scene import Transform
 
@@ -69,11 +70,9 @@ class OwnTransforms:
         self._buffer.clear_after(stamp_ns)
 
     def _store(self, static: bool, message: TFMessage) -> None:
-        for item in message.transforms:
-            q, t, stamp = item.transform.rotation, item.transform.translation, item.header.stamp
+        for sample in transforms_from_msg(message):
             try:
-                self._buffer.set(item.header.frame_id, item.child_frame_id, (q.x, q.y, q.z, q.w), (t.x, t.y, t.z),
-                                 stamp.sec * 1_000_000_000 + stamp.nanosec, static)
+                self._buffer.set(*sample, static)
             except ValueError as error:
                 self._node.get_logger().warning(f"ignoring a transform: {error}", throttle_duration_sec=10.0)
 
