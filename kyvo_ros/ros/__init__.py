@@ -2,5 +2,6 @@
 
 Without rclpy run `mailbox`, `worker`, `status`, `identity`, `transforms`, `settings`, `camera_infos`, `recognition`,
 `language`, `serving`, `model_slot`, `children`, `resources`, `setting_options`, `conversions.images`, `.cameras`,
-`.placing`, `.transforms` and the room `offline`, which makes the message classes itself; the rest needs ROS.
+`.placing`, `.transforms`, `offline`, which makes the message classes itself, and `doctor` but for its `system`; the
+rest needs ROS.
 """

@@ -1,4 +1,5 @@
-"""Settings from a parameter file and from assignments, as `--params-file` and `-p` give them to a node. Needs no ROS."""
+"""Settings from a parameter file and from assignments, as `--params-file` and `-p` give them to a node. Knows no ROS.
+"""
 
 from __future__ import annotations
 

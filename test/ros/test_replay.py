@@ -99,7 +99,7 @@ def test_the_camera_s_topics(types, named, expected) -> None:
 
 @pytest.mark.parametrize("types, named, reason", [
     ({"/a/image": RAW, "/b/image": RAW}, {}, "name one with --image: /a/image, /b/image"),
-    ({"/scan": "sensor_msgs/msg/LaserScan"}, {}, r"0 topics with images.*/scan \(sensor_msgs/msg/LaserScan\)"),
+    ({"/scan": "sensor_msgs/msg/LaserScan"}, {}, r"0 topics with images.*scan \(sensor_msgs/msg/LaserScan\)"),
     ({"/a/image": RAW}, {"image": "/b/image"}, "/b/image is no topic .* there are: /a/image"),
     ({"/a/image": RAW}, {"camera_info": "/a/image"}, "there are: none"),
 ])

@@ -40,7 +40,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics of a recording that a node would listen to; empty where there is none."""
+    """The topics that a node would listen to; empty where there is none."""
 
     image: str
     camera_info: str = ""
@@ -96,7 +96,7 @@ class Bag:
 
 
 def choose_topics(types: Mapping[str, str], image: str = "", camera_info: str = "") -> Topics:
-    """What to listen to in a recording with these topics; `image` and `camera_info` where the user has named them.
+    """What to listen to among these topics; `image` and `camera_info` where the user has named them.
 
     Without a name it is the only camera's: a raw topic goes before its compressed twin, and colour before depth.
     Raises BagError naming the topics where none or several are left.
@@ -112,7 +112,7 @@ def choose_topics(types: Mapping[str, str], image: str = "", camera_info: str = 
 def _named(types: Mapping[str, str], topic: str, allowed: tuple[str, ...]) -> str:
     if types.get(topic) not in allowed:
         found = sorted(name for name, kind in types.items() if kind in allowed)
-        raise BagError(f"{topic} is no topic with {' or '.join(allowed)} of this recording; there are: "
+        raise BagError(f"{topic} is no topic with {' or '.join(allowed)} here; there are: "
                        f"{', '.join(found) or 'none'}")
     return topic
 
@@ -124,9 +124,9 @@ def _only_image(types: Mapping[str, str]) -> str:
     left = [name for name in left if "depth" not in name.lower()] or left
     if len(left) != 1:
         advice = f"name one with --image: {', '.join(sorted(left))}" if left else (
-            "it needs sensor_msgs/Image or CompressedImage; it has: "
+            "sensor_msgs/Image or CompressedImage is needed; there is: "
             + (", ".join(f"{name} ({kind})" for name, kind in sorted(types.items())) or "no messages at all"))
-        raise BagError(f"the recording has {len(left)} topics with images; {advice}")
+        raise BagError(f"there are {len(left)} topics with images; {advice}")
     return left[0]
 
 

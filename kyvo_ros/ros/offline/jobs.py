@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from kyvo_ros.ros.model_slot import PipelineFactory, kyvo_pipeline
-from kyvo_ros.ros.offline.bags import STORAGES, Bag, BagWriter, Heard, choose_topics
+from kyvo_ros.ros.offline.bags import STORAGES, Bag, BagWriter, Heard, Topics, choose_topics
 from kyvo_ros.ros.offline.pictures import heard_in_folder, heard_in_video, is_picture_folder
 from kyvo_ros.ros.offline.replay import Ledger, Replay
 from kyvo_ros.ros.settings import Settings
@@ -45,6 +46,14 @@ class Outcome:
     error: str = ""
 
 
+class Source(NamedTuple):
+    """An open recording."""
+
+    heard: Iterator[Heard]
+    settings: Settings  # that hold for it
+    topics: Topics = Topics("")  # of a bag
+
+
 def run_job(job: Job, factory: PipelineFactory = kyvo_pipeline) -> Ledger:
     """Run a recording through a pipeline and write its results. Raises BagError and what loading the model raises."""
     from kyvo_ros.ros.offline.message_packages import provide
@@ -52,24 +61,26 @@ def run_job(job: Job, factory: PipelineFactory = kyvo_pipeline) -> Ledger:
     from kyvo_ros.ros.offline.results import ResultWriter
     ledger = Ledger()
     with ExitStack() as stack:
-        heard, settings = open_source(job, stack)
+        source = open_source(job, stack)
         bag = stack.enter_context(BagWriter(job.output, job.storage))
-        writer = ResultWriter(bag, settings, job.namespace)
-        for when_ns, frame, result in Replay(factory(settings), settings, ledger).frames(heard):
+        writer = ResultWriter(bag, source.settings, job.namespace)
+        replay = Replay(factory(source.settings), source.settings, ledger)
+        for when_ns, frame, result in replay.frames(source.heard):
             writer.write(when_ns, frame, result)
     return ledger
 
 
-def open_source(job: Job, stack: ExitStack) -> tuple[Iterator[Heard], Settings]:
-    """The messages of a job's recording, and the settings that hold for it. Raises BagError."""
+def open_source(job: Job, stack: ExitStack) -> Source:
+    """What a job's recording says; it stays open as long as `stack`. Raises BagError."""
     if job.source.suffix in BAG_SUFFIXES or (job.source / "metadata.yaml").exists() or not job.source.exists():
         bag = stack.enter_context(Bag(job.source))
-        return bag.heard(choose_topics(bag.types(), job.image_topic, job.camera_info_topic)), job.settings
+        topics = choose_topics(bag.types(), job.image_topic, job.camera_info_topic)
+        return Source(bag.heard(topics), job.settings, topics)
     # Nobody else can say how such a camera sees: without a calibration the model's own lens is assumed.
     settings = replace(job.settings, camera_info_required=job.camera is not None)
     if is_picture_folder(job.source):
-        return heard_in_folder(job.source, job.rate_hz, job.camera), settings
-    return heard_in_video(job.source, job.camera), settings
+        return Source(heard_in_folder(job.source, job.rate_hz, job.camera), settings)
+    return Source(heard_in_video(job.source, job.camera), settings)
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
