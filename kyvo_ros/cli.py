@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, background, bag, calibrate, cameras, convert, doctor, edit, edit_scores, published, qa, recognition, recognize)
+    ask, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, published, qa, recognition, recognize)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +54,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     bag.add_arguments(commands.add_parser("bag", help="scenes of recordings, folders of images and videos, as a bag"))
     doctor.add_arguments(commands.add_parser("doctor", help="what is wrong with a running system or a recording"))
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
+    checksums.add_arguments(commands.add_parser("checksums", help="write down what a model folder's files are"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:

@@ -143,8 +143,10 @@ class _Ears:
         """Wait until the graph has stayed the same for a while, or too long for one that is empty."""
         start = changed = time.monotonic()
         known: set[tuple[str, str]] = set()
-        while time.monotonic() - start < _DISCOVERY_LIMIT_S and (not known or time.monotonic() - changed < _DISCOVERY_S):
+        while time.monotonic() - start < _DISCOVERY_LIMIT_S:
             self.listen(0.2)
+            if known and time.monotonic() - changed > _DISCOVERY_S:
+                return
             if (now_known := set(self.topics())) != known:
                 known, changed = now_known, time.monotonic()
 
