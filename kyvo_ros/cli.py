@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, published, qa, recognition, recognize)
+    ask, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, published, qa, recognition,
+    recognize)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

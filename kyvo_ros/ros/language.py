@@ -72,6 +72,13 @@ class Language:
         edited = _with_ids(pipeline.edit(instruction, scene, unit_m))
         return edited, relations_of(edited, RELATION_EPSILON_UNITS * unit_m)
 
+    def check_count(self, objects: int) -> None:
+        """Raises RequestError where a scene that a caller brings is too large to work on."""
+        most = self._settings().max_request_objects
+        if objects > most:
+            raise RequestError(f"the scene holds {objects} objects, more than max_request_objects = {most}; send those "
+                               "that the edit is about")
+
     def latest(self) -> Seen:
         """What is published. Raises RequestError where nothing is."""
         if self._latest is None:

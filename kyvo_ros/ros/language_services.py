@@ -72,6 +72,7 @@ class LanguageServices:
         """The fields of a response of Edit."""
         given = request.scene
         if given.objects or given.header.frame_id:
+            self._language.check_count(len(given.objects))  # before any of them is looked at
             header, frame_T_plane = given.header, self._language.frame_T_plane(given.header.frame_id)
             scene = scene_from_graph_msg(given, frame_T_plane.inverse(), PLANE_FRAME)
         else:

@@ -60,7 +60,7 @@ class KyvoNode(Node):
         self._status = Status()
         self._slot = ModelSlot(factory)
         self._infos = CameraInfoCache()
-        self._transforms = transform_source(self, self.settings.tf_buffer_s)
+        self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
         self._recognizer = Recognizer(self._infos, self._transforms, self._status)
         self._outputs = Outputs(self)
         self._mailbox: Mailbox[Frame] = Mailbox()

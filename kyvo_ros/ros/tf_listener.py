@@ -6,6 +6,7 @@ the first `start`, since a busy /tf costs CPU that a node without TF need not pa
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 from typing import Any, Protocol
@@ -36,21 +37,21 @@ class TransformSource(Protocol):
         """Time has gone back to a moment: forget transforms of a future that is no more; static ones stay."""
 
 
-def transform_source(node: Node, length_s: float) -> TransformSource:
-    """tf2_ros's buffer where it can be imported, else our own; `length_s` is the history kept."""
+def transform_source(node: Node, length_s: float, max_frames: float = math.inf) -> TransformSource:
+    """tf2_ros's buffer where it can be imported, else our own of up to `max_frames`; `length_s` is the history kept."""
     try:
         import tf2_ros
     except ImportError:
-        return OwnTransforms(node, length_s)
+        return OwnTransforms(node, length_s, max_frames)
     return Tf2Transforms(node, length_s, tf2_ros)
 
 
 class OwnTransforms:
     """Our own buffer, filled by the executor of `node`."""
 
-    def __init__(self, node: Node, length_s: float) -> None:
+    def __init__(self, node: Node, length_s: float, max_frames: float = math.inf) -> None:
         self._node = node
-        self._buffer = TransformBuffer(length_s)
+        self._buffer = TransformBuffer(length_s, max_frames)
         self._started = False
 
     def start(self) -> None:

@@ -48,8 +48,8 @@ class Ledger:
 class _Transforms:
     """A buffer that never waits: what the recording says in time is there already."""
 
-    def __init__(self, length_s: float) -> None:
-        self.buffer = TransformBuffer(length_s)
+    def __init__(self, settings: Settings) -> None:
+        self.buffer = TransformBuffer(settings.tf_buffer_s, settings.max_tf_frames)
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Transform:
         return self.buffer.lookup(target, source, stamp_ns)
@@ -61,7 +61,7 @@ class Replay:
     def __init__(self, pipeline: Pipeline, settings: Settings, ledger: Ledger) -> None:
         self._pipeline, self._settings, self._ledger = pipeline, settings, ledger
         self._infos = CameraInfoCache()
-        self._transforms = _Transforms(settings.tf_buffer_s)
+        self._transforms = _Transforms(settings)
         self._recognizer = Recognizer(self._infos, self._transforms, ledger)
         self._waiting: deque[tuple[int, Frame]] = deque()
         self._patience_ns = int(settings.tf_timeout_s * 1e9)
