@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import rclpy
@@ -43,8 +44,9 @@ from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize; ask or edit), two for parameters and diagnostics.
-EXECUTOR_THREADS = 5
+#: One for the inputs, two for service calls that wait (recognize; ask or edit), two for parameters and diagnostics, one
+#: for a transition of a managed node.
+EXECUTOR_THREADS = 6
 _REPEAT_LOG_S = 10.0
 
 
@@ -54,7 +56,8 @@ class KyvoNode(Node):
     Raises SettingError where the start parameters are not valid. Call `close` before `destroy_node`.
     """
 
-    def __init__(self, factory: PipelineFactory = kyvo_pipeline, **options) -> None:
+    def __init__(self, factory: PipelineFactory = kyvo_pipeline, load: bool = True, **options) -> None:
+        """`load`: begin to load the model at once."""
         super().__init__("kyvo_node", **options)
         self._declared = NodeParameters(self, self._settings_changed, _check_change)
         self._status = Status()
@@ -80,12 +83,16 @@ class KyvoNode(Node):
         self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._worker.start()
-        self._load_model()  # last: it imports torch, and the node should be on the graph before
+        if load:
+            self._load_model()  # last: it imports torch, and the node should be on the graph before
 
     @property
     def settings(self) -> Settings:
         """The newest valid settings."""
         return self._declared.current
+
+    def started(self) -> None:
+        """Called once callbacks run."""
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the worker and delete the markers; True where the running frame ended in time."""
@@ -217,14 +224,15 @@ def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
             node.get_logger().error("a callback failed:\n" + traceback.format_exc())
 
 
-def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline) -> int:
+def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline,
+         make: Callable[[PipelineFactory], KyvoNode] = KyvoNode) -> int:
     """Entry point; ends on SIGINT and SIGTERM with all threads joined."""
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        node = KyvoNode(factory)
+        node = make(factory)
     except SettingError as error:
         print(f"kyvo_node: {error}; correct the parameter file or the command line", file=sys.stderr)
         rclpy.shutdown()
@@ -233,6 +241,7 @@ def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline
     executor.add_node(node)
     spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     spinner.start()
+    node.started()
     while not stop.wait(1.0):  # in pieces, so that signals are seen
         pass
     if not node.close():
