@@ -23,24 +23,27 @@ class Inputs:
     """The subscriptions of a node. Callbacks run in the executor and must only store."""
 
     def __init__(self, node: Node, settings: Settings, on_image: Callable[[Any], None],
-                 on_camera_info: Callable[[CameraInfo], None]) -> None:
+                 on_camera_info: Callable[[CameraInfo], None], listen: bool = True) -> None:
+        """`listen`: from the beginning, not only after `open`."""
         self._node, self._settings = node, settings
         self._qos_conflicts: dict[str, str] = {}
         self._info_seen = False
         self._on_image, self._on_camera_info = on_image, on_camera_info
         self._group = MutuallyExclusiveCallbackGroup()
+        self._relative, self._image_type = TRANSPORTS[settings.image_transport]
+        self.image_topic = node.resolve_topic_name(self._relative)
+        self.camera_info_topic = node.resolve_topic_name("camera_info")
         self._open = False
-        self.open()
-        self.image_topic, self.camera_info_topic = self._image.topic_name, self._info.topic_name
+        if listen:
+            self.open()
 
     def open(self) -> None:
         """Listen, where that is not so already."""
         if self._open:
             return
-        relative, self._image_type = TRANSPORTS[self._settings.image_transport]
         self._image = self._node.create_subscription(
-            self._image_type, relative, self._on_image, _qos(self._settings.image_qos), callback_group=self._group,
-            event_callbacks=self._events("image"))
+            self._image_type, self._relative, self._on_image, _qos(self._settings.image_qos),
+            callback_group=self._group, event_callbacks=self._events("image"))
         self._info = self._subscribe_to_camera_info(_qos("sensor_data"))
         self._latched = False
         self._open = True

@@ -1,8 +1,8 @@
 """`kyvo_managed_node`: kyvo_node with ROS 2's life cycle.
 
-Unconfigured there is no model; configuring loads and checks it; active the node listens and publishes; deactivating and
-cleaning up let the model go and give its memory back. Services, parameters and diagnostics stay alive in every state and
-during every transition, and a transition that fails leaves a node that can be told what to do next.
+Unconfigured there is no model; configuring loads and checks it; active the node listens and publishes; deactivating
+and cleaning up let the model go and give its memory back. Services, parameters and diagnostics stay alive in every
+state and during every transition, and a transition that fails leaves a node that can be told what to do next.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
 
     def __init__(self, factory: PipelineFactory = kyvo_pipeline, **options) -> None:
         self._active = False
-        plain.KyvoNode.__init__(self, factory, load=False, **options)
+        plain.KyvoNode.__init__(self, factory, active=False, **options)
         # Reentrant, so that get_state answers while a transition takes its time.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._autostart = self.declare_parameter("autostart", False, ParameterDescriptor(
             description="Configure and activate at the start, without a lifecycle manager.", read_only=True)).value
-        self._inputs.close()
         self._slot.unload(_UNCONFIGURED)
 
     def started(self) -> None:

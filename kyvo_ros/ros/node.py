@@ -56,8 +56,8 @@ class KyvoNode(Node):
     Raises SettingError where the start parameters are not valid. Call `close` before `destroy_node`.
     """
 
-    def __init__(self, factory: PipelineFactory = kyvo_pipeline, load: bool = True, **options) -> None:
-        """`load`: begin to load the model at once."""
+    def __init__(self, factory: PipelineFactory = kyvo_pipeline, active: bool = True, **options) -> None:
+        """`active`: listen and load the model from the beginning."""
         super().__init__("kyvo_node", **options)
         self._declared = NodeParameters(self, self._settings_changed, _check_change)
         self._status = Status()
@@ -76,14 +76,14 @@ class KyvoNode(Node):
         self._logged = ("", -_REPEAT_LOG_S)
         if self.settings.needs_tf:
             self._transforms.start()
-        self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info)
+        self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info, active)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
         self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._worker.start()
-        if load:
+        if active:
             self._load_model()  # last: it imports torch, and the node should be on the graph before
 
     @property

@@ -110,8 +110,9 @@ def test_detections_and_markers_come_with_each_scene_at_the_image_s_stamp(result
     by_topic: dict[str, list] = {}
     for when_ns, topic, message in recordings.read_bag(results):
         by_topic.setdefault(topic, []).append((when_ns, message))
-    assert {topic: len(found) for topic, found in by_topic.items()} == {"/scene": 12, "/detections": 12, "/markers": 12}
-    for (when_ns, graph), (_, boxes), (_, markers) in zip(*(by_topic[t] for t in ("/scene", "/detections", "/markers"))):
+    topics = ("/scene", "/detections", "/markers")
+    assert {topic: len(found) for topic, found in by_topic.items()} == dict.fromkeys(topics, 12)
+    for (_, graph), (_, boxes), (_, markers) in zip(*(by_topic[topic] for topic in topics)):
         assert boxes.header == graph.header and [d.id for d in boxes.detections] == [o.id for o in graph.objects]
         assert sum(m.ns == "objects" and m.action == 0 for m in markers.markers) == len(graph.objects)
         assert all(m.header == graph.header for m in markers.markers)

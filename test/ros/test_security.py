@@ -1,4 +1,4 @@
-"""What may reach the node, and how much of it: the access policy against a running node, and bounds on what comes in."""
+"""What may reach the node, and how much of it: the access policy of a running node, and bounds on what comes in."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_no_header_breaks_the_reader(data: bytes, start: bytes) -> None:
 def test_a_picture_that_claims_to_be_huge_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
     message = messages.SimpleNamespace(format="png", data=_png_claiming(60000, 60000))
-    with pytest.raises(ImageMessageError, match="60000x60000 pixels in .* more than the 3.2e.07 pixels of max_image_meg"):
+    with pytest.raises(ImageMessageError, match="60000x60000 pixels in .* more than the 3.2e.07 pixels of max_image_"):
         image_from_compressed_msg(message, 32e6)
 
 
