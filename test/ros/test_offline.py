@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from kyvo_ros.cli import main
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.pipeline import KyvoPipeline
 from kyvo_ros.ros.conversions import camera_from_msg, image_from_compressed_msg
+from kyvo_ros.ros.offline import jobs
 from kyvo_ros.ros.offline.bags import BagError, BagWriter
 from kyvo_ros.ros.offline.jobs import Job, run_job
 from kyvo_ros.ros.offline.pictures import camera_info_of
@@ -196,6 +198,14 @@ def test_many_recordings_in_processes_of_their_own(tmp_path: Path, model: str, c
     for name in ("one", "two"):
         assert [topic for _, topic, _ in recordings.read_bag(tmp_path / "out" / f"{name}_kyvo")][0] == "/scene"
     assert not (tmp_path / "out" / "three_kyvo").exists()
+
+
+def test_a_process_that_is_lost_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def lost(*_: object) -> None:
+        raise BrokenProcessPool
+    monkeypatch.setattr(jobs.ProcessPoolExecutor, "map", lost)
+    assert main(["bag", str(RECORDING), "other", "--jobs", "2"]) == 2
+    assert "fewer --jobs" in capsys.readouterr().err
 
 
 def test_results_are_there_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,6 +21,10 @@ from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import PinholeCamera
 
 BAG_SUFFIXES = (".mcap", ".db3")
+
+
+class ProcessLostError(RuntimeError):
+    """A process that was at work has been ended from outside."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def open_source(job: Job, stack: ExitStack) -> Source:
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
-    """The outcomes of all jobs, in their order; a job that fails ends no other."""
+    """The outcomes of all jobs, in their order; a job that fails ends no other. Raises ProcessLostError."""
     if processes == 1 or len(jobs) == 1:
         yield from map(_run_guarded, jobs)
         return
@@ -92,8 +97,12 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
     shared = [job if job.settings.threads else replace(job, settings=replace(job.settings, threads=threads))
               for job in jobs]
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
-    with ProcessPoolExecutor(min(processes, len(jobs)), spawn) as pool:
-        yield from pool.map(_run_guarded, shared)
+    try:
+        with ProcessPoolExecutor(min(processes, len(jobs)), spawn) as pool:
+            yield from pool.map(_run_guarded, shared)
+    except BrokenProcessPool as error:
+        raise ProcessLostError("a process has ended in the middle of its recording, perhaps for want of memory; give "
+                               "fewer --jobs, and run what is not written yet again") from error
 
 
 def _run_guarded(job: Job) -> Outcome:
