@@ -147,8 +147,8 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> None:
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelBundle:
     """Read a model folder; inverse of `save_model`. Modules come in evaluation mode, in float32.
 
-    Raises ModelFolderError where the folder or a file is missing, a file is not the one that SHA256SUMS describes, JSON or
-    weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not finite.
+    Raises ModelFolderError where the folder or a file is missing, a file is not the one that SHA256SUMS describes, JSON
+    or weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not finite.
     """
     folder = _existing(folder)
     section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))

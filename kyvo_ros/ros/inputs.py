@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -33,27 +34,30 @@ class Inputs:
         self._relative, self._image_type = TRANSPORTS[settings.image_transport]
         self.image_topic = node.resolve_topic_name(self._relative)
         self.camera_info_topic = node.resolve_topic_name("camera_info")
+        self._guard = threading.Lock()  # of what is subscribed: transitions and diagnostics change it
         self._open = False
         if listen:
             self.open()
 
     def open(self) -> None:
         """Listen, where that is not so already."""
-        if self._open:
-            return
-        self._image = self._node.create_subscription(
-            self._image_type, self._relative, self._on_image, _qos(self._settings.image_qos),
-            callback_group=self._group, event_callbacks=self._events("image"))
-        self._info = self._subscribe_to_camera_info(_qos("sensor_data"))
-        self._latched = False
-        self._open = True
+        with self._guard:
+            if self._open:
+                return
+            self._image = self._node.create_subscription(
+                self._image_type, self._relative, self._on_image, _qos(self._settings.image_qos),
+                callback_group=self._group, event_callbacks=self._events("image"))
+            self._info = self._subscribe_to_camera_info(_qos("sensor_data"))
+            self._latched = False
+            self._open = True
 
     def close(self) -> None:
         """Stop listening, so that nothing is sent here in vain."""
-        if self._open:
-            self._open = False
-            self._node.destroy_subscription(self._image)
-            self._node.destroy_subscription(self._info)
+        with self._guard:
+            if self._open:
+                self._open = False
+                self._node.destroy_subscription(self._image)
+                self._node.destroy_subscription(self._info)
 
     def waiting(self, settings: Settings, seconds_since_image: float, any_image: bool) -> dict[str, StageReport]:
         """The stages that wait for a message, with what could be the cause."""
@@ -81,7 +85,11 @@ class Inputs:
         """Subscribe anew where camera_info was published once and kept: only a transient-local subscriber gets it."""
         publishers = self._node.get_publishers_info_by_topic(self.camera_info_topic)
         kept = [p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers]
-        if kept and all(kept) and not self._latched:
+        if not kept or not all(kept):
+            return
+        with self._guard:
+            if self._latched or not self._open:
+                return
             self._latched = True
             self._node.destroy_subscription(self._info)
             self._info = self._subscribe_to_camera_info(QoSProfile(

@@ -17,7 +17,7 @@ from tiny_model import tiny_bundle
 
 from kyvo_ros.cli import main
 from kyvo_ros.model.folder import save_model
-from kyvo_ros.ros.doctor import machine
+from kyvo_ros.ros.doctor import camera, machine
 from kyvo_ros.ros.doctor.camera import LOOKS
 from kyvo_ros.ros.doctor.findings import Finding, exit_code, report
 from kyvo_ros.ros.doctor.recording import examine_recording
@@ -110,6 +110,12 @@ def test_a_model_that_sees_nothing_to_rely_on_is_named(tmp_path: Path) -> None:
                                       "y": 0.0, "yaw": 0.0, "confidence": 0.2},))
     findings = _examined(tmp_path, [_info(), _image(1)], doubtful)
     assert "looking at objects that the model knows" in _found(findings, "inference", "the best of 1 has 0.20").message
+
+
+def test_a_long_recording_is_judged_by_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "MOST_IMAGES", 2)
+    findings = _examined(tmp_path, [_info(), *(_image(1 + i) for i in range(4))])
+    assert _found(findings, "image", "2 of 2 images can be used").level == OK
 
 
 def test_tf_that_is_there_and_not_used_is_offered(tmp_path: Path) -> None:
