@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `ask`, `edit`, `render`, `evaluate ...`, `calibrate`, `convert` and `train`.
+"""The command line: `kyvo recognize`, `ask`, `edit`, `render`, `bag`, `doctor`, `evaluate ...`, `train` and others.
 
 It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the
 rooms, which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize,
-    render, render_scores)
+    ask, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, published, qa, recognition,
+    recognize, render, render_scores)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +54,10 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
+    bag.add_arguments(commands.add_parser("bag", help="scenes of recordings, folders of images and videos, as a bag"))
+    doctor.add_arguments(commands.add_parser("doctor", help="what is wrong with a running system or a recording"))
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
+    checksums.add_arguments(commands.add_parser("checksums", help="write down what a model folder's files are"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kyvo_ros.autoencoders.canonical import CanonicalError, to_canonical
+from kyvo_ros.autoencoders.canonical import CanonicalCamera, CanonicalError, to_canonical
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
 from kyvo_ros.autoencoders.looks import EFFORTS, sights
@@ -113,8 +113,7 @@ class KyvoPipeline:
         with _timed(timings, "warp"):
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self._metres_per_unit(view.plane, scale) for view in views]
-            lenses = [self.canonical.seen_from(view.plane and view.plane.scaled(1.0 / m))
-                      for view, m in zip(views, metres)]
+            lenses = [self.lens(view.plane, m) for view, m in zip(views, metres)]
             seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
                     for image, view, lens in zip(images, views, lenses)]
             looks = [(look, m) for group, m in zip(seen, metres) for look in group]
@@ -187,8 +186,8 @@ class KyvoPipeline:
                      seed: int | None = None) -> np.ndarray:
         """As `render`, for several scenes at once: (B, h, w, 3)."""
         unit_m = metres_per_unit or self.schema.metres_per_unit
-        cells = np.stack([self.canonical.cells(camera and camera.scaled(1.0 / unit_m), self._builder.image_grid)
-                          for camera in cameras])
+        cells = np.stack([self.lens(camera, unit_m).cells(camera and camera.scaled(1.0 / unit_m),
+                                                          self._builder.image_grid) for camera in cameras])
         scaled = [_scaled(scene, self.schema.metres_per_unit / unit_m) for scene in scenes]
         return self._pixels(self._images.write(scaled, cells, temperature, top_k, seed))
 
@@ -196,7 +195,8 @@ class KyvoPipeline:
         """What the codes of an image hold: (h, w, 3) uint8 RGB through the canonical camera; arguments and errors as
         for `recognize`.
         """
-        canonical = to_canonical(image, self.view_of(image, camera), self.canonical)
+        view = self.view_of(image, camera)
+        canonical = to_canonical(image, view, self.lens(view.plane))
         codes = self._image_tokenizer.encode(images_to_tensor(canonical[None]).to(self.device))
         return self._pixels(codes.cpu().numpy())[0]
 
@@ -221,6 +221,12 @@ class KyvoPipeline:
         if image.ndim != 3:
             raise CanonicalError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
         return CameraView(self.canonical.assumed_camera(image.shape[1], image.shape[0]))
+
+    def lens(self, plane: PlaneCamera | None, metres_per_unit: float | None = None) -> CanonicalCamera:
+        """The canonical camera with the lens through which one that stands there is seen (`CanonicalCamera.zoom`);
+        `plane` in metres, None where nobody knows; `metres_per_unit` as for `answer`.
+        """
+        return self.canonical.seen_from(plane and plane.scaled(1.0 / (metres_per_unit or self.schema.metres_per_unit)))
 
     def nominal_plane(self) -> PlaneCamera:
         """Where a camera without a known plane is taken to stand, metres."""

@@ -109,7 +109,7 @@ def test_every_module_is_installed(workspace: Path, installed: Path) -> None:
 @pytest.mark.timeout(300)
 def test_executables_run_under_the_python_of_the_shell(installed: Path) -> None:
     scripts = installed / "lib" / "kyvo_ros"
-    assert {path.name for path in scripts.iterdir()} == {"kyvo", "kyvo_node", "camera_simulator"}
+    assert {path.name for path in scripts.iterdir()} == {"kyvo", "kyvo_node", "kyvo_managed_node", "camera_simulator"}
     for script in scripts.iterdir():
         assert script.read_text().splitlines()[0] == "#!/usr/bin/env python3"
         assert os.access(script, os.X_OK)

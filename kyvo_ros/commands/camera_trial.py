@@ -75,8 +75,7 @@ class _Trial:
         return CameraScore.of(name, here, there)
 
     def _counts(self, raw_views: Sequence[CameraView]) -> Callable[[SceneObject], bool]:
-        plane = raw_views[0].plane.scaled(1.0 / self._pipeline.schema.metres_per_unit)
-        return counts_in(self._pipeline.canonical.seen_from(plane).intrinsics(), raw_views)
+        return counts_in(self._pipeline.lens(raw_views[0].plane).intrinsics(), raw_views)
 
     def _scenes(self, name: str, frames: Iterable[tuple[np.ndarray, CameraView]], count: int) -> list[Scene]:
         scenes: list[Scene] = []

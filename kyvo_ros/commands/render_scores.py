@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
     pipeline = load_pipeline(args)
     samples = read_clevr(args.data, args.split, pipeline.schema)[:args.limit]
     asked = [sample.scene for sample in samples]
-    views = [CameraView(pipeline.canonical.intrinsics(), sample.view.plane) for sample in samples]
-    truths = [to_canonical(sample.image(), sample.view, pipeline.canonical) for sample in samples]
+    lenses = [pipeline.lens(sample.view.plane) for sample in samples]
+    views = [CameraView(lens.intrinsics(), sample.view.plane) for lens, sample in zip(lenses, samples)]
+    truths = [to_canonical(sample.image(), sample.view, lens) for lens, sample in zip(lenses, samples)]
     drawn = _drawn(pipeline, samples, args)
     held = [pipeline.reconstruct(sample.image(), sample.view) for sample in samples]
     report = DrawingReport(*(PictureScores.of(asked, _seen(pipeline, pictures, views, args), pictures, truths)

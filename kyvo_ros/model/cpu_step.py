@@ -168,7 +168,8 @@ class CompiledStep:
         self._rope = torch.view_as_real(rope.flatten(1)).contiguous().numpy()
         self._epsilon = np.float32(config.norm_eps)
         # The first call compiles, or loads what an earlier process compiled: better now than in the first frame.
-        self._row(self._table[[0]], 0, np.zeros((config.layers, 1, 1, 2 * config.kv_heads, config.head_dim), np.float32), 0)
+        memory = np.zeros((config.layers, 1, 1, 2 * config.kv_heads, config.head_dim), np.float32)
+        self._row(self._table[[0]], 0, memory, 0)
 
     @classmethod
     def serves(cls, config: DecoderConfig, table: Tensor) -> bool:

@@ -5,6 +5,7 @@
     decoder.safetensors          weights of the decoder (without the codebook, which is the image tokenizer's)
     image_tokenizer.safetensors  weights of the image tokenizer
     tokenizer.json               the text tokenizer, as the `tokenizers` library writes it
+    SHA256SUMS                   what these files are; where it is there, they are checked before they are read
 
 Matrices are stored in float16 and loaded as float32; vectors (norms, biases, running statistics) stay float32. The
 card, README.md, is written by training.
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.model.checksums import ChecksumError, renew_checksum, verify_checksums, write_checksums
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.programs import program_grammars
@@ -42,6 +44,7 @@ from kyvo_ros.tokens.vocabulary import Vocabulary
 
 CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER = (
     "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "tokenizer.json")
+FILES = (CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER)
 #: Raised when a folder of the version before can no longer be read.
 FORMAT_VERSION = 1
 #: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
@@ -122,14 +125,15 @@ def save_model(folder: str | Path, bundle: ModelBundle) -> None:
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
     for file, tensors in weights.items():
         (folder / file).write_bytes(save(tensors))  # `save_file` would hide the file from other users
+    write_checksums(folder, FILES)
 
 
 def save_calibration(folder: str | Path, calibration: Calibration) -> None:
     """Put a calibration into the config.json of a model folder, or leave the file as it was.
 
-    Raises ModelFolderError where the file is missing or broken, OSError where it cannot be written.
+    Raises ModelFolderError where the file is missing, broken or not the manifest's, OSError where it cannot be written.
     """
-    path = Path(folder) / CONFIG
+    path = _existing(folder) / CONFIG
     config = {**_read_config(path), "calibration": calibration.to_dict()}
     fresh = path.with_name(f"{CONFIG}.{os.getpid()}")
     try:
@@ -137,13 +141,14 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> None:
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+    renew_checksum(Path(folder), CONFIG)
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelBundle:
     """Read a model folder; inverse of `save_model`. Modules come in evaluation mode, in float32.
 
-    Raises ModelFolderError where the folder or a file is missing, JSON or weights are broken, the format is another, or
-    a tensor is missing, unknown, misshapen or not finite.
+    Raises ModelFolderError where the folder or a file is missing, a file is not the one that SHA256SUMS describes, JSON
+    or weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not finite.
     """
     folder = _existing(folder)
     section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
@@ -185,6 +190,7 @@ def save_decoder(folder: str | Path, name: str, config: DecoderConfig, weights: 
     (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
     if text_tokenizer is not None:
         text_tokenizer.save(folder / TEXT_TOKENIZER)
+    write_checksums(folder, FILES)
 
 
 def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tensor]]:
@@ -221,10 +227,15 @@ def load_decoder(folder: str | Path, dtype: torch.dtype = torch.float32,
 
 
 def _existing(folder: str | Path) -> Path:
+    """The folder, whose files are what its manifest says, where it has one. Raises ModelFolderError."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
                                f"of a folder that holds {CONFIG}")
+    try:
+        verify_checksums(folder, FILES)
+    except ChecksumError as error:
+        raise ModelFolderError(str(error)) from error
     return folder
 
 

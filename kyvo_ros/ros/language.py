@@ -85,6 +85,13 @@ class Language:
         result = self._latest.result
         return pipeline.render(scene, result.view.plane, result.unit_m), result.camera_frame
 
+    def check_count(self, objects: int) -> None:
+        """Raises RequestError where a scene that a caller brings is too large to work on."""
+        most = self._settings().max_request_objects
+        if objects > most:
+            raise RequestError(f"the scene holds {objects} objects, more than max_request_objects = {most}; send those "
+                               "that the edit is about")
+
     def latest(self) -> Seen:
         """What is published. Raises RequestError where nothing is."""
         if self._latest is None:

@@ -94,6 +94,7 @@ class LanguageServices:
         the one given or, where that is empty, the latest. Raises RequestError, SceneError.
         """
         if given.objects or given.header.frame_id:
+            self._language.check_count(len(given.objects))  # before any of them is looked at
             frame_T_plane = self._language.frame_T_plane(given.header.frame_id)
             return scene_from_graph_msg(given, frame_T_plane.inverse(), PLANE_FRAME), given.header, frame_T_plane
         seen = self._language.latest()

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import rclpy
@@ -26,13 +27,14 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
+from kyvo_ros.ros.conversions.results import graph_of
 from kyvo_ros.ros.diagnostics import report_to_msg
 from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.language import Language
 from kyvo_ros.ros.language_services import LanguageServices
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
-from kyvo_ros.ros.outputs import Outputs, graph_of
+from kyvo_ros.ros.outputs import Outputs
 from kyvo_ros.ros.parameters import NodeParameters
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer, stamp_to_ns
 from kyvo_ros.ros.serving import Server
@@ -42,8 +44,9 @@ from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), two for parameters and reports.
-EXECUTOR_THREADS = 5
+#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), two for parameters and
+#: diagnostics, one for a transition of a managed node.
+EXECUTOR_THREADS = 6
 _REPEAT_LOG_S = 10.0
 
 
@@ -53,13 +56,14 @@ class KyvoNode(Node):
     Raises SettingError where the start parameters are not valid. Call `close` before `destroy_node`.
     """
 
-    def __init__(self, factory: PipelineFactory = kyvo_pipeline, **options) -> None:
+    def __init__(self, factory: PipelineFactory = kyvo_pipeline, active: bool = True, **options) -> None:
+        """`active`: listen and load the model from the beginning."""
         super().__init__("kyvo_node", **options)
         self._declared = NodeParameters(self, self._settings_changed, _check_change)
         self._status = Status()
         self._slot = ModelSlot(factory)
         self._infos = CameraInfoCache()
-        self._transforms = transform_source(self, self.settings.tf_buffer_s)
+        self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
         self._recognizer = Recognizer(self._infos, self._transforms, self._status)
         self._outputs = Outputs(self)
         self._mailbox: Mailbox[Frame] = Mailbox()
@@ -72,19 +76,23 @@ class KyvoNode(Node):
         self._logged = ("", -_REPEAT_LOG_S)
         if self.settings.needs_tf:
             self._transforms.start()
-        self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info)
+        self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info, active)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
         self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._worker.start()
-        self._load_model()  # last: it imports torch, and the node should be on the graph before
+        if active:
+            self._load_model()  # last: it imports torch, and the node should be on the graph before
 
     @property
     def settings(self) -> Settings:
         """The newest valid settings."""
         return self._declared.current
+
+    def started(self) -> None:
+        """Called once callbacks run."""
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the worker and delete the markers; True where the running frame ended in time."""
@@ -216,14 +224,15 @@ def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
             node.get_logger().error("a callback failed:\n" + traceback.format_exc())
 
 
-def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline) -> int:
+def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline,
+         make: Callable[[PipelineFactory], KyvoNode] = KyvoNode) -> int:
     """Entry point; ends on SIGINT and SIGTERM with all threads joined."""
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        node = KyvoNode(factory)
+        node = make(factory)
     except SettingError as error:
         print(f"kyvo_node: {error}; correct the parameter file or the command line", file=sys.stderr)
         rclpy.shutdown()
@@ -232,6 +241,7 @@ def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline
     executor.add_node(node)
     spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     spinner.start()
+    node.started()
     while not stop.wait(1.0):  # in pieces, so that signals are seen
         pass
     if not node.close():

@@ -153,7 +153,7 @@ class Recognizer:
 
     def _recognize(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline, settings: Settings,
                    identities: IdentityKeeper) -> Recognition:
-        image = _image(frame.message)
+        image = _image(frame.message, settings.max_image_megapixels * 1e6)
         header = frame.message.header
         camera_frame = settings.camera_frame or header.frame_id or DEFAULT_CAMERA_FRAME
         if not (settings.camera_frame or header.frame_id):
@@ -266,9 +266,10 @@ class Recognizer:
             raise FrameDropped("no_transform", str(error)) from error
 
 
-def _image(message: Any) -> np.ndarray:
+def _image(message: Any, max_pixels: float) -> np.ndarray:
+    read = image_from_msg if hasattr(message, "encoding") else image_from_compressed_msg
     try:
-        return image_from_msg(message) if hasattr(message, "encoding") else image_from_compressed_msg(message)
+        return read(message, max_pixels)
     except ImageMessageError as error:
         raise FrameDropped("bad_image", str(error)) from error
 

@@ -60,6 +60,17 @@ class Settings:
     input_timeout_s: float = _setting(5.0, (
         "Without an image for this long the diagnostics warn that the node is starved."
     ), unit="s", minimum=0.1, maximum=3600.0)
+    # --- bounds on what comes in
+    max_image_megapixels: float = _setting(32.0, (
+        "Larger images, of topics and of requests, are dropped before they are decoded."
+    ), unit="Mpx", minimum=0.01, maximum=1000.0)
+    max_request_objects: int = _setting(100, (
+        "A request of `edit` whose scene holds more objects is refused."
+    ), minimum=1, maximum=10000)
+    max_tf_frames: int = _setting(10000, (
+        "Most frames that are remembered of /tf and /tf_static, where tf2_ros is not installed; transforms of further "
+        "ones are ignored."
+    ), minimum=2, maximum=1000000, live=False)
     # --- support plane and scale
     plane_frame: str = _setting("", (
         "TF frame with z up in which the support plane is z = plane_height_m (map, world, table, ...), looked"
