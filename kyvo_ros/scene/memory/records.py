@@ -162,4 +162,5 @@ def _count(value: Any) -> int:
 def _word(value: Any) -> str:
     if not isinstance(value, str):
         raise SceneError(f"expected a string, got {value!r}")
+    value.encode()  # JSON can spell half a character, which no message can hold; a ValueError
     return value
