@@ -1,4 +1,4 @@
-"""Where a recogniser finds objects: less than an image shows, since it looks at a part of it and writes small numbers."""
+"""Where a recogniser finds objects: less than an image shows, since it looks at a part and writes small numbers."""
 
 from __future__ import annotations
 

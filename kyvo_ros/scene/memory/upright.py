@@ -23,5 +23,6 @@ def upright(frame_T_plane: Transform, frame_id: str) -> Transform:
     if lean_rad > MAX_LEAN_RAD:
         raise MemoryInputError(
             f"the support plane leans by {math.degrees(lean_rad):.1f} degrees in frame '{frame_id}', more than "
-            f"{math.degrees(MAX_LEAN_RAD):.0f}; name a frame with z up, such as map or odom, and check the camera's pose")
+            f"{math.degrees(MAX_LEAN_RAD):.0f}; name a frame with z up, such as map or odom, and check the camera's "
+            "pose")
     return Transform.from_yaw(math.atan2(-rotation[0, 1], rotation[1, 1]), frame_T_plane.translation)
