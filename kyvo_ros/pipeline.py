@@ -7,6 +7,7 @@ run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in met
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,8 @@ from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.programs import ProgramWriter
 from kyvo_ros.model.rendering import ImageWriter
 from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, apply_edit
-from kyvo_ros.scene import RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
+from kyvo_ros.scene import (
+    RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene)
 from kyvo_ros.scene.consensus import consensus
 
 #: The model that ships with the package.
@@ -231,6 +233,12 @@ class KyvoPipeline:
     def nominal_plane(self) -> PlaneCamera:
         """Where a camera without a known plane is taken to stand, metres."""
         return self.canonical.nominal_plane().scaled(self.schema.metres_per_unit)
+
+    def field(self) -> RecognizedField:
+        """What of an image `recognize` can tell: its window, how far from the axis on the plane, how many objects."""
+        location, numbers = self.schema.location, self._grammar.vocabulary.numbers.values()
+        reach = math.inf if location.depth else float(min(-numbers[0], numbers[-1]))
+        return RecognizedField(self.canonical.intrinsics(), reach, self.schema.max_objects)
 
     def _metres_per_unit(self, plane: PlaneCamera | None, scale: str) -> float:
         if scale not in SCALES:

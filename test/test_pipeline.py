@@ -71,6 +71,15 @@ def test_without_a_camera_the_image_is_the_models_own(pipeline):
     assert scene_to_dict(pipeline.recognize(image(480, 320), None))["frame_id"] == PLANE_FRAME
 
 
+def test_the_field_is_what_the_model_can_tell(pipeline):
+    field = pipeline.field()
+    assert field.intrinsics == pipeline.canonical.intrinsics() and field.max_objects == pipeline.schema.max_objects
+    numbers = pipeline._grammar.vocabulary.numbers.values()
+    assert field.reach_units == numbers[-1] == -numbers[0]
+    for scene in pipeline.recognize_batch([image(seed=seed) for seed in range(4)]):
+        assert (np.abs(scene.positions_m()[:, :2]) <= field.reach_units * pipeline.schema.metres_per_unit + 1e-9).all()
+
+
 def test_the_pose_of_the_camera_reaches_the_model(pipeline):
     near, far = (pipeline.recognize(image(seed=5), CameraView(CLEVR, PlaneCamera(d, 0.4))) for d in (5.0, 14.0))
     assert scene_to_dict(near) != scene_to_dict(far)

@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 
 from kyvo_ros.questions import PremiseError
 from kyvo_ros.ros.conversions.answers import answer_to_msg
+from kyvo_ros.ros.conversions.graphs import stamp_to_msg
 from kyvo_ros.ros.conversions.images import image_to_msg
 from kyvo_ros.ros.conversions.placing import place
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg, scene_to_graph_msg
@@ -71,8 +72,8 @@ class LanguageServices:
 
     def _answer(self, request: Any, *at_stage: Any):
         """kyvo_msgs/Answer to a request of the service or the action."""
-        answer, seen = self._language.answer(request, *at_stage)
-        return answer_to_msg(answer, Header(stamp=seen.frame.message.header.stamp, frame_id=seen.result.frame_id))
+        answer, subject = self._language.answer(request, *at_stage)
+        return answer_to_msg(answer, Header(stamp=stamp_to_msg(subject.stamp_ns), frame_id=subject.frame_id))
 
     def _edit(self, request: Edit.Request) -> Mapping[str, Any]:
         """The fields of a response of Edit."""

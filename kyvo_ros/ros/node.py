@@ -29,6 +29,10 @@ from sensor_msgs.msg import CameraInfo
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.results import graph_of
 from kyvo_ros.ros.diagnostics import report_to_msg
+from kyvo_ros.ros.graph import GraphKeeper
+from kyvo_ros.ros.graph_files import GraphFiles
+from kyvo_ros.ros.graph_outputs import GraphOutputs
+from kyvo_ros.ros.graph_services import GraphServices
 from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.language import Language
 from kyvo_ros.ros.language_services import LanguageServices
@@ -44,9 +48,9 @@ from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), two for parameters and
-#: diagnostics, one for a transition of a managed node.
-EXECUTOR_THREADS = 6
+#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), one for the scene graph's, two
+#: for parameters and diagnostics, one for a transition of a managed node.
+EXECUTOR_THREADS = 7
 _REPEAT_LOG_S = 10.0
 
 
@@ -66,22 +70,27 @@ class KyvoNode(Node):
         self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
         self._recognizer = Recognizer(self._infos, self._transforms, self._status)
         self._outputs = Outputs(self)
+        self._graph_outputs = GraphOutputs(self)
+        self._graph = GraphKeeper(self._recognizer.frame_T_plane, self._status, self._graph_outputs.publish)
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._worker = Worker(self._mailbox, self._process, self._failed, lambda: self.settings.min_period_s)
         self._server = Server(self._worker, lambda: self.settings)
-        self._language = Language(self._recognizer, self._ready_pipeline, lambda: self.settings, lambda: self._newest)
+        self._language = Language(self._recognizer, self._ready_pipeline, lambda: self.settings, lambda: self._newest,
+                                  self._graph)
         self._newest: Frame | None = None
         self._newest_stamp_ns = 0
         self._epoch = 0
         self._logged = ("", -_REPEAT_LOG_S)
         if self.settings.needs_tf:
             self._transforms.start()
+        self._graph.follow(self.settings)
         self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info, active)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
         self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
+        self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()
         if active:
             self._load_model()  # last: it imports torch, and the node should be on the graph before
@@ -100,6 +109,7 @@ class KyvoNode(Node):
         self._language_services.close()
         if rclpy.ok(context=self.context):
             self._outputs.clear_markers()
+            self._graph_outputs.clear_markers()
         return ended
 
     # --- callbacks of the executor: they store and return
@@ -130,6 +140,7 @@ class KyvoNode(Node):
     def _settings_changed(self, old: Settings, new: Settings) -> None:
         if new.needs_tf:
             self._transforms.start()
+        self._graph.follow(new)
         if ModelSlot.key(old) != ModelSlot.key(new) or self._slot.failed:
             self._load_model()
 
@@ -166,9 +177,11 @@ class KyvoNode(Node):
 
     def _process(self, frame: Frame) -> None:
         settings = self.settings
-        result = self._recognizer.recognize(frame, self._ready_pipeline(), settings)
+        pipeline = self._ready_pipeline()
+        result = self._recognizer.recognize(frame, pipeline, settings)
         self._outputs.publish(result, frame.message.header.stamp, settings)
         self._language.saw(frame, result)
+        self._graph.saw(frame, result, pipeline.field(), settings)
         self._status.frame_done(time.monotonic() - frame.arrived_s, result.inference_s, len(result.objects))
 
     def _failed(self, frame: Frame, error: Exception) -> None:
@@ -188,7 +201,7 @@ class KyvoNode(Node):
         name, device = self._slot.name_and_device()
         extra = {"model": name, "device": device, "image topic": self._inputs.image_topic,
                  "camera_info topic": self._inputs.camera_info_topic, "scale": self.settings.scale,
-                 "output frame": self.settings.output_frame or "camera"}
+                 "output frame": self.settings.output_frame or "camera", **self._graph.figures()}
         stamp = self.get_clock().now().to_msg()
         full_name = f"{self.get_namespace().rstrip('/')}/{self.get_name()}"
         self._diagnostics.publish(report_to_msg(report, full_name, device, extra, stamp))

@@ -30,6 +30,7 @@ from kyvo_ros.scene import (
     PinholeCamera,
     PlaneCamera,
     PlaneNotVisibleError,
+    RecognizedField,
     Relation,
     Scene,
     Transform,
@@ -68,6 +69,8 @@ class Pipeline(Protocol):
     def view_of(self, image: np.ndarray, camera: CameraView | PinholeCamera | None) -> CameraView: ...
 
     def nominal_plane(self) -> PlaneCamera: ...
+
+    def field(self) -> RecognizedField: ...
 
     def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None,
                metres_per_unit: float | None = None) -> Answer: ...
@@ -255,9 +258,14 @@ class Recognizer:
         target = settings.output_frame
         if target in ("", camera_frame):
             return camera_frame, optical_T_plane(view)
+        return target, self.frame_T_plane(target, view, camera_frame, stamp_ns, settings)
+
+    def frame_T_plane(self, target: str, view: CameraView, camera_frame: str, stamp_ns: int,
+                      settings: Settings) -> Transform:
+        """Pose of a view's support plane in a TF frame at the image's stamp. Raises FrameDropped."""
         if target == settings.plane_frame and view.world_T_plane is not None:
-            return target, view.world_T_plane
-        return target, self._lookup(target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
+            return view.world_T_plane
+        return self._lookup(target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
 
     def _lookup(self, target: str, source: str, stamp_ns: int, settings: Settings) -> Transform:
         try:

@@ -18,7 +18,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from kyvo_ros.questions import Answer, EditRules, Executor, Program, apply_edit
-from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene, SceneObject
+from kyvo_ros.scene import (
+    CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene, SceneObject)
 
 OBJECTS = (
     {"size": "large", "color": "red", "material": "rubber", "shape": "cube", "x": -1.0, "y": 0.5, "yaw": 0.5},
@@ -79,6 +80,9 @@ class FakePipeline:
 
     def nominal_plane(self) -> PlaneCamera:
         return NOMINAL
+
+    def field(self) -> RecognizedField:
+        return RecognizedField(PinholeCamera(128, 80, 140.0, 140.0, 64.0, 38.0), 5.0)
 
     def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
                   effort: str = "fast") -> Scene:
