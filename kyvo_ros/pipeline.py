@@ -26,6 +26,7 @@ from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.programs import ProgramWriter
+from kyvo_ros.model.published_sight import in_plane_frame
 from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, apply_edit
 from kyvo_ros.scene import RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
 from kyvo_ros.scene.consensus import consensus
@@ -122,8 +123,10 @@ class KyvoPipeline:
         with _timed(timings, "decode"):
             scenes = [self.calibration.apply(self._grammar.decode_scene(g.token_ids, g.distributions))
                       for g in generations]
-            scenes = [look.brought_back(_scaled(scene, m / self.schema.metres_per_unit))
+            scenes = [in_plane_frame(_scaled(scene, m / self.schema.metres_per_unit), look.plane or self.nominal_plane())
                       for scene, (look, m) in zip(scenes, looks)]
+            scenes = [look.brought_back(scene)
+                      for scene, (look, _) in zip(scenes, looks)]
             remaining = iter(scenes)
             scenes = [self._consensus(list(islice(remaining, len(group))), m) for group, m in zip(seen, metres)]
         self.last_timings_s = timings

@@ -72,7 +72,7 @@ def config_of(tensors: Mapping[str, Tensor], layout: str, heads: int = HEADS,
             ffn_dim=len(tensors["layers.0.feed_forward.w1.weight"]), max_length=max_length, code_dim=code_dim,
             image_grid=IMAGE_GRID, rope_theta=ScaledRope(), norm_eps=1e-5, ground_positions=False, number_head=False,
             number_embedding=_number_embedding(tensors), published_embedding=True,
-            numbers_overhang=LAYOUTS[layout].numbers_overhang, unknown_ids_are_zero=True)
+            numbers_overhang=LAYOUTS[layout].numbers_overhang, causal_prompt=True, unknown_ids_are_zero=True)
     except ValueError as error:
         raise PublishedCheckpointError(f"the shapes in the checkpoint make no decoder with {heads} query heads: "
                                        f"{error}; give the number that the model was built with (--heads)") from error
