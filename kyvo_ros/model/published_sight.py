@@ -49,15 +49,15 @@ def stretched_camera(resolution: int, image_size: tuple[int, int]) -> CanonicalC
 def in_plane_frame(scene: Scene, plane: PlaneCamera) -> Scene:
     """A scene as a model says it, in PLANE_FRAME; `plane` is where the camera of its image stands.
 
-    A box of Objectron stands as nobody knows, so that it keeps its dimensions and has no yaw. Scenes in other frames
-    than the published ones stay.
+    How a box of Objectron is turned nobody knows, so that it has no yaw; it stands upright, its (width, height, length)
+    become extents x y z with z up. Scenes in other frames than the published ones stay.
     """
     if scene.frame_id == WORLD_FRAME:
         return scene.transformed(Transform.from_yaw(-WORLD_YAW_RAD), PLANE_FRAME)
     if scene.frame_id != CAMERA_FRAME:
         return scene
     pose = plane.plane_T_optical()
-    objects = [replace(o, position_m=pose.apply(o.position_m),
+    objects = [replace(o, position_m=pose.apply(o.position_m), size_m=o.size_m[[2, 0, 1]],
                        position_covariance_m2=None if o.position_covariance_m2 is None
                        else pose.rotate_covariance(o.position_covariance_m2)) for o in scene.objects]
     return replace(scene, objects=tuple(objects), frame_id=PLANE_FRAME)

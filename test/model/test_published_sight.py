@@ -45,7 +45,7 @@ def test_what_the_camera_looks_at_lies_at_the_origin_of_the_plane() -> None:
     box = SceneObject({"category": "cup"}, [0.0, 0.0, 10.0], size_m=[1, 2, 3], position_covariance_m2=covariance)
     moved = in_plane_frame(Scene((box,), CAMERA_FRAME), PLANE)
     assert moved.objects[0].position_m == pytest.approx([0, 0, 0], abs=1e-9)
-    assert moved.objects[0].size_m.tolist() == [1, 2, 3] and moved.frame_id == PLANE_FRAME
+    assert moved.objects[0].size_m.tolist() == [3, 1, 2] and moved.frame_id == PLANE_FRAME
     # Forward is 30 degrees under the horizon: its height mixes in with sin^2, the image's vertical with cos^2.
     assert moved.objects[0].position_covariance_m2[2, 2] == pytest.approx(3 * 0.25 + 2 * 0.75)
 
