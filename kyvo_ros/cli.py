@@ -1,4 +1,4 @@
-"""The command line: `kyvo recognize`, `ask`, `edit`, `evaluate ...`, `calibrate`, `convert` and `train`.
+"""The command line: `kyvo recognize`, `ask`, `edit`, `evaluate ...`, `calibrate`, `convert`, `omni3d` and `train`.
 
 It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the
 rooms, which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize)
+    ask, background, calibrate, cameras, convert, edit, edit_scores, omni3d, published, qa, recognition,
+    recognize)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +53,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
+    omni3d.add_arguments(commands.add_parser("omni3d", help="data in Omni3D's format: write, tokenize, predict"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,6 +212,17 @@ def save_converted(folder: str | Path, name: str, config: DecoderConfig, weights
         (folder / file).chmod((folder / CONFIG).stat().st_mode)
     if text_tokenizer is not None:
         text_tokenizer.save(folder / TEXT_TOKENIZER)
+
+
+def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, Tensor]) -> None:
+    """Write a copy of a converted folder whose decoder has other weights (a whole state dict, stored as it is)."""
+    source, folder = _existing(source), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        if file.name != DECODER and file.is_file() and source.resolve() != folder.resolve():
+            shutil.copyfile(file, folder / file.name)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
+    (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
 
 
 def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tensor]]:
