@@ -123,9 +123,8 @@ class KyvoPipeline:
         with _timed(timings, "decode"):
             scenes = [self.calibration.apply(self._grammar.decode_scene(g.token_ids, g.distributions))
                       for g in generations]
-            scenes = [in_plane_frame(_scaled(scene, m / self.schema.metres_per_unit), look.plane or self.nominal_plane())
-                      for scene, (look, m) in zip(scenes, looks)]
-            scenes = [look.brought_back(scene)
+            scenes = [_scaled(scene, m / self.schema.metres_per_unit) for scene, (_, m) in zip(scenes, looks)]
+            scenes = [look.brought_back(in_plane_frame(scene, look.plane or self.nominal_plane()))
                       for scene, (look, _) in zip(scenes, looks)]
             remaining = iter(scenes)
             scenes = [self._consensus(list(islice(remaining, len(group))), m) for group, m in zip(seen, metres)]

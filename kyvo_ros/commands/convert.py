@@ -18,8 +18,9 @@ MAX_LENGTH = 4096
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo convert`."""
     parser.description = (
-        "Turn a checkpoint of the published Kyvo code into a model folder, or such a folder back into a checkpoint; or make a decoder to be trained that starts from Llama's weights. Files are read "
-        "without running any code in them.")
+        "Turn a checkpoint of the published Kyvo code into a model folder, or such a folder back into a checkpoint; or "
+        "make a decoder to be trained that starts from Llama's weights. Files are read without running any code in "
+        "them.")
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--from-published", type=Path, metavar="FILE", help="meta_model_N.pt to read")
     direction.add_argument("--from-llama", type=Path, metavar="DIR", help="Llama 3.2 as downloaded, from Hugging Face "
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         _start_from_llama(args)
     else:
         checkpoint.from_published(args.from_published, args.layout, args.out, codebook=args.codebook,
-                                  tokenizer=args.tokenizer, heads=args.heads, max_length=args.max_length, sight=_sight(args))
+                                  tokenizer=args.tokenizer, heads=args.heads, max_length=args.max_length,
+                                  sight=_sight(args))
     print(f"written to {args.out}")
     return 0
 

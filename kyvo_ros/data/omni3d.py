@@ -58,7 +58,7 @@ class Omni3dSample:
         return read_rgb(self.image_path)
 
     def scene(self) -> Scene:
-        """The boxes in the order of the file, with their category; size_m is (width, height, length), as Kyvo writes it.
+        """The boxes in the order of the file; size_m is (width, height, length), as Kyvo writes it.
 
         Rotations have no place in a scene, nor in the published tokens.
         """

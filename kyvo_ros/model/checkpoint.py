@@ -141,8 +141,8 @@ def _refusal(path: Path, error: Exception) -> str:
     return (f"{path} holds more than tensors, which would have to be run as code: {reason}. It was not read. Only if "
             "you trust whoever made it, keep its tensors alone with: python -c \"import torch; "
             f"d = torch.load('{path}', weights_only=False, map_location='cpu'); d = d.get('state_dict', d); "
-            f"torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, '{path.with_suffix('.tensors.pt')}')\". A "
-            "checkpoint of Lightning needs the pytorch-lightning that wrote it for that")
+            f"torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, '{path.with_suffix('.tensors.pt')}')\". "
+            "A checkpoint of Lightning needs the pytorch-lightning that wrote it for that")
 
 
 def _kinds(found: object) -> str:

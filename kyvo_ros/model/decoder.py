@@ -118,9 +118,10 @@ class Decoder(nn.Module):
                start: int = 0) -> Tensor:
         """(B, S) ids -> (B, S - start, D) normalised hidden states of the positions from `start` on.
 
-        Tokens before `prefix_length` attend to each other both ways (unless the prompt is causal), the rest to themselves and what came before;
-        padding on the right therefore changes nothing. A `start` above zero saves work in the last block where the
-        states of the first positions are not needed (a prompt that carries no loss).
+        Tokens before `prefix_length` attend to each other both ways (unless prompts are causal by the configuration),
+        the rest to themselves and what came before; padding on the right therefore changes nothing. A `start` above
+        zero saves work in the last block where the states of the first positions are not needed (a prompt that carries
+        no loss).
         `cells` (B, h*w, 2): ground points of the image's cells, see `UnifiedEmbedding`. Raises SequenceError.
         """
         self.check(token_ids)

@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
                         help="processes of the ray caster (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=own_cores(), help="threads of torch (default: %(default)s)")
-    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=FILE", help="with `full`: published tokens, such "
-                        "as image_source=images.json three_d_source=scenes.json")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=FILE", help="with `full`: published tokens, "
+                        "such as image_source=images.json three_d_source=scenes.json")
     parser.add_argument("--dry-run", action="store_true", help="with `full`: print parameters, memory and tokens")
 
 

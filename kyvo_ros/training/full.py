@@ -121,7 +121,10 @@ def starting_decoder(recipe: FullRecipe, source: Path) -> Decoder:
 
 
 def open_samples(recipe: FullRecipe, data: Many[str], cache: Path) -> PublishedTokens:
-    """The samples in `name=FILE` entries; process 0 streams the files first. Raises TrainingError, PublishedDataError."""
+    """The samples in `name=FILE` entries; process 0 streams the files first.
+
+    Raises TrainingError, PublishedDataError.
+    """
     files = {}
     for entry in data:
         name, mark, path = entry.partition("=")

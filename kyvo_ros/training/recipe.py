@@ -100,7 +100,8 @@ def load_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises RecipeError where the file is missing, broken, or has a wrong entry."""
     document = read_document(path)
     try:
-        blocks = {key: read_block(_BLOCKS[key], value, key) if key in _BLOCKS else value for key, value in document.items()}
+        blocks = {key: read_block(_BLOCKS[key], value, key) if key in _BLOCKS else value
+                  for key, value in document.items()}
         if "schema" in blocks:
             blocks["schema"] = read_schema(path.parent / str(blocks["schema"]))
         return read_block(Recipe, blocks, "recipe")
