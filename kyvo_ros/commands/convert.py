@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Run `kyvo convert`; returns the exit code. Raises PublishedCheckpointError, ModelFolderError with what to do."""
     from kyvo_ros.model import checkpoint
 
+    if args.from_published is None and (args.vqgan or args.vqgan_config):
+        raise checkpoint.PublishedCheckpointError("--vqgan belongs to --from-published; train the decoder first")
     if args.to_published:
         checkpoint.to_published(args.to_published, args.out)
     elif args.from_llama:

@@ -83,6 +83,11 @@ def test_what_is_missing_is_named(
     assert code == 2 and message in capsys.readouterr().err
 
 
+def test_an_image_tokenizer_needs_a_decoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "--to-published", str(tmp_path), "--vqgan", "last.ckpt", "--out", "x.pt"]) == 2
+    assert "--vqgan belongs to --from-published" in capsys.readouterr().err
+
+
 def test_a_checkpoint_that_holds_code_is_not_run(
         files: TamingReference, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files.write(tmp_path, callbacks={collections.UserDict: {"best": 1}})  # Lightning keys callbacks by their class
