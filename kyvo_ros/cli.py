@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, published, qa, recognition,
-    recognize, render, render_scores)
+    ask, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, omni3d, published, qa,
+    recognition, recognize, render, render_scores)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +58,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     doctor.add_arguments(commands.add_parser("doctor", help="what is wrong with a running system or a recording"))
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
     checksums.add_arguments(commands.add_parser("checksums", help="write down what a model folder's files are"))
+    omni3d.add_arguments(commands.add_parser("omni3d", help="data in Omni3D's format: write, tokenize, predict"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:

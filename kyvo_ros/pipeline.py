@@ -27,6 +27,7 @@ from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.programs import ProgramWriter
+from kyvo_ros.model.published_sight import in_plane_frame
 from kyvo_ros.model.rendering import ImageWriter
 from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, apply_edit
 from kyvo_ros.scene import (
@@ -129,8 +130,9 @@ class KyvoPipeline:
         with _timed(timings, "decode"):
             scenes = [self.calibration.apply(self._grammar.decode_scene(g.token_ids, g.distributions))
                       for g in generations]
-            scenes = [look.brought_back(_scaled(scene, m / self.schema.metres_per_unit))
-                      for scene, (look, m) in zip(scenes, looks)]
+            scenes = [_scaled(scene, m / self.schema.metres_per_unit) for scene, (_, m) in zip(scenes, looks)]
+            scenes = [look.brought_back(in_plane_frame(scene, look.plane or self.nominal_plane()))
+                      for scene, (look, _) in zip(scenes, looks)]
             remaining = iter(scenes)
             scenes = [self._consensus(list(islice(remaining, len(group))), m) for group, m in zip(seen, metres)]
         self.last_timings_s = timings

@@ -93,13 +93,14 @@ class CanonicalCamera:
         """The camera of an image of which nothing is known but its size.
 
         An image of the canonical aspect is taken as a canonical image at another resolution; one of 4:3 to 3:2 as
-        the whole frame of the same lens with the principal point in its middle (CLEVR's 320x240 and 480x320).
+        the whole frame of the same lens with the principal point in its middle (CLEVR's 320x240 and 480x320); its
+        pixels are square, whether or not the canonical ones are.
         Raises CanonicalError for other aspects.
         """
         if abs(width * self.height - height * self.width) <= max(self.width, self.height):
             return self.intrinsics().resized(width, height)
         if 1.32 <= width / height <= 1.51:
-            return PinholeCamera(width, height, self.fx / self.width * width, self.fy / self.width * width,
+            return PinholeCamera(width, height, self.fx / self.width * width, self.fx / self.width * width,
                                  width / 2, height / 2)
         raise CanonicalError(
             f"nothing is known of the camera of a {width}x{height} image: expected the aspect "

@@ -61,6 +61,7 @@ class DecoderConfig:
     # Faithful to the published code of Kyvo, for its checkpoints (see `published`):
     published_embedding: bool = False  # numbers: features of their index, unscaled; image codes: their projection alone
     numbers_overhang: int = 0  # ids behind the numbers that are embedded as numbers too
+    causal_prompt: bool = False  # tokens of a prompt attend to what came before alone, not to each other both ways
     unknown_ids_are_zero: bool = False  # ids outside the vocabulary are read as zero vectors instead of refused
 
     def __post_init__(self) -> None:

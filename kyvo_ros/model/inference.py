@@ -103,7 +103,8 @@ class CachedDecoder:
             cache.places = RunningPlaces(embedding, token_ids, cells)
         positions = torch.arange(length, device=self.device)
         visible = positions <= positions.unsqueeze(1)
-        visible[:prefix_length, :prefix_length] = True
+        if not self.config.causal_prompt:
+            visible[:prefix_length, :prefix_length] = True
         mask = self._additive(visible.unsqueeze(0))
         starts = torch.arange(rows, device=self.device)
         slots = starts.unsqueeze(1) * cache.length + positions

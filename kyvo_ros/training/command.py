@@ -8,6 +8,7 @@
     export     the model folder, with its card
     card       the card anew, after `kyvo evaluate ... --json MODEL/evaluation.json`
     all        one after the other, with `--until STAGE` as far as that one
+    full       a decoder in the published format and size, by a recipe of its own (see `full`)
 
 A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
 next call goes on from it. `--from MODEL` starts from the weights of a model folder, with a fresh optimizer. Several
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from kyvo_ros.training import distributed
+from kyvo_ros.training import distributed, full
 from kyvo_ros.training.recipe import RecipeError
 from kyvo_ros.training.stages import STAGES, Workshop
 from kyvo_ros.training.trainer import TrainingError
@@ -35,7 +36,7 @@ DEFAULT_RECIPE = Path("recipes/clevr-nano.yaml")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo train`."""
-    parser.add_argument("stage", choices=(*STAGES, "all"), help="which part of the recipe to train")
+    parser.add_argument("stage", choices=(*STAGES, "all", "full"), help="which part of the recipe to train")
     parser.add_argument("--until", choices=tuple(STAGES), help="with `all`: the last stage to train")
     parser.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
@@ -49,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
                         help="processes of the ray caster (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=own_cores(), help="threads of torch (default: %(default)s)")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=FILE", help="with `full`: published tokens, "
+                        "such as image_source=images.json three_d_source=scenes.json")
+    parser.add_argument("--dry-run", action="store_true", help="with `full`: print parameters, memory and tokens")
 
 
 def own_cores() -> int:
@@ -60,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """Run `kyvo train`; returns the exit code. Raises RecipeError or TrainingError with what to do."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     torch.set_num_threads(max(1, args.threads))
+    if args.stage != "full" and (args.data or args.dry_run):
+        raise TrainingError(f"--data and --dry-run belong to stage full, not to {args.stage}")
     if args.source is not None and not args.source.is_dir():
         raise TrainingError(f"--from {args.source} is no model folder")
     for folder in args.renders:
@@ -67,6 +73,12 @@ def run(args: argparse.Namespace) -> int:
             raise TrainingError(f"--renders {folder} is no folder")
     device = device_named(args.device)
     distributed.start(device)
+    if args.stage == "full":
+        try:
+            full.run(args, device)
+        finally:
+            distributed.stop()
+        return 0
     workshop = Workshop(args.recipe, args.work, device, renders=tuple(args.renders),
                         source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
     try:
