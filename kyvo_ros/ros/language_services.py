@@ -19,8 +19,10 @@ from rclpy.action.server import RCLError, ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from kyvo_ros.questions import PremiseError
+from kyvo_ros.ros.conversions.answer_markers import answer_markers
 from kyvo_ros.ros.conversions.answers import answer_to_msg
 from kyvo_ros.ros.conversions.graphs import stamp_to_msg
 from kyvo_ros.ros.conversions.images import image_to_msg
@@ -41,6 +43,7 @@ class LanguageServices:
 
     def __init__(self, node: Node, language: Language, worker: Worker, server: Server) -> None:
         self._language, self._worker, self._server = language, worker, server
+        self._shown = node.create_publisher(MarkerArray, "answer_markers", 1)
         waiting = MutuallyExclusiveCallbackGroup()  # one thread for all, since the worker takes turns anyway
         node.create_service(Ask, "ask", self._on_ask, callback_group=waiting)
         node.create_service(Edit, "edit", self._on_edit, callback_group=waiting)
@@ -73,7 +76,10 @@ class LanguageServices:
     def _answer(self, request: Any, *at_stage: Any):
         """kyvo_msgs/Answer to a request of the service or the action."""
         answer, subject = self._language.answer(request, *at_stage)
-        return answer_to_msg(answer, Header(stamp=stamp_to_msg(subject.stamp_ns), frame_id=subject.frame_id))
+        header = Header(stamp=stamp_to_msg(subject.stamp_ns), frame_id=subject.frame_id)
+        if self._shown.get_subscription_count():
+            self._shown.publish(answer_markers(answer, place(subject.scene, subject.frame_T_plane), header))
+        return answer_to_msg(answer, header)
 
     def _edit(self, request: Edit.Request) -> Mapping[str, Any]:
         """The fields of a response of Edit."""
