@@ -236,11 +236,13 @@ class KyvoPipeline:
         """Where a camera without a known plane is taken to stand, metres."""
         return self.canonical.nominal_plane().scaled(self.schema.metres_per_unit)
 
-    def field(self) -> RecognizedField:
-        """What of an image `recognize` can tell: its window, how far from the axis on the plane, how many objects."""
+    def field(self, plane: PlaneCamera | None, metres_per_unit: float | None = None) -> RecognizedField:
+        """What `recognize` can tell of an image from a camera that stands there: its window, how far from the axis on
+        the plane, how many objects; arguments as for `lens`.
+        """
         location, numbers = self.schema.location, self._grammar.vocabulary.numbers.values()
         reach = math.inf if location.depth else float(min(-numbers[0], numbers[-1]))
-        return RecognizedField(self.canonical.intrinsics(), reach, self.schema.max_objects)
+        return RecognizedField(self.lens(plane, metres_per_unit).intrinsics(), reach, self.schema.max_objects)
 
     def _metres_per_unit(self, plane: PlaneCamera | None, scale: str) -> float:
         if scale not in SCALES:

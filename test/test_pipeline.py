@@ -72,7 +72,10 @@ def test_without_a_camera_the_image_is_the_models_own(pipeline):
 
 
 def test_the_field_is_what_the_model_can_tell(pipeline):
-    field = pipeline.field()
+    field = pipeline.field(None)
+    far = pipeline.nominal_plane().scaled(3.0)
+    assert pipeline.field(far).intrinsics == pipeline.lens(far).intrinsics() != field.intrinsics
+    assert pipeline.field(far, 3.0) == field, "a unit three times as long"
     assert field.intrinsics == pipeline.canonical.intrinsics() and field.max_objects == pipeline.schema.max_objects
     numbers = pipeline._grammar.vocabulary.numbers.values()
     assert field.reach_units == numbers[-1] == -numbers[0]

@@ -81,7 +81,7 @@ class FakePipeline:
     def nominal_plane(self) -> PlaneCamera:
         return NOMINAL
 
-    def field(self) -> RecognizedField:
+    def field(self, plane: PlaneCamera | None = None, metres_per_unit: float | None = None) -> RecognizedField:
         return RecognizedField(PinholeCamera(128, 80, 140.0, 140.0, 64.0, 38.0), 5.0)
 
     def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
