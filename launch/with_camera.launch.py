@@ -1,11 +1,12 @@
 """A camera driver and kyvo_node beside it, in one namespace: an example to copy.
 
-    ros2 launch kyvo_ros with_camera.launch.py camera:=front video_device:=/dev/video0 camera_info_url:=file:///path/front.yaml
+    ros2 launch kyvo_ros with_camera.launch.py camera:=front camera_info_url:=file:///path/front.yaml
     ros2 launch kyvo_ros with_camera.launch.py camera:=left driver:=usb_cam video_device:=/dev/video2
 
 With camera:=front the driver publishes /front/image_raw and /front/camera_info, the node listens to these and publishes
 /front/scene and the rest. Each camera gets a support-plane frame of its own, <camera>_support_plane. The drivers are
-packages of their own (ros-<distribution>-v4l2-camera, ros-<distribution>-usb-cam), not dependencies of kyvo_ros.
+packages of their own (ros-<distribution>-v4l2-camera, ros-<distribution>-usb-cam), not dependencies of kyvo_ros; their
+parameters are taken from their documentation, the drivers themselves have not been run with it.
 """
 
 from launch import LaunchDescription

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEPLOY = REPOSITORY / "deploy"
 DOCKERFILES = ("Dockerfile", "Dockerfile.jetson")
 INSTRUCTIONS = {"FROM", "ARG", "ENV", "SHELL", "RUN", "WORKDIR", "COPY", "ENTRYPOINT", "CMD"}
-#: Sections of the unit -> the keys it may use, of systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.kill(5).
+#: Sections of the unit -> the keys it may use (systemd.unit(5), .service(5), .exec(5), .kill(5)).
 UNIT_KEYS = {
     "Unit": {"Description", "Wants", "After", "StartLimitIntervalSec", "StartLimitBurst"},
     "Service": {"Type", "User", "EnvironmentFile", "Environment", "ExecStart", "KillSignal", "KillMode",
@@ -85,8 +85,8 @@ def test_images_are_built_as_the_readme_builds(name: str) -> None:
                     "make -C src/kyvo_ros setup", "colcon build --base-paths src src/kyvo_ros/kyvo_msgs"):
         assert command in commands and command in readme, command
     options = set(re.findall(r"\b([A-Z_]+)=\"\$", commands))
-    makefile = (REPOSITORY / "Makefile").read_text()
-    assert options == {"TORCH_SPEC", "TORCH_INDEX"} and options <= set(re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE))
+    known = set(re.findall(r"^([A-Z_]+) \?=", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    assert options == {"TORCH_SPEC", "TORCH_INDEX"} and options <= known
     assert options <= {argument.split("=")[0] for argument in _arguments(name, "ARG")}
 
 
