@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize)
+    ask, assets, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +52,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
+    assets.add_arguments(commands.add_parser("assets", help="objects of the procedural library"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:
