@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 #: Points of the surface for every voxel^2, among which the nearest faces are found.
 _DENSITY = 6.0
 _MOST_POINTS = 1_500_000
+#: Of points in one cell, so many along each side of a voxel, the first is enough.
+_CELLS = 6
 #: Nearest points whose faces are tried; the exact distance decides between them.
 _CANDIDATES = 3
 #: Half the thickness in voxels of the shell that an open sheet becomes.
@@ -43,7 +45,7 @@ def encode_slat(mesh: Mesh, resolution: int = RESOLUTION, frame: CubeFrame | Non
     inside = inside_grid(triangles, resolution)
     coords, distance, points, faces = _near_surface(mesh, triangles, inside)
     within = inside[tuple(coords.T)]
-    at_surface = distance < 0.5
+    at_surface = distance < 0.75
     if at_surface.any() and within[at_surface].mean() < _LEAST_INSIDE:
         log.info("the mesh encloses next to nothing; it becomes a shell of %.1f voxels", 2 * SHELL)
         signed, inside = distance - SHELL, np.zeros_like(inside)
@@ -117,14 +119,17 @@ def _near_surface(mesh: Mesh, triangles: np.ndarray, inside: np.ndarray) -> tupl
     """
     samples, owner = _surface_points(triangles)
     voxels = np.round(samples).clip(0, len(inside) - 1).astype(int)
-    shown = ~ndimage.binary_erosion(inside, np.ones((3, 3, 3)))[tuple(voxels.T)]
-    samples, owner = samples[shown], owner[shown]
+    shown = np.flatnonzero(~ndimage.binary_erosion(inside, np.ones((3, 3, 3)))[tuple(voxels.T)])
+    cells = np.round(samples[shown] * _CELLS).astype(np.int64) @ (_CELLS * len(inside) + 1) ** np.arange(3)
+    kept = shown[np.unique(cells, return_index=True)[1]]
+    samples, owner, voxels = samples[kept], owner[kept], voxels[kept]
     marked = np.zeros_like(inside)
-    marked[tuple(voxels[shown].T)] = True
+    marked[tuple(voxels.T)] = True
     reach = int(np.ceil(TRUNCATION + SHELL))
     ball = np.linalg.norm(np.indices((2 * reach + 1,) * 3) - reach, axis=0) <= TRUNCATION + SHELL + 0.5
     coords = np.argwhere(ndimage.binary_dilation(marked, ball))
-    rough, nearest = cKDTree(samples, balanced_tree=False, compact_nodes=False).query(coords, k=_CANDIDATES)
+    tree = cKDTree(samples, balanced_tree=False)
+    rough, nearest = tree.query(coords, k=_CANDIDATES)
     close = rough[:, 0] < TRUNCATION + SHELL + 1
     coords, candidates = coords[close], owner[nearest[close]]
     best = np.full(len(coords), np.inf)
@@ -134,7 +139,25 @@ def _near_surface(mesh: Mesh, triangles: np.ndarray, inside: np.ndarray) -> tupl
         length = np.linalg.norm(found - coords, axis=1)
         better = length < best
         best[better], points[better], faces[better] = length[better], found[better], candidates[better, k]
+    near = np.zeros_like(inside)
+    near[tuple(coords[best < TRUNCATION].T)] = True
+    lids = np.argwhere(_borders(inside) & ~near)
+    if len(lids):  # over holes there is no surface to be near to; half a voxel is where its border lies
+        _, nearest = tree.query(lids)
+        coords, faces = np.concatenate([coords, lids]), np.concatenate([faces, owner[nearest]])
+        best = np.concatenate([best, np.full(len(lids), 0.5)])
+        points = np.concatenate([points, samples[nearest]])
     return coords, best, points, faces
+
+
+def _borders(inside: np.ndarray) -> np.ndarray:
+    """(R, R, R) bool: voxels beside one on the other side."""
+    borders = np.zeros_like(inside)
+    for axis in range(3):
+        changes = np.diff(inside, axis=axis)
+        for place in (slice(None, -1), slice(1, None)):
+            borders[tuple(place if a == axis else slice(None) for a in range(3))] |= changes
+    return borders
 
 
 def _surface_points(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
