@@ -1,4 +1,5 @@
-"""The command line: `kyvo recognize`, `ask`, `edit`, `evaluate ...`, `calibrate`, `convert` and `train`.
+"""The command line: `kyvo recognize`, `ask`, `edit`, `evaluate ...`, `calibrate`, `convert`,
+`assets`, `tokenize`, `detokenize` and `train`.
 
 It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the
 rooms, which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, assets, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize)
+    ask, assets, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize,
+    shape_scores, shapes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,9 +52,12 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     edit_scores.add_arguments(tasks.add_parser("edit", help="scenes edited by instructions"))
     background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
+    shape_scores.add_arguments(tasks.add_parser("shapes", help="what a shape tokenizer keeps of unseen objects"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
     assets.add_arguments(commands.add_parser("assets", help="objects of the procedural library"))
+    shapes.add_tokenize_arguments(commands.add_parser("tokenize", help="a mesh to shape codes"))
+    shapes.add_detokenize_arguments(commands.add_parser("detokenize", help="shape codes to a mesh"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:

@@ -26,6 +26,8 @@ _CELLS = 6
 _CANDIDATES = 3
 #: Half the thickness in voxels of the shell that an open sheet becomes.
 SHELL = 0.8
+#: Voxels of distance under which the face's normal is surer than the direction to the nearest point.
+_TOO_NEAR = 0.2
 #: Share of the voxels at the surface that must be inside; solids have about a half.
 _LEAST_INSIDE = 0.12
 #: Edge of the box of voxels over which openness is counted.
@@ -199,7 +201,7 @@ def _directions(mesh: Mesh, coords: np.ndarray, points: np.ndarray, faces: np.nd
     """(N, 3) unit gradient of the distance: away from the nearest point, or the face's normal where that is too near."""
     away = (coords - points) * np.where(signed < 0, -1, 1)[:, None]
     length = np.linalg.norm(away, axis=1, keepdims=True)
-    return np.where(length > 1e-3, away / np.maximum(length, 1e-9), mesh.face_normals[faces])
+    return np.where(length > _TOO_NEAR, away / np.maximum(length, 1e-9), mesh.face_normals[faces])
 
 
 def _colors(mesh: Mesh, triangles: np.ndarray, points: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -54,10 +54,9 @@ def view_directions(azimuth_rad: Tensor, elevation_rad: Tensor) -> Tensor:
 def render_shapes(grids: Tensor, views: Tensor, settings: RenderSettings) -> Tensor:
     """Grids (B, 8, R, R, R) and views (B, 3, 3) of `view_directions` -> (B, 3, H, W) in [0, 1], parallel projection."""
     points, step = _parallel_rays(views, settings, _REACH)
-    inside = F.grid_sample(grids, points.flip(-1) * 2, align_corners=False, padding_mode="border")
-    beyond = (points.abs() > 0.5).any(-1)
-    density = _density(inside[:, DISTANCE], step * grids.shape[-1], settings).masked_fill(beyond, 0.0)
-    return _composite(density, inside[:, COLOR], settings)
+    found = _sampled(grids, points)
+    density = _density(found[:, 0], step * grids.shape[-1], settings).masked_fill((points.abs() > 0.5).any(-1), 0.0)
+    return _composite(density, found[:, 1:], settings)
 
 
 def render_scene(shapes: list[PlacedShape], origins_m: Tensor, directions: Tensor, near_m: float, far_m: float,
@@ -69,10 +68,10 @@ def render_scene(shapes: list[PlacedShape], origins_m: Tensor, directions: Tenso
     color = points.new_zeros(1, 3, *points.shape[:3])
     for shape in shapes:
         local = (points - shape.center_m) @ shape.rotation / shape.edge_m
-        found = F.grid_sample(shape.grid[None], local[None].flip(-1) * 2, align_corners=False, padding_mode="border")
+        found = _sampled(shape.grid[None], local[None])
         voxels = (far_m - near_m) / settings.samples / shape.edge_m * shape.grid.shape[-1]
-        density = _density(found[:, DISTANCE], voxels, settings).masked_fill((local.abs() > 0.5).any(-1), 0.0)
-        total, color = total + density, color + density.unsqueeze(1) * found[:, COLOR]
+        density = _density(found[:, 0], voxels, settings).masked_fill((local.abs() > 0.5).any(-1), 0.0)
+        total, color = total + density, color + density.unsqueeze(1) * found[:, 1:]
     return _composite(total, color / total.clamp(min=1e-6).unsqueeze(1), settings)[0]
 
 
@@ -82,6 +81,12 @@ def _parallel_rays(views: Tensor, settings: RenderSettings, reach: float) -> tup
     depth = (torch.arange(settings.samples, device=views.device) + 0.5) / settings.samples * 2 - 1
     z, y, x = torch.meshgrid(-depth, -line, line, indexing="ij")
     return reach * torch.stack([x, y, z], -1).unsqueeze(0) @ views[:, None, None], 2 * reach / settings.samples
+
+
+def _sampled(grids: Tensor, points: Tensor) -> Tensor:
+    """Distance and colour (B, 4, ...) of grids at points (B, S, H, W, 3) of the cube [-0.5, 0.5]^3."""
+    shown = torch.cat([grids[:, DISTANCE:DISTANCE + 1], grids[:, COLOR]], dim=1)
+    return F.grid_sample(shown, points.flip(-1) * 2, align_corners=False, padding_mode="border")
 
 
 def _density(distance: Tensor, voxels: float, settings: RenderSettings) -> Tensor:

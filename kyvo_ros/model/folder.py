@@ -10,7 +10,8 @@ Matrices are stored in float16 and loaded as float32; vectors (norms, biases, ru
 card, README.md, is written by training.
 
 A folder may hold a decoder alone (`save_decoder`, `load_decoder`), as a converted checkpoint does: its configuration,
-and its weights with the codebook, in the dtype that they came in.
+and its weights with the codebook, in the dtype that they came in. Or a shape tokenizer alone (`save_shape_tokenizer`,
+`load_shape_tokenizer`): the section `shape_tokenizer` of the configuration and shape_tokenizer.safetensors.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.programs import program_grammars
@@ -40,8 +42,9 @@ from kyvo_ros.tokens.sequences import TASKS, SequenceBuilder
 from kyvo_ros.tokens.text import TextTokenizer, TextTokenizerError
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
-CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER = (
-    "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "tokenizer.json")
+CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER = (
+    "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "shape_tokenizer.safetensors",
+    "tokenizer.json")
 #: Raised when a folder of the version before can no longer be read.
 FORMAT_VERSION = 1
 #: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
@@ -218,6 +221,25 @@ def load_decoder(folder: str | Path, dtype: torch.dtype = torch.float32,
     _check_tensors(_state(decoder), weights, path)
     decoder.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=False, assign=True)
     return decoder.to(device=device, dtype=dtype).eval()
+
+
+def save_shape_tokenizer(folder: str | Path, name: str, tokenizer: ShapeTokenizer) -> None:
+    """Write a folder that holds a shape tokenizer alone; inverse of `load_shape_tokenizer` up to float16."""
+    folder = Path(folder)
+    weights = save(_stored(tokenizer, SHAPE_TOKENIZER))
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"format_version": FORMAT_VERSION, "name": name, "shape_tokenizer": tokenizer.config.to_dict()}
+    (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (folder / SHAPE_TOKENIZER).write_bytes(weights)
+
+
+def load_shape_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> tuple[str, ShapeTokenizer]:
+    """Name and shape tokenizer of a folder, in evaluation mode. Raises ModelFolderError as `load_model` does."""
+    folder = _existing(folder)
+    section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
+    tokenizer = ShapeTokenizer(section("shape_tokenizer", ShapeTokenizerConfig.from_dict))
+    _load_weights(tokenizer, folder / SHAPE_TOKENIZER)
+    return section("name", str), tokenizer.eval().to(device)
 
 
 def _existing(folder: str | Path) -> Path:

@@ -7,6 +7,7 @@
     decoder    the language model                                  -> WORK/decoder/
     export     the model folder, with its card
     card       the card anew, after `kyvo evaluate ... --json MODEL/evaluation.json`
+    shapes     the shape tokenizer, with a recipe and a model folder of its own (see `shapes`)
     all        one after the other, with `--until STAGE` as far as that one
 
 A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
@@ -25,25 +26,29 @@ import torch
 
 from kyvo_ros.training import distributed
 from kyvo_ros.training.recipe import RecipeError
+from kyvo_ros.training.shapes import train_shapes
 from kyvo_ros.training.stages import STAGES, Workshop
 from kyvo_ros.training.trainer import TrainingError
 
 log = logging.getLogger(__name__)
 
 DEFAULT_RECIPE = Path("recipes/clevr-nano.yaml")
+DEFAULT_SHAPE_RECIPE = Path("recipes/shapes-nano.yaml")
+DEFAULT_OUT, DEFAULT_SHAPE_OUT = Path("models/clevr-nano"), Path("models/shapes-nano")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo train`."""
-    parser.add_argument("stage", choices=(*STAGES, "all"), help="which part of the recipe to train")
+    parser.add_argument("stage", choices=(*STAGES, "shapes", "all"), help="which part of the recipe to train")
     parser.add_argument("--until", choices=tuple(STAGES), help="with `all`: the last stage to train")
-    parser.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
+    parser.add_argument("--recipe", type=Path, help=f"YAML file (default: {DEFAULT_RECIPE}; for shapes "
+                        f"{DEFAULT_SHAPE_RECIPE})")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
     parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="CLEVR folders of real "
                         "renders to mix in (ours or CLEVR v1.0); the last ones of the first are kept for measuring")
     parser.add_argument("--from", dest="source", type=Path, help="model folder whose weights to start from")
-    parser.add_argument("--out", type=Path, default=Path("models/clevr-nano"),
-                        help="model folder to write (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help=f"model folder to write (default: {DEFAULT_OUT}; for shapes "
+                        f"{DEFAULT_SHAPE_OUT})")
     parser.add_argument("--minutes", type=float, help="stop each stage after this long, with a checkpoint")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
@@ -66,12 +71,16 @@ def run(args: argparse.Namespace) -> int:
         if not folder.is_dir():
             raise TrainingError(f"--renders {folder} is no folder")
     device = device_named(args.device)
+    if args.stage == "shapes":
+        train_shapes(args.recipe or DEFAULT_SHAPE_RECIPE, args.work, args.out or DEFAULT_SHAPE_OUT, device,
+                     args.minutes, args.workers)
+        return 0
     distributed.start(device)
-    workshop = Workshop(args.recipe, args.work, device, renders=tuple(args.renders),
-                        source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
+    workshop = Workshop(args.recipe or DEFAULT_RECIPE, args.work, device, renders=tuple(args.renders),
+                        source=args.source, out=args.out or DEFAULT_OUT, minutes=args.minutes, workers=args.workers)
     try:
         for name in _stages(args.stage, args.until):
-            log.info("stage %s of %s", name, args.recipe)
+            log.info("stage %s of %s", name, workshop.recipe_path)
             STAGES[name](workshop)
             distributed.wait()
     finally:

@@ -98,6 +98,18 @@ _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "pixels": RunSettings, 
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises RecipeError where the file is missing, broken, or has a wrong entry."""
+    document = read_document(path)
+    try:
+        blocks = read_blocks(document, _BLOCKS)
+        if "schema" in blocks:
+            blocks["schema"] = read_schema(path.parent / str(blocks["schema"]))
+        return read_block(Recipe, blocks, "recipe")
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def read_document(path: Path) -> dict:
+    """The mapping in a YAML file. Raises RecipeError where it is missing, broken, or holds another thing."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -106,13 +118,12 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(document, dict):
         raise RecipeError(f"{path} must hold a mapping of settings, got {type(document).__name__}")
-    try:
-        blocks = {key: _read(_BLOCKS[key], value, key) if key in _BLOCKS else value for key, value in document.items()}
-        if "schema" in blocks:
-            blocks["schema"] = read_schema(path.parent / str(blocks["schema"]))
-        return _read(Recipe, blocks, "recipe")
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+    return document
+
+
+def read_blocks(document: dict, kinds: dict[str, type]) -> dict:
+    """Entries that are blocks of their own as the dataclasses they are; raises what these raise, or RecipeError."""
+    return {key: read_block(kinds[key], value, key) if key in kinds else value for key, value in document.items()}
 
 
 def read_schema(path: Path) -> SceneSchema:
@@ -123,7 +134,8 @@ def read_schema(path: Path) -> SceneSchema:
         raise RecipeError(f"{path} is no schema of objects ({error!r}); docs/own_objects.md shows one") from error
 
 
-def _read(kind: type, values: object, where: str) -> object:
+def read_block(kind: type, values: object, where: str) -> object:
+    """A dataclass of a mapping. Raises RecipeError for settings that it does not have."""
     if not isinstance(values, dict):
         raise RecipeError(f"{where} must be a mapping of settings, got {values!r}")
     unknown = set(values) - {f.name for f in fields(kind)}

@@ -61,8 +61,9 @@ class ShapeStage:
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         grids = self._draw(rng, self.batch_size)
-        made, quantized = self.tokenizer(grids, self.quantise)
-        parts = slat_losses(made, grids)
+        blocks, kinds = self.tokenizer.split(grids)
+        made, quantized = self.tokenizer(blocks, kinds, self.quantise)
+        parts = slat_losses(made, blocks)
         settings = self.settings
         loss = (parts["distance"] + settings.normal * parts["normal"] + settings.color * parts["color"]
                 + settings.openness * parts["openness"])
@@ -70,8 +71,10 @@ class ShapeStage:
             parts["commitment"] = quantized.commitment
             loss = loss + settings.commitment * quantized.commitment
         if settings.views != "none" and settings.pixels > 0:
-            shown = slice(0, settings.rendered)
-            parts["pixels"] = pixel_loss(made[shown], grids[shown], self._views(rng, grids[shown]), settings.picture)
+            shown = kinds[:settings.rendered]
+            drawn = self.tokenizer.assemble(made[:int((shown < 0).sum())], shown)
+            truth = grids[:settings.rendered]
+            parts["pixels"] = pixel_loss(drawn, truth, self._views(rng, truth), settings.picture)
             loss = loss + settings.pixels * parts["pixels"]
         return loss, {name: float(part.detach()) for name, part in parts.items()}
 
@@ -83,7 +86,9 @@ class ShapeStage:
         view = view_directions(*(torch.tensor([v], device=device) for v in (_AZIMUTH_RAD, _ELEVATION_RAD)))
         for i in range(len(self.held_out)):
             grid = self.held_out.grid(i)[None].to(device)
-            made, quantized = tokenizer(grid, self.quantise)
+            blocks, kinds = tokenizer.split(grid)
+            made, quantized = tokenizer(blocks, kinds, self.quantise)
+            made = tokenizer.assemble(made, kinds)
             inside, truth = made[:, DISTANCE] < 0, grid[:, DISTANCE] < 0
             overlaps.append(float((inside & truth).sum() / (inside | truth).sum().clamp(min=1)))
             pictures = [render_shapes(g, view, self.settings.picture) for g in (made, grid)]
@@ -101,7 +106,7 @@ class ShapeStage:
         self.tokenizer.eval()
         wanted, latents = int(spare * len(self.tokenizer.quantizer.codebook)), []
         while sum(map(len, latents)) < wanted:
-            latents.append(self.tokenizer.latents(self._draw(rng, self.batch_size))[0])
+            latents.append(self.tokenizer.latents(*self.tokenizer.split(self._draw(rng, self.batch_size))))
         self.tokenizer.quantizer.fit(torch.cat(latents), rounds=4)
 
     def _draw(self, rng: np.random.Generator, count: int) -> Tensor:
@@ -118,23 +123,22 @@ class ShapeStage:
 
 
 def slat_losses(made: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """Mean absolute errors of grids (B, 8, R, R, R): the distance over all voxels that either calls active, the rest
-    over those of the truth.
+    """Mean absolute errors of blocks (M, parts, 8, voxels), an active voxel of the truth: of the distance, which
+    counts elsewhere in the blocks too, and of the rest at those voxels.
     """
-    active = (truth[:, DISTANCE].abs() < 1).float()
+    distance, expected = made[..., DISTANCE, :], truth[..., DISTANCE, :]
+    active = (expected.abs() < 1).float()
     count = active.sum().clamp(min=1)
-    distance = made[:, DISTANCE]
     # What is beyond the truncation, on the right side, is right whatever its value.
-    beyond = torch.where(truth[:, DISTANCE] > 0, 1 - distance, 1 + distance).clamp(min=0)
-    error = torch.where(active > 0, (distance - truth[:, DISTANCE]).abs(), beyond)
+    beyond = (1 - distance * expected.sign()).clamp(min=0)
 
-    def mean(part: Tensor) -> Tensor:
-        return (part * active).sum() / count
+    def mean(error: Tensor) -> Tensor:
+        return (error * active).sum() / count
 
-    return {"distance": error.sum() / count,
-            "normal": mean((made[:, NORMAL] - truth[:, NORMAL]).abs().mean(1)),
-            "color": mean((made[:, COLOR] - truth[:, COLOR]).abs().mean(1)),
-            "openness": mean((made[:, OPENNESS] - truth[:, OPENNESS]).abs())}
+    return {"distance": torch.where(active > 0, (distance - expected).abs(), beyond).sum() / count,
+            "normal": mean((made[..., NORMAL, :] - truth[..., NORMAL, :]).abs().mean(-2)),
+            "color": mean((made[..., COLOR, :] - truth[..., COLOR, :]).abs().mean(-2)),
+            "openness": mean((made[..., OPENNESS, :] - truth[..., OPENNESS, :]).abs())}
 
 
 def pixel_loss(made: Tensor, truth: Tensor, views: Tensor, picture: RenderSettings) -> Tensor:
