@@ -184,6 +184,6 @@ class ShapeTokenizer(nn.Module):
 
 
 def _ranged(raw: Tensor) -> Tensor:
-    """Raw outputs (M, parts, 8, voxels) in the ranges of the features."""
-    return torch.cat([raw[..., DISTANCE:NORMAL.start, :].clamp(-1.2, 1.2), torch.tanh(raw[..., NORMAL, :]),
+    """Raw outputs (M, parts, 8, voxels) in the ranges of the features; the distance is free beyond the truncation."""
+    return torch.cat([raw[..., DISTANCE:NORMAL.start, :], torch.tanh(raw[..., NORMAL, :]),
                       torch.sigmoid(raw[..., COLOR.start:OPENNESS + 1, :])], dim=-2)
