@@ -50,6 +50,7 @@ setup(
     entry_points={
         "console_scripts": [
             "kyvo_node = kyvo_ros.ros.executables:kyvo_node",
+            "kyvo_managed_node = kyvo_ros.ros.executables:kyvo_managed_node",
             "camera_simulator = kyvo_ros.ros.executables:camera_simulator",
             "kyvo = kyvo_ros.ros.executables:kyvo",
         ],

@@ -204,7 +204,7 @@ def _resident_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
@@ -220,7 +220,7 @@ def run(options: Options) -> dict:
 
     def recognize(array: np.ndarray) -> None:
         pipeline.recognize(array, view)
-    results = {"cpu": _cpu_name(), "cores": len(os.sched_getaffinity(0)), "threads": options.threads,
+    results = {"cpu": cpu_name(), "cores": len(os.sched_getaffinity(0)), "threads": options.threads,
                "model": pipeline.name, "image": "{1}x{0}".format(*arrays[0].shape), "load_before": os.getloadavg()[0]}
     results["pipeline_hz"] = measure_pipeline(recognize, arrays, options.seconds)
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,5 +1,4 @@
-"""The command line: `kyvo recognize`, `ask`, `edit`, `evaluate ...`, `calibrate`, `convert`,
-`assets`, `tokenize`, `detokenize` and `train`.
+"""The command line: `kyvo recognize`, `ask`, `edit`, `render`, `bag`, `doctor`, `evaluate ...`, `train` and others.
 
 It only finds the command's module in `kyvo_ros.commands`, which parses, prints and writes files; the work is in the
 rooms, which are imported when a command needs them, so that `kyvo --help` needs neither torch nor ROS. Errors take one
@@ -14,8 +13,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, assets, background, calibrate, cameras, convert, edit, edit_scores, published, qa, recognition, recognize,
-    shape_scores, shapes)
+    ask, assets, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, omni3d, published,
+    qa, recognition, recognize, render, render_scores, shape_scores, shapes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,16 +44,22 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     recognize.add_arguments(commands.add_parser("recognize", help="print the 3D scenes that images show"))
     ask.add_arguments(commands.add_parser("ask", help="answer questions about the scene of an image"))
     edit.add_arguments(commands.add_parser("edit", help="change the scene of an image by instructions"))
+    render.add_arguments(commands.add_parser("render", help="draw a scene"))
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     recognition.add_arguments(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
     qa.add_arguments(tasks.add_parser("qa", help="answers to questions about the images of a CLEVR folder"))
     edit_scores.add_arguments(tasks.add_parser("edit", help="scenes edited by instructions"))
+    render_scores.add_arguments(tasks.add_parser("render", help="scenes drawn: what is found in the pictures"))
     background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     shape_scores.add_arguments(tasks.add_parser("shapes", help="what a shape tokenizer keeps of unseen objects"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
+    bag.add_arguments(commands.add_parser("bag", help="scenes of recordings, folders of images and videos, as a bag"))
+    doctor.add_arguments(commands.add_parser("doctor", help="what is wrong with a running system or a recording"))
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
+    checksums.add_arguments(commands.add_parser("checksums", help="write down what a model folder's files are"))
+    omni3d.add_arguments(commands.add_parser("omni3d", help="data in Omni3D's format: write, tokenize, predict"))
     assets.add_arguments(commands.add_parser("assets", help="objects of the procedural library"))
     shapes.add_tokenize_arguments(commands.add_parser("tokenize", help="a mesh to shape codes"))
     shapes.add_detokenize_arguments(commands.add_parser("detokenize", help="shape codes to a mesh"))

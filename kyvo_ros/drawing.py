@@ -123,6 +123,30 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
             and one[1] < other[1] + other[3] and other[1] < one[1] + one[3])
 
 
+def draw_plan(scene: Scene, marks: Sequence[Mark] | None = None, size: int = 320) -> np.ndarray:
+    """A scene from above, (size, size, 3) uint8 RGB: x to the right and y up, discs as wide as the objects.
+
+    Thin marks are outlines. `marks`, one an object, default to `default_mark`. Everything is shown, whatever its size.
+    """
+    marks = [default_mark(o) for o in scene.objects] if marks is None else marks
+    places = scene.positions_m()[:, :2]
+    extents = np.array([_UNKNOWN_SIZE_M if o.size_m is None else o.size_m for o in scene.objects]).reshape(-1, 3)
+    low, high = ((f(places + sign * extents[:, :2]) if len(scene) else np.array([sign, sign]))
+                 for f, sign in ((lambda p: p.min(axis=0), -1.0), (lambda p: p.max(axis=0), 1.0)))
+    scale = size / (high - low).max()
+    offset = (size / scale - (high - low)) / 2 - low
+    image = np.full((size, size, 3), 70, np.uint8)
+    for item, place, extent, mark in zip(scene.objects, places, extents, marks):
+        u, v = np.rint((place + offset) * scale).astype(int).tolist()
+        radius = max(2, round(float(extent[:2].max()) / 2 * scale))
+        fill = WORD_RGB.get(item.attributes.get("color", ""), _OTHER_RGB)
+        cv2.circle(image, (u, size - v), radius, fill, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(image, (u, size - v), radius, mark.color_rgb, 1 if mark.thin else 4, cv2.LINE_AA)
+        above = max(0, u - radius), max(10, size - v - radius - 4)
+        cv2.putText(image, mark.label, above, _FONT, _FONT_SCALE, _OTHER_RGB, 1, cv2.LINE_AA)
+    return image
+
+
 def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], columns: int = 4) -> np.ndarray:
     """Images (H, W, 3) uint8 of one size in a grid, each under its caption, as one image.
 

@@ -1,5 +1,5 @@
-"""The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene; and of a sentence about a scene:
-text -> prompt -> tokens -> program -> answer or edited scene.
+"""The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene; of a sentence about a scene:
+text -> prompt -> tokens -> program -> answer or edited scene; of a scene to draw: prompt -> tokens -> codes -> image.
 
 `KyvoPipeline` holds a loaded model and does no input or output; the node, the command line and the evaluation all
 run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in metres.
@@ -7,6 +7,7 @@ run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in met
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,16 +19,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kyvo_ros.autoencoders.canonical import CanonicalError
+from kyvo_ros.autoencoders.canonical import CanonicalCamera, CanonicalError, to_canonical
 from kyvo_ros.autoencoders.folding import folded
-from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor
+from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
 from kyvo_ros.autoencoders.looks import EFFORTS, sights
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.programs import ProgramWriter
+from kyvo_ros.model.published_sight import in_plane_frame
+from kyvo_ros.model.rendering import ImageWriter
 from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, apply_edit
-from kyvo_ros.scene import RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene
+from kyvo_ros.scene import (
+    RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene)
 from kyvo_ros.scene.consensus import consensus
 
 #: The model that ships with the package.
@@ -41,7 +45,7 @@ class DeviceError(ValueError):
 
 
 class KyvoPipeline:
-    """A model ready to recognise scenes, answer questions about them and edit them.
+    """A model ready to recognise scenes, answer questions about them, edit them and draw them.
 
     `calibration` is the model's, which scenes come through; another one may be put in its place.
     `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`.
@@ -66,6 +70,7 @@ class KyvoPipeline:
         self._image_tokenizer = folded(bundle.image_tokenizer).to(self.device)
         self._decoder = CachedDecoder(bundle.decoder.to(self.device))
         self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs, bundle.tasks)
+        self._images = ImageWriter(self._decoder, bundle.builder, bundle.tasks)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
@@ -111,19 +116,23 @@ class KyvoPipeline:
         with _timed(timings, "warp"):
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self._metres_per_unit(view.plane, scale) for view in views]
-            seen = [sights(image, view, self.canonical, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
-                    for image, view in zip(images, views)]
+            lenses = [self.lens(view.plane, m) for view, m in zip(views, metres)]
+            seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
+                    for image, view, lens in zip(images, views, lenses)]
             looks = [(look, m) for group, m in zip(seen, metres) for look in group]
+            cells = [lens.cells(look.plane and look.plane.scaled(1.0 / m), self._builder.image_grid)
+                     for group, m, lens in zip(seen, metres, lenses) for look in group]
             canonical = np.stack([look.image_rgb for look, _ in looks])
         with _timed(timings, "encode"):
             codes = self._image_tokenizer.encode(images_to_tensor(canonical).to(self.device)).cpu().numpy()
         with _timed(timings, "generate"):
-            generations = self._generate(codes, [look.plane for look, _ in looks], [m for _, m in looks])
+            generations = self._generate(codes, np.stack(cells))
         with _timed(timings, "decode"):
             scenes = [self.calibration.apply(self._grammar.decode_scene(g.token_ids, g.distributions))
                       for g in generations]
-            scenes = [look.brought_back(_scaled(scene, m / self.schema.metres_per_unit))
-                      for scene, (look, m) in zip(scenes, looks)]
+            scenes = [_scaled(scene, m / self.schema.metres_per_unit) for scene, (_, m) in zip(scenes, looks)]
+            scenes = [look.brought_back(in_plane_frame(scene, look.plane or self.nominal_plane()))
+                      for scene, (look, _) in zip(scenes, looks)]
             remaining = iter(scenes)
             scenes = [self._consensus(list(islice(remaining, len(group))), m) for group, m in zip(seen, metres)]
         self.last_timings_s = timings
@@ -161,6 +170,44 @@ class KyvoPipeline:
         program, _ = self._programs.write("T->E", instruction)
         return apply_edit(program, scene, self._edit_rules(metres_per_unit or self.schema.metres_per_unit))
 
+    def render(self, scene: Scene, camera: PlaneCamera | None = None, metres_per_unit: float | None = None,
+               **sampling: float | int | None) -> np.ndarray:
+        """A picture (h, w, 3) uint8 RGB of a scene, as the model imagines it through its canonical camera.
+
+        Args:
+            scene: in PLANE_FRAME, as `recognize` gives it.
+            camera: where the canonical camera stands over the plane, metres; None: the nominal pose.
+            metres_per_unit: as for `answer`.
+            sampling: `temperature`, `top_k`, `seed` as in `model.generation.generate`; by default the likeliest codes.
+
+        Raises UntrainedTaskError for a model that does not draw, GrammarError or OutOfRangeError for a scene that its
+        language cannot say: too many objects, off the plane, too far away, a cube without a yaw.
+        """
+        return self.render_batch([scene], [camera], metres_per_unit, **sampling)[0]
+
+    def render_batch(self, scenes: Sequence[Scene], cameras: Sequence[PlaneCamera | None],
+                     metres_per_unit: float | None = None, temperature: float = 0.0, top_k: int | None = None,
+                     seed: int | None = None) -> np.ndarray:
+        """As `render`, for several scenes at once: (B, h, w, 3)."""
+        unit_m = metres_per_unit or self.schema.metres_per_unit
+        cells = np.stack([self.lens(camera, unit_m).cells(camera and camera.scaled(1.0 / unit_m),
+                                                          self._builder.image_grid) for camera in cameras])
+        scaled = [_scaled(scene, self.schema.metres_per_unit / unit_m) for scene in scenes]
+        return self._pixels(self._images.write(scaled, cells, temperature, top_k, seed))
+
+    def reconstruct(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None) -> np.ndarray:
+        """What the codes of an image hold: (h, w, 3) uint8 RGB through the canonical camera; arguments and errors as
+        for `recognize`.
+        """
+        view = self.view_of(image, camera)
+        canonical = to_canonical(image, view, self.lens(view.plane))
+        codes = self._image_tokenizer.encode(images_to_tensor(canonical[None]).to(self.device))
+        return self._pixels(codes.cpu().numpy())[0]
+
+    def _pixels(self, codes: np.ndarray) -> np.ndarray:
+        """(B, h, w) codes -> (B, H, W, 3) uint8 RGB."""
+        return tensor_to_images(self._image_tokenizer.decode(torch.from_numpy(codes).to(self.device)))
+
     def _edit_rules(self, unit_m: float) -> EditRules:
         scale = unit_m / self.schema.metres_per_unit
         return EditRules(lambda attributes: scale * self.schema.extents_m(attributes), min_gap_m=MIN_GAP_UNITS * unit_m,
@@ -179,9 +226,23 @@ class KyvoPipeline:
             raise CanonicalError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
         return CameraView(self.canonical.assumed_camera(image.shape[1], image.shape[0]))
 
+    def lens(self, plane: PlaneCamera | None, metres_per_unit: float | None = None) -> CanonicalCamera:
+        """The canonical camera with the lens through which one that stands there is seen (`CanonicalCamera.zoom`);
+        `plane` in metres, None where nobody knows; `metres_per_unit` as for `answer`.
+        """
+        return self.canonical.seen_from(plane and plane.scaled(1.0 / (metres_per_unit or self.schema.metres_per_unit)))
+
     def nominal_plane(self) -> PlaneCamera:
         """Where a camera without a known plane is taken to stand, metres."""
         return self.canonical.nominal_plane().scaled(self.schema.metres_per_unit)
+
+    def field(self, plane: PlaneCamera | None, metres_per_unit: float | None = None) -> RecognizedField:
+        """What `recognize` can tell of an image from a camera that stands there: its window, how far from the axis on
+        the plane, how many objects; arguments as for `lens`.
+        """
+        location, numbers = self.schema.location, self._grammar.vocabulary.numbers.values()
+        reach = math.inf if location.depth else float(min(-numbers[0], numbers[-1]))
+        return RecognizedField(self.lens(plane, metres_per_unit).intrinsics(), reach, self.schema.max_objects)
 
     def _metres_per_unit(self, plane: PlaneCamera | None, scale: str) -> float:
         if scale not in SCALES:
@@ -197,12 +258,10 @@ class KyvoPipeline:
         return consensus(scenes, yaw_period_rad=yaw and yaw.period_rad, unit_m=metres_per_unit)
 
     @torch.inference_mode()
-    def _generate(self, codes: np.ndarray, planes: list[PlaneCamera | None], metres: list[float]) -> list:
+    def _generate(self, codes: np.ndarray, cells: np.ndarray) -> list:
         prompts = [self._builder.prompt("I->3", image_codes=c) for c in codes]
-        cells = [self.canonical.cells(plane and plane.scaled(1.0 / m), self._builder.image_grid)
-                 for plane, m in zip(planes, metres)]
         return generate(self._decoder, torch.from_numpy(np.stack([p.token_ids for p in prompts])).to(self.device),
-                        cells=torch.from_numpy(np.stack(cells)).to(self.device),
+                        cells=torch.from_numpy(cells).to(self.device),
                         prefix_length=prompts[0].prefix_length, grammar=self._grammar)
 
 

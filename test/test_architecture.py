@@ -26,7 +26,7 @@ SEES = {
     "pipeline": {"scene", "tokens", "questions", "autoencoders", "model"},
     "ros": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing"},
     "commands": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
-                 "training"},
+                 "training", "ros"},
     "cli": {"commands", "training"},
 }
 #: Third-party packages of the rooms that must stay light.

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kyvo_ros.drawing import Mark, box_corners, contact_sheet, default_mark, draw_scene
+from kyvo_ros.drawing import WORD_RGB, Mark, box_corners, contact_sheet, default_mark, draw_plan, draw_scene
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene, SceneObject
 from kyvo_ros.scene.distortion import distort
 
@@ -80,3 +80,16 @@ def test_contact_sheet():
         contact_sheet([panels[0], panels[0][:10]], ["a", "b"])
     with pytest.raises(ValueError):
         contact_sheet([], [])
+
+
+def test_a_plan_shows_every_object_where_it_stands() -> None:
+    corners = [(-3.0, -2.0), (3.0, 2.0), (0.0, 0.0)]
+    colors = ("red", "blue", "green")
+    scene = Scene([SceneObject({"color": color}, [x, y, 0.5], size_m=[1.0, 1.0, 1.0])
+                   for color, (x, y) in zip(colors, corners)])
+    plan = draw_plan(scene, [Mark((255, 255, 255))] * 3, size=210)
+    assert plan.shape == (210, 210, 3)
+    for color, (x, y) in zip(colors, corners):
+        u, v = round(105 + 210 / 8 * x), round(105 - 210 / 8 * y)  # a margin of an extent all round
+        assert tuple(plan[v, u].tolist()) == WORD_RGB[color]
+    assert (draw_plan(Scene([])) == 70).all()

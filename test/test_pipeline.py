@@ -11,10 +11,12 @@ import torch
 from tiny_model import tiny_bundle
 
 import kyvo_ros.pipeline
-from kyvo_ros.autoencoders.canonical import CanonicalError
+from kyvo_ros.autoencoders.canonical import CanonicalError, to_canonical
 from kyvo_ros.autoencoders.folding import folded
+from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
 from kyvo_ros.autoencoders.looks import Look
 from kyvo_ros.model.folder import ModelFolderError, save_model
+from kyvo_ros.model.tasks import UntrainedTaskError
 from kyvo_ros.pipeline import DeviceError, KyvoPipeline, shipped_model
 from kyvo_ros.questions import EDIT, PremiseError, program_of
 from kyvo_ros.scene import (
@@ -67,6 +69,18 @@ def test_without_a_camera_the_image_is_the_models_own(pipeline):
         None, CLEVR, CameraView(CLEVR, pipeline.nominal_plane())))
     assert bare == pinhole == stated
     assert scene_to_dict(pipeline.recognize(image(480, 320), None))["frame_id"] == PLANE_FRAME
+
+
+def test_the_field_is_what_the_model_can_tell(pipeline):
+    field = pipeline.field(None)
+    far = pipeline.nominal_plane().scaled(3.0)
+    assert pipeline.field(far).intrinsics == pipeline.lens(far).intrinsics() != field.intrinsics
+    assert pipeline.field(far, 3.0) == field, "a unit three times as long"
+    assert field.intrinsics == pipeline.canonical.intrinsics() and field.max_objects == pipeline.schema.max_objects
+    numbers = pipeline._grammar.vocabulary.numbers.values()
+    assert field.reach_units == numbers[-1] == -numbers[0]
+    for scene in pipeline.recognize_batch([image(seed=seed) for seed in range(4)]):
+        assert (np.abs(scene.positions_m()[:, :2]) <= field.reach_units * pipeline.schema.metres_per_unit + 1e-9).all()
 
 
 def test_the_pose_of_the_camera_reaches_the_model(pipeline):
@@ -237,3 +251,40 @@ def test_answers_and_edits_follow_the_scale_of_a_scene(pipeline, monkeypatch):
     assert pipeline.edit("!", table_top(), metres_per_unit=0.1).objects[1].position_m[1] == pytest.approx(-0.05)
     with pytest.raises(PremiseError, match="in the way"):
         pipeline.edit("!", table_top())
+
+
+def test_a_far_camera_sees_through_a_longer_lens(pipeline, monkeypatch):
+    """The same rays through a lens twice as long at twice the distance are the same image to the model."""
+    seen = []
+    encode = pipeline._image_tokenizer.encode
+    monkeypatch.setattr(pipeline._image_tokenizer, "encode", lambda images: seen.append(images) or encode(images))
+    distance, steps = pipeline.canonical.nominal_distance, pipeline.canonical.zoom_step**4
+    for factor in (1.0, steps):
+        lens = PinholeCamera(320, 240, 350.0 * factor, 350.0 * factor, 160.0, 120.0)
+        pipeline.recognize(image(), CameraView(lens, PlaneCamera(distance * factor, 0.4948)))
+    near, far = seen
+    assert (near - far).abs().mean() < 1e-3
+    scaled = pipeline.recognize(image(), CameraView(CLEVR, PlaneCamera(distance * steps, 0.4948)), scale="distance")
+    assert (seen[-1] - near).abs().mean() < 1e-3 and scaled is not None  # the unit grows, the lens does not
+
+
+def test_a_picture_of_a_scene_follows_camera_and_scale(pipeline):
+    scene = Scene((SceneObject({"size": "large", "color": "red", "material": "metal", "shape": "sphere"},
+                               [1.0, 0.5, 0.7]),))
+    picture = pipeline.render(scene)
+    assert picture.shape == (20, 32, 3) and picture.dtype == np.uint8
+    assert np.array_equal(pipeline.render(scene, pipeline.nominal_plane()), picture)
+    assert not np.array_equal(pipeline.render(scene, PlaneCamera(6.0, 0.7)), picture)
+    assert not np.array_equal(pipeline.render(scene, temperature=1.0, seed=1), picture)
+    small = Scene((replace(scene.objects[0], position_m=scene.objects[0].position_m / 10),))
+    assert np.array_equal(pipeline.render(small, pipeline.nominal_plane().scaled(0.1), metres_per_unit=0.1), picture)
+    with pytest.raises(UntrainedTaskError, match="3->I"):
+        KyvoPipeline(replace(tiny_bundle(), tasks=("I->3",)), "cpu").render(scene)
+
+
+def test_a_reconstruction_is_what_the_codes_of_the_canonical_image_hold(pipeline):
+    bundle = tiny_bundle()
+    canonical = to_canonical(image(), CameraView(CLEVR), bundle.canonical)
+    codes = bundle.image_tokenizer.encode(images_to_tensor(canonical[None]))
+    expected = tensor_to_images(bundle.image_tokenizer.decode(codes))[0]
+    assert np.abs(pipeline.reconstruct(image()).astype(int) - expected).max() <= 1

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from published_files import HEADS, TEXT, llama, published_tensors
+from taming_reference import TamingReference
 from tiny_model import text_tokenizer, tiny_bundle
 
 from kyvo_ros import cli, pipeline
@@ -25,7 +26,11 @@ PAGE = (Path(__file__).parents[1] / "docs" / "published.md").read_text(encoding=
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the page names, in the current folder."""
+    vqgan = TamingReference()
+    vqgan.write(tmp_path)
+    write_rgb(tmp_path / "image.png", np.zeros((240, 320, 3), np.uint8))
     tensors = published_tensors()
+    tensors[CODEBOOK] = vqgan.tensors["quantize.embedding.weight"].bfloat16()
     torch.save(tensors, tmp_path / "meta_model_9.pt")
     np.save(tmp_path / "quantize_weight.npy", tensors[CODEBOOK].float().numpy())
     model = llama(tensors)
@@ -65,7 +70,7 @@ def _write_clevr(folder: Path) -> None:
 
 def test_every_command_runs(files: Path) -> None:
     commands = [shlex.split(line)[1:] for line in PAGE.splitlines() if line.startswith("kyvo ")]
-    assert len(commands) == 6
+    assert len(commands) == 8
     for command in commands:
         size = ["--heads", str(HEADS)] if "--from-published" in command else []  # the page speaks of Llama-3.2-1B
         assert cli.main([*command, *size]) == 0, command
@@ -74,4 +79,4 @@ def test_every_command_runs(files: Path) -> None:
 
 def test_the_named_fields_exist() -> None:
     rows = re.findall(r"^\| `(\w+)`", PAGE, re.MULTILINE)
-    assert len(rows) == 5 and set(rows) <= set(config.DecoderConfig.__dataclass_fields__)
+    assert len(rows) == 6 and set(rows) <= set(config.DecoderConfig.__dataclass_fields__)

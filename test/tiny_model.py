@@ -26,10 +26,10 @@ def tiny_bundle(seed: int = 0, schema: SceneSchema = replace(CLEVR_SCHEMA, max_o
     image_tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, widths=(8, 16), blocks=(0, 1), code_dim=8)).eval()
     vocabulary = Vocabulary.small()
     config = DecoderConfig(vocabulary, dim=32, layers=2, heads=2, kv_heads=1, ffn_dim=64, max_length=160, code_dim=8,
-                           image_grid=image_tokenizer.grid)
+                           image_grid=image_tokenizer.grid, image_order="spiral")
     decoder = Decoder(config, image_tokenizer.codebook).eval()
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)  # decided logits, so that outputs differ between inputs
     return ModelBundle(name="tiny", vocabulary=vocabulary, schema=schema, text_tokenizer=text_tokenizer(),
                        decoder=decoder, image_tokenizer=image_tokenizer,
-                       canonical=CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5), tasks=("I->3", "Q->P", "T->E"))
+                       canonical=CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5), tasks=("I->3", "Q->P", "T->E", "3->I"))

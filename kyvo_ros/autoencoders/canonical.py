@@ -1,8 +1,9 @@
 """The canonical camera: the one pinhole camera without roll that a model knows, and the warp of any image to it.
 
 An image keeps its rays: distortion is undone, roll is turned out, and the focal length and principal point become the
-canonical ones (a homography, so no depth is needed). Where the camera stands is not changed here; the model learns
-what the distance and elevation of a camera do. Pixel coordinates span: pixel i covers [i, i + 1], so the centre of
+canonical ones (a homography, so no depth is needed). A camera that stands farther away than the nominal one is seen
+through a longer lens (`seen_from`), so that objects look about as large as the model knows them; what else distance and
+elevation do, the model learns. Pixel coordinates span: pixel i covers [i, i + 1], so the centre of
 the first pixel is at 0.5. Numpy and OpenCV only.
 
 Source: `sensor_msgs/CameraInfo` distortion models as OpenCV defines them; the numbers are CLEVR's Blender camera
@@ -12,7 +13,7 @@ Source: `sensor_msgs/CameraInfo` distortion models as OpenCV defines them; the n
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -48,10 +49,15 @@ class CanonicalCamera:
     cy: float = 38.0
     nominal_distance: float = 11.267  # from the optical centre to the plane along the optical axis, model units
     nominal_elevation_rad: float = 0.4948  # of the optical axis under the horizon
+    #: Lenses differ by powers of this; 1 means the same lens for every distance. CLEVR's own cameras, within 8 % of the
+    #: nominal distance, share one.
+    zoom_step: float = 1.2
 
     def __post_init__(self) -> None:
         self.intrinsics()  # raises ValueError with the offending values
         self.nominal_plane()
+        if not self.zoom_step >= 1.0:
+            raise ValueError(f"zoom_step must be at least 1, got {self.zoom_step}")
 
     def to_dict(self) -> dict:
         """For config.json; inverse of `from_dict`."""
@@ -69,17 +75,32 @@ class CanonicalCamera:
         """The nominal pose, in model units."""
         return PlaneCamera(self.nominal_distance, self.nominal_elevation_rad)
 
+    def zoom(self, plane: PlaneCamera | None) -> float:
+        """How much longer the lens is for a camera that stands there, in model units; 1 where nobody knows."""
+        if plane is None or self.zoom_step == 1.0:
+            return 1.0
+        return self.zoom_step ** round(math.log(plane.distance_m / self.nominal_distance, self.zoom_step))
+
+    def zoomed(self, factor: float) -> CanonicalCamera:
+        """The same camera with a lens so much longer."""
+        return self if factor == 1.0 else replace(self, fx=self.fx * factor, fy=self.fy * factor)
+
+    def seen_from(self, plane: PlaneCamera | None) -> CanonicalCamera:
+        """This camera with the lens for where it stands, see `zoom`."""
+        return self.zoomed(self.zoom(plane))
+
     def assumed_camera(self, width: int, height: int) -> PinholeCamera:
         """The camera of an image of which nothing is known but its size.
 
         An image of the canonical aspect is taken as a canonical image at another resolution; one of 4:3 to 3:2 as
-        the whole frame of the same lens with the principal point in its middle (CLEVR's 320x240 and 480x320).
+        the whole frame of the same lens with the principal point in its middle (CLEVR's 320x240 and 480x320); its
+        pixels are square, whether or not the canonical ones are.
         Raises CanonicalError for other aspects.
         """
         if abs(width * self.height - height * self.width) <= max(self.width, self.height):
             return self.intrinsics().resized(width, height)
         if 1.32 <= width / height <= 1.51:
-            return PinholeCamera(width, height, self.fx / self.width * width, self.fy / self.width * width,
+            return PinholeCamera(width, height, self.fx / self.width * width, self.fx / self.width * width,
                                  width / 2, height / 2)
         raise CanonicalError(
             f"nothing is known of the camera of a {width}x{height} image: expected the aspect "

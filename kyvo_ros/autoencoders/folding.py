@@ -7,10 +7,10 @@ import copy
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
 
 
-def folded(tokenizer: ImageTokenizer) -> ImageTokenizer:
+def folded(tokenizer: ImageCodec) -> ImageCodec:
     """A copy for inference with the same outputs; it can no longer be trained or saved."""
     tokenizer = copy.deepcopy(tokenizer).eval().requires_grad_(False)
     for module in list(tokenizer.modules()):

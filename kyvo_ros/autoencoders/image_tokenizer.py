@@ -9,6 +9,7 @@ normalisation because it folds into the convolutions, which a CPU on a robot tha
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,15 +104,19 @@ class Decoder(nn.Module):
         return self.layers(vectors)
 
 
-class ImageTokenizer(nn.Module):
-    """Image <-> codes. `encode` and `decode` are the inverse pair (up to quantisation)."""
+class ImageCodec(nn.Module):
+    """Image <-> codes by an encoder, a quantiser and a decoder, whatever these are.
 
-    def __init__(self, config: ImageTokenizerConfig) -> None:
+    `encode` and `decode` are the inverse pair (up to quantisation). `config` tells width, height, grid (h, w) and
+    codebook_size; the quantiser has `codebook` (K, C), `encode` (..., C) -> codes and `decode` back to vectors.
+    """
+
+    def __init__(self, config: Any, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
-        self.quantizer = VectorQuantizer(config.codebook_size, config.code_dim)
-        self.decoder = Decoder(config)
+        self.encoder = encoder
+        self.quantizer = quantizer
+        self.decoder = decoder
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -153,6 +158,14 @@ class ImageTokenizer(nn.Module):
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
             raise ValueError(f"codes must lie in [0, {self.config.codebook_size})")
         return self.pixels(self.quantizer.decode(codes))
+
+
+class ImageTokenizer(ImageCodec):
+    """The autoencoder that this package trains."""
+
+    def __init__(self, config: ImageTokenizerConfig) -> None:
+        super().__init__(config, Encoder(config), VectorQuantizer(config.codebook_size, config.code_dim),
+                         Decoder(config))
 
 
 def images_to_tensor(images: np.ndarray | Tensor) -> Tensor:

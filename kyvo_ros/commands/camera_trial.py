@@ -75,7 +75,7 @@ class _Trial:
         return CameraScore.of(name, here, there)
 
     def _counts(self, raw_views: Sequence[CameraView]) -> Callable[[SceneObject], bool]:
-        return counts_in(self._pipeline.canonical.intrinsics(), raw_views)
+        return counts_in(self._pipeline.lens(raw_views[0].plane).intrinsics(), raw_views)
 
     def _scenes(self, name: str, frames: Iterable[tuple[np.ndarray, CameraView]], count: int) -> list[Scene]:
         scenes: list[Scene] = []

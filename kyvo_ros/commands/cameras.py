@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from kyvo_ros.commands.common import add_effort, add_model_options, check_counts, load_pipeline, write_text
+from kyvo_ros.commands.common import (
+    add_effort, add_model_options, add_report_files, check_counts, load_pipeline, write_report,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
     parser.add_argument("--other", type=Path, metavar="DIR", help="renders from other cameras, each with its own")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as a Markdown table")
+    add_report_files(parser)
     add_model_options(parser)
     add_effort(parser)
     parser.set_defaults(run=run)
@@ -38,10 +38,7 @@ def run(args: argparse.Namespace) -> int:
                        for folder in (args.data, args.other))
     scores = camera_trial(pipeline, samples, others, args.effort)
     print(f"{pipeline.name} on {args.data} ({args.effort})\n\n{camera_table(scores)}")
-    if args.json:
-        document = {"cameras": [s.to_dict() for s in scores], "model": pipeline.name, "data": str(args.data),
-                    "effort": args.effort, "other": args.other and str(args.other)}
-        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
-    if args.markdown:
-        write_text(args.markdown, camera_table(scores) + "\n")
+    document = {"cameras": [s.to_dict() for s in scores], "model": pipeline.name, "data": str(args.data),
+                "effort": args.effort, "other": args.other and str(args.other)}
+    write_report(args, document, camera_table(scores))
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kyvo_ros.data.clevr import ClevrSample
@@ -35,6 +35,20 @@ def add_effort(parser: argparse.ArgumentParser) -> None:
 
 def add_batch_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (default: %(default)s)")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How the codes of a picture are chosen."""
+    parser.add_argument("--temperature", type=float, default=0.0, help="of sampling; 0 takes the likeliest codes "
+                        "(default: %(default)s)")
+    parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest codes alone")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling (default: %(default)s)")
+
+
+def add_report_files(parser: argparse.ArgumentParser) -> None:
+    """Where scores are written, beside the terminal; see `write_report`."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as Markdown tables")
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:
@@ -79,6 +93,14 @@ def scene_of(source: Path, pipeline: KyvoPipeline, effort: str) -> Scene:
     if len(scenes) != 1:
         raise UsageError(f"{source} holds {len(scenes)} scenes; write the one that is meant into a file of its own")
     return scenes[0]
+
+
+def write_report(args: argparse.Namespace, document: dict[str, Any], markdown: str) -> None:
+    """Write scores into the files that the options of `add_report_files` name."""
+    if args.json:
+        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    if args.markdown:
+        write_text(args.markdown, markdown + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kyvo_ros.model.folder import Sight
 
 #: As `kyvo_ros.model.published.LAYOUTS`, `HEADS` and `MAX_LENGTH`, which need torch; a test compares them.
 LAYOUTS = ("clevr", "objectron")
@@ -14,9 +18,9 @@ MAX_LENGTH = 4096
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo convert`."""
     parser.description = (
-        "Turn a checkpoint of the published Kyvo code into a model folder that holds its decoder, or such a folder "
-        "back into a checkpoint; or make a decoder to be trained that starts from Llama's weights. Files are read "
-        "without running any code in them.")
+        "Turn a checkpoint of the published Kyvo code into a model folder, or such a folder back into a checkpoint; or "
+        "make a decoder to be trained that starts from Llama's weights. Files are read without running any code in "
+        "them.")
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--from-published", type=Path, metavar="FILE", help="meta_model_N.pt to read")
     direction.add_argument("--from-llama", type=Path, metavar="DIR", help="Llama 3.2 as downloaded, from Hugging Face "
@@ -34,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--max-length", type=int, default=MAX_LENGTH, metavar="N", help="longest sequence in tokens "
                         "(default: %(default)s)")
     source.add_argument("--seed", type=int, default=0, help="of the rows that Llama lacks (default: %(default)s)")
+    sight = parser.add_argument_group("with --from-published, for a model that can see and draw (needs --tokenizer)")
+    sight.add_argument("--vqgan", type=Path, metavar="FILE", help="image tokenizer, a taming-transformers checkpoint")
+    sight.add_argument("--vqgan-config", type=Path, metavar="YAML", help="its configuration (...-project.yaml)")
+    sight.add_argument("--names", nargs="+", default=[], metavar="NAME", help="what ObjaWorld calls its shapes or "
+                       "Objectron its categories; none: CLEVR's objects")
+    sight.add_argument("--image-size", type=int, nargs=2, default=(320, 240), metavar=("WIDTH", "HEIGHT"), help="of "
+                       "the images that the model was trained on, before they were stretched to a square, seen "
+                       "through CLEVR's lens (default: 320 240)")
     parser.set_defaults(run=run)
 
 
@@ -41,24 +53,41 @@ def run(args: argparse.Namespace) -> int:
     """Run `kyvo convert`; returns the exit code. Raises PublishedCheckpointError, ModelFolderError with what to do."""
     from kyvo_ros.model import checkpoint
 
+    if args.from_published is None and (args.vqgan or args.vqgan_config):
+        raise checkpoint.PublishedCheckpointError("--vqgan belongs to --from-published; train the decoder first")
     if args.to_published:
         checkpoint.to_published(args.to_published, args.out)
     elif args.from_llama:
         _start_from_llama(args)
     else:
         checkpoint.from_published(args.from_published, args.layout, args.out, codebook=args.codebook,
-                                  tokenizer=args.tokenizer, heads=args.heads, max_length=args.max_length)
+                                  tokenizer=args.tokenizer, heads=args.heads, max_length=args.max_length,
+                                  sight=_sight(args))
     print(f"written to {args.out}")
     return 0
 
 
+def _sight(args: argparse.Namespace) -> Sight | None:
+    from kyvo_ros.model import checkpoint
+    from kyvo_ros.model.folder import Sight
+    from kyvo_ros.model.published_sight import published_schema, stretched_camera
+
+    if args.vqgan is None and args.vqgan_config is None:
+        return None
+    if args.vqgan is None or args.vqgan_config is None:
+        raise checkpoint.PublishedCheckpointError("--vqgan and --vqgan-config belong together; give both")
+    tokenizer = checkpoint.read_vqgan(args.vqgan, args.vqgan_config)
+    camera = stretched_camera(tokenizer.config.resolution, tuple(args.image_size))
+    return Sight(published_schema(args.layout, args.names), tokenizer, camera)
+
+
 def _start_from_llama(args: argparse.Namespace) -> None:
     from kyvo_ros.model import checkpoint
-    from kyvo_ros.model.folder import save_decoder
+    from kyvo_ros.model.folder import save_converted
     from kyvo_ros.model.llama_start import llama_start
 
     if args.codebook is None:
         raise checkpoint.PublishedCheckpointError("--from-llama needs --codebook, the codebook of the image tokenizer")
     config, weights = llama_start(args.from_llama, args.layout, checkpoint.read_codebook(args.codebook),
                                   max_length=args.max_length, seed=args.seed)
-    save_decoder(args.out, args.out.name, config, weights, checkpoint.read_tokenizer(args.tokenizer, config))
+    save_converted(args.out, args.out.name, config, weights, checkpoint.read_tokenizer(args.tokenizer, config))

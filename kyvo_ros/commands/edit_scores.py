@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    add_batch_size, add_effort, add_model_options, check_counts, load_pipeline, predict, write_text,
+    add_batch_size, add_effort, add_model_options, add_report_files, check_counts, load_pipeline, predict,
+    write_report,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scene", choices=("true", "predicted"), default="true",
                         help="what is edited (default: %(default)s)")
     parser.add_argument("--count", type=int, default=400, metavar="N", help="instructions (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as a Markdown table")
+    add_report_files(parser)
     add_batch_size(parser)
     add_model_options(parser)
     add_effort(parser)
@@ -55,12 +54,9 @@ def run(args: argparse.Namespace) -> int:
                else predict(pipeline, samples, args.batch_size, args.effort)[0])
     report = edit_report(pipeline, edits, sources)
     print(f"{pipeline.name} on {args.data} ({args.scene} scenes)\n\n{edit_table(report)}")
-    if args.json:
-        document = {"edits": report, "model": pipeline.name, "data": str(args.data), "scene": args.scene,
-                    "effort": args.effort}
-        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
-    if args.markdown:
-        write_text(args.markdown, edit_table(report) + "\n")
+    document = {"edits": report, "model": pipeline.name, "data": str(args.data), "scene": args.scene,
+                "effort": args.effort}
+    write_report(args, document, edit_table(report))
     return 0
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    UsageError, add_batch_size, add_effort, add_model_options, check_counts, load_pipeline, predict, write_text,
+    UsageError, add_batch_size, add_effort, add_model_options, add_report_files, check_counts, load_pipeline, predict,
+    write_report,
 )
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--own", type=int, metavar="N", help="instead of the folder's questions, N of the project's "
                         "own generator, in phrasings that are never trained on")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as a Markdown table")
+    add_report_files(parser)
     add_batch_size(parser)
     add_model_options(parser)
     add_effort(parser)
@@ -55,12 +54,9 @@ def run(args: argparse.Namespace) -> int:
               else predict(pipeline, samples, args.batch_size, args.effort)[0])
     report = evaluate_answers(_answered(pipeline, samples, scenes, tqdm(asked, desc="answering", disable=None)))
     print(f"{pipeline.name} on {args.data} ({args.scene} scenes)\n\n{report.markdown()}")
-    if args.json:
-        document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "scene": args.scene,
-                    "effort": args.effort, "own": args.own}
-        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
-    if args.markdown:
-        write_text(args.markdown, report.markdown() + "\n")
+    document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "scene": args.scene,
+                "effort": args.effort, "own": args.own}
+    write_report(args, document, report.markdown())
     return 0
 
 

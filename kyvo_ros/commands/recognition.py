@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    add_batch_size, add_effort, add_model_options, check_counts, load_pipeline, predict, write_text,
+    add_batch_size, add_effort, add_model_options, add_report_files, check_counts, load_pipeline, predict,
+    write_report,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--metric", choices=("own", "published"), default="own", help="published: also the Jaccard "
                         "index as the published Kyvo script computes it (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the scores as Markdown tables")
+    add_report_files(parser)
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet of predictions on the images")
     parser.add_argument("--reliability", type=Path, metavar="PNG", help="draw what confidences are worth")
     parser.add_argument("--sheet-order", choices=("spread", "worst"), default="spread", help="images spread evenly "
@@ -57,11 +56,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{pipeline.name} on {args.data} ({pipeline.device}, {args.effort}, {milliseconds:.0f} ms an image in "
           f"batches of {batch_size})\n\n{report.table()}")
     scores = _published_scores(predictions, samples) if args.metric == "published" else {}
-    if args.json:
-        document = {**report.to_dict(), **scores, "model": pipeline.name, "data": str(args.data), "effort": args.effort}
-        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
-    if args.markdown:
-        write_text(args.markdown, report.markdown() + "\n")
+    document = {**report.to_dict(), **scores, "model": pipeline.name, "data": str(args.data), "effort": args.effort}
+    write_report(args, document, report.markdown())
     if args.sheet:
         _write_sheet(args.sheet, samples, predictions, args.sheet_images, args.sheet_order)
     if args.reliability:

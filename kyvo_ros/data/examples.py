@@ -24,7 +24,7 @@ class ExampleSet:
     words: np.ndarray  # (N, M, A) int64 index of each word attribute among its values
     position: np.ndarray  # (N, M, 3) float32 centres, support-plane frame, units
     yaw_rad: np.ndarray  # (N, M) float32, NaN where the shape shows none
-    camera: np.ndarray  # (N, 2) float32 distance (units) and elevation (radians)
+    camera: np.ndarray  # (N, 3) float32 distance (units), elevation (radians), and zoom of the canonical lens
 
     def __post_init__(self) -> None:
         sizes = {f.name: len(getattr(self, f.name)) for f in fields(self)}
@@ -61,10 +61,11 @@ class ExampleSet:
 
     @classmethod
     def from_scenes(cls, images: np.ndarray, scenes: Sequence[Scene], cameras: Sequence[PlaneCamera],
-                    values: dict[str, Sequence[str]], max_objects: int) -> ExampleSet:
+                    values: dict[str, Sequence[str]], max_objects: int,
+                    zooms: Sequence[float] | None = None) -> ExampleSet:
         """From scenes in the support-plane frame, metres being units; inverse of `scene`.
 
-        `values` maps each word attribute to its words. Raises ValueError for a word that is not among them.
+        `values` maps each word attribute to its words; `zooms` are 1 where they are not given. Raises ValueError for a word that is not among them.
         """
         n = len(scenes)
         words = np.zeros((n, max_objects, len(values)), np.int64)
@@ -74,7 +75,9 @@ class ExampleSet:
                 words[i, j] = [list(known).index(item.attributes[name]) for name, known in values.items()]
                 position[i, j], yaw[i, j] = item.position_m, np.nan if item.yaw_rad is None else item.yaw_rad
         count = np.array([len(s) for s in scenes], np.int64)
-        camera = np.array([[c.distance_m, c.elevation_rad] for c in cameras], np.float32).reshape(n, 2)
+        zooms = [1.0] * n if zooms is None else zooms
+        camera = np.array([[c.distance_m, c.elevation_rad, zoom] for c, zoom in zip(cameras, zooms, strict=True)],
+                          np.float32).reshape(n, 3)
         return cls(np.asarray(images), count, words, position, yaw, camera)
 
     def scene(self, index: int, values: dict[str, Sequence[str]]) -> Scene:
@@ -89,14 +92,18 @@ class ExampleSet:
     def plane_camera(self, index: int) -> PlaneCamera:
         return PlaneCamera(float(self.camera[index, 0]), float(self.camera[index, 1]))
 
+    def zoom(self, index: int) -> float:
+        return float(self.camera[index, 2])
+
     def projected(self, focal: tuple[float, float], centre: tuple[float, float]) -> np.ndarray:
         """(N, M, 3) pixels u, v and optical depth of the centres, for a canonical focal length and principal point."""
-        distance, elevation = self.camera[:, 0, None], self.camera[:, 1, None]
+        distance, elevation, zoom = self.camera.T[..., None]
         x, y, z = np.moveaxis(self.position, -1, 0)
         cos, sin = np.cos(elevation), np.sin(elevation)
         depth = distance + y * cos - z * sin
         down = -y * sin - z * cos
-        return np.stack([focal[0] * x / depth + centre[0], focal[1] * down / depth + centre[1], depth], axis=-1)
+        return np.stack([zoom * focal[0] * x / depth + centre[0], zoom * focal[1] * down / depth + centre[1], depth],
+                        axis=-1)
 
     def mirrored(self) -> ExampleSet:
         """The same scenes seen in a mirror (x -> -x); the principal point must be the image's middle column."""

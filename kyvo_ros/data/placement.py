@@ -16,7 +16,8 @@ import numpy as np
 SIZES = ("large", "small")
 COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 MATERIALS = ("rubber", "metal")
-SHAPES = ("cube", "sphere", "cylinder")
+#: What the ray caster draws; CLEVR has the first three.
+SHAPES = ("cube", "sphere", "cylinder", "cone")
 
 #: Radius of each of SIZES; a cube's half edge is this over sqrt(2).
 RADII = np.array([0.7, 0.35], np.float32)
@@ -37,6 +38,7 @@ class PlacementSettings:
 
     min_objects: int = 3
     max_objects: int = 10
+    shapes: tuple[str, ...] = SHAPES[:3]  # of SHAPES, all equally frequent
     extent: float = 3.0  # x and y of the centres are uniform in [-extent, extent]
     min_gap: float = 0.25  # between the bounding circles of two objects
     margin: float = 0.4  # between two centres along the camera's right and behind, so that relations are clear
@@ -51,6 +53,8 @@ class PlacementSettings:
         if not 1 <= self.min_objects <= self.max_objects:
             raise ValueError("1 <= min_objects <= max_objects must hold, got "
                              f"{self.min_objects} and {self.max_objects}")
+        if not self.shapes or not set(self.shapes) <= set(SHAPES):
+            raise ValueError(f"shapes must be some of {SHAPES}, got {self.shapes}")
         for name in ("min_gap", "margin", "camera_jitter", "aim_jitter", "lamp_jitter", "min_visible_pixels"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -122,7 +126,8 @@ def sample_scenes(rng: np.random.Generator, batch: int, *, settings: PlacementSe
     n = settings.max_objects
     count = rng.integers(settings.min_objects, n + 1, batch)
     indices = {name: rng.integers(0, len(values), (batch, n)) for name, values in
-               (("size", SIZES), ("color", COLORS), ("material", MATERIALS), ("shape", SHAPES))}
+               (("size", SIZES), ("color", COLORS), ("material", MATERIALS), ("shape", settings.shapes))}
+    indices["shape"] = np.array([SHAPES.index(name) for name in settings.shapes])[indices["shape"]]
     scenes = SceneBatch(
         count=count, position=np.zeros((batch, n, 3), np.float32),
         yaw_rad=rng.uniform(0, 2 * math.pi, (batch, n)).astype(np.float32), **indices,

@@ -10,7 +10,6 @@ AMBIENT is fitted to Cycles renders.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +71,7 @@ def build_world(scenes: SceneBatch, look: LookSettings, generator: torch.Generat
 
     shape = torch.as_tensor(scenes.shape.reshape(-1), device=device)
     half = solids(np.where(scenes.shape == geometry.CUBE, half_height(scenes.size, scenes.shape), RADII[scenes.size]))
-    reach = torch.tensor([math.sqrt(3.0), 1.0, math.sqrt(2.0)], device=device)[shape]
+    reach = torch.tensor(geometry.REACH, device=device)[shape]
     albedo = PALETTE[torch.as_tensor(scenes.color.reshape(-1))].T.contiguous().to(device)
     albedo = albedo + draw((-look.color_jitter, look.color_jitter), albedo.shape, generator, device)
     sun = SUN_DISTANCE * torch.tensor(SUN_DIRECTION, device=device)[None, :, None].expand(1, 3, batch)

@@ -1,4 +1,4 @@
-"""How alike two images are: PSNR and SSIM.
+"""How alike two images are: PSNR, SSIM and L2.
 
 Images are (H, W, 3) floats in [0, 1]. Pixel metrics hide lost small objects; read them beside a picture.
 Source: SSIM, Wang et al. 2004, with the usual 7x7 uniform window of scikit-image.
@@ -13,10 +13,15 @@ _WINDOW = 7
 _K1, _K2 = 0.01, 0.03
 
 
+def l2(image: np.ndarray, truth: np.ndarray) -> float:
+    """Mean squared difference; zero for equal images."""
+    _check(image, truth)
+    return float(np.mean((np.asarray(image, np.float64) - truth) ** 2))
+
+
 def psnr(image: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal to noise ratio in dB; infinite for equal images."""
-    _check(image, truth)
-    error = float(np.mean((np.asarray(image, np.float64) - truth) ** 2))
+    error = l2(image, truth)
     return float("inf") if error == 0 else -10 * float(np.log10(error))
 
 

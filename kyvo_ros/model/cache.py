@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.places import RunningPlaces
 
 
 class LayerMemory(NamedTuple):
@@ -31,6 +33,7 @@ class KVCache:
     def __init__(self, config: DecoderConfig, rows: int, length: int, *, dtype: torch.dtype,
                  device: torch.device) -> None:
         self.length = length
+        self.places: RunningPlaces | None = None  # of the tokens to come, once a prompt has been read
         self._kv_heads = config.kv_heads
         # Zeros, because what lies behind the end of a row is read (and weighted with zero).
         self._data = torch.zeros(config.layers, rows, length, 2 * config.kv_heads, config.head_dim, dtype=dtype,
@@ -41,6 +44,12 @@ class KVCache:
         keys, values = self._data[:, :, :length].transpose(2, 3).split(self._kv_heads, dim=2)
         return list(map(LayerMemory, self._data.flatten(1, 2).unbind(), keys.unbind(), values.unbind()))
 
+    def array(self) -> np.ndarray:
+        """(layers, rows, length, 2 * kv_heads, head_dim), keys before values: the memory itself, on the CPU."""
+        return self._data.numpy()
+
     def keep(self, rows: Tensor) -> None:
         """Drop every row but `rows` (int64 indices)."""
         self._data = self._data[:, rows]
+        if self.places is not None:
+            self.places.keep(rows)

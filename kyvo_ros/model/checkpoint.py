@@ -2,6 +2,7 @@
 
     load_decoder(folder, dtype=torch.bfloat16)                  any model folder
     from_published("meta_model_9.pt", "clevr", "models/mine")   what the published code has trained
+    read_vqgan("last.ckpt", "project.yaml")                     the image tokenizer that it was trained with
     to_published("models/mine", "meta_model_9.pt")              back, bit by bit
 
 The formats are `published`'s and `folder`'s; this module reads and writes the files.
@@ -15,23 +16,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
+from kyvo_ros.autoencoders import taming
+from kyvo_ros.autoencoders.vqgan import Vqgan
 from kyvo_ros.model import published
 from kyvo_ros.model.config import DecoderConfig
-from kyvo_ros.model.folder import TEXT_TOKENIZER, load_decoder, read_decoder, save_decoder
+from kyvo_ros.model.folder import TEXT_TOKENIZER, Sight, load_decoder, read_decoder, save_converted
 from kyvo_ros.model.published import PublishedCheckpointError
+from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.text import TextTokenizer
 
 __all__ = [
     "PublishedCheckpointError", "from_published", "load_decoder", "read_codebook", "read_tensor_file", "read_tokenizer",
-    "to_published",
+    "read_vqgan", "to_published",
 ]
 
 
 def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, codebook: str | Path | None = None,
                    tokenizer: str | Path | None = None, heads: int = published.HEADS,
-                   max_length: int = published.MAX_LENGTH) -> None:
+                   max_length: int = published.MAX_LENGTH, sight: Sight | None = None) -> None:
     """Write a model folder with the decoder of a published checkpoint; inverse of `to_published`.
 
     Args:
@@ -41,6 +46,7 @@ def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, c
         tokenizer: folder with Llama's tokenizer.json, for the folder to hold too.
         heads: query heads, which no shape tells.
         max_length: longest sequence to make room for, in tokens.
+        sight: image tokenizer, schema and camera, for a folder that can see; needs `tokenizer`.
 
     Raises PublishedCheckpointError, naming every tensor that does not fit.
     """
@@ -48,8 +54,14 @@ def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, c
     config = published.config_of(tensors, layout, heads=heads, max_length=max_length)
     weights = published.decoder_weights(tensors, config)
     if codebook is not None:
-        _check_codebook(Path(codebook), tensors[published.CODEBOOK])
-    save_decoder(folder, Path(folder).name, config, weights, read_tokenizer(tokenizer, config))
+        _check_codebook(read_codebook(codebook), str(codebook), tensors[published.CODEBOOK])
+    text_tokenizer = read_tokenizer(tokenizer, config)
+    if sight is not None:
+        _check_codebook(sight.image_tokenizer.codebook, "the image tokenizer", tensors[published.CODEBOOK])
+        if text_tokenizer is None:
+            raise PublishedCheckpointError("to see, a model needs its text tokenizer; give Llama's (--tokenizer)")
+        SceneGrammar(config.vocabulary, text_tokenizer, sight.schema)  # refuses names that are no single token
+    save_converted(folder, Path(folder).name, config, weights, text_tokenizer, sight)
 
 
 def to_published(folder: str | Path, checkpoint: str | Path) -> None:
@@ -68,19 +80,47 @@ def read_tensor_file(path: str | Path) -> dict[str, Tensor]:
 
     Raises PublishedCheckpointError where it holds more than tensors, or is none.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise PublishedCheckpointError(f"there is no checkpoint {path}; give the path of a file like meta_model_9.pt")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise PublishedCheckpointError(_refusal(path, error)) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise PublishedCheckpointError(f"{path} is not a whole torch file ({error}); copy it again") from error
+    tensors = _read_torch_file(Path(path))
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise PublishedCheckpointError(f"{path} must hold tensors by name, got {_kinds(tensors)}; save the state dict "
                                        "of the model alone")
     return tensors
+
+
+def read_vqgan(checkpoint: str | Path, config: str | Path) -> Vqgan:
+    """The image tokenizer in a taming-transformers checkpoint (as Lightning writes it, or its state dict alone).
+
+    Args:
+        config: the YAML file of the run (`...-project.yaml`).
+
+    Raises VqganError, PublishedCheckpointError where the files do not hold one.
+    """
+    path = Path(checkpoint)
+    model = Vqgan(taming.config_of(_read_yaml(Path(config))))
+    found = _read_torch_file(path)
+    tensors = found.get("state_dict", found) if isinstance(found, dict) else {}
+    weights = taming.vqgan_weights(tensors, model.config)
+    published.check_shapes({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, weights)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise taming.VqganError(f"{path} is not valid YAML: {error}") from error
+
+
+def _read_torch_file(path: Path) -> object:
+    if not path.is_file():
+        raise PublishedCheckpointError(f"there is no checkpoint {path}; give the path of a file like meta_model_9.pt")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise PublishedCheckpointError(_refusal(path, error)) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise PublishedCheckpointError(f"{path} is not a whole torch file ({error}); copy it again") from error
 
 
 def read_codebook(path: str | Path) -> Tensor:
@@ -100,8 +140,9 @@ def _refusal(path: Path, error: Exception) -> str:
     reason = next((line.strip() for line in lines if "Unsupported" in line), lines[0])
     return (f"{path} holds more than tensors, which would have to be run as code: {reason}. It was not read. Only if "
             "you trust whoever made it, keep its tensors alone with: python -c \"import torch; "
-            f"d = torch.load('{path}', weights_only=False, map_location='cpu'); "
-            f"torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, '{path.with_suffix('.tensors.pt')}')\"")
+            f"d = torch.load('{path}', weights_only=False, map_location='cpu'); d = d.get('state_dict', d); "
+            f"torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, '{path.with_suffix('.tensors.pt')}')\". "
+            "A checkpoint of Lightning needs the pytorch-lightning that wrote it for that")
 
 
 def _kinds(found: object) -> str:
@@ -124,13 +165,12 @@ def read_tokenizer(folder: str | Path | None, config: DecoderConfig) -> TextToke
     return tokenizer
 
 
-def _check_codebook(path: Path, stored: Tensor) -> None:
-    """Raises PublishedCheckpointError unless a codebook file, rounded as the checkpoint is, is the checkpoint's."""
-    codebook = read_codebook(path)
+def _check_codebook(codebook: Tensor, name: str, stored: Tensor) -> None:
+    """Raises PublishedCheckpointError unless a codebook, rounded as the checkpoint is, is the checkpoint's."""
     if codebook.shape != stored.shape:
-        raise PublishedCheckpointError(f"{path} has shape {tuple(codebook.shape)}, the checkpoint's codebook "
+        raise PublishedCheckpointError(f"{name} has shape {tuple(codebook.shape)}, the checkpoint's codebook "
                                        f"{tuple(stored.shape)}; they belong to different models")
     differ = int((codebook.to(stored.dtype) != stored).any(dim=1).sum())
     if differ:
-        raise PublishedCheckpointError(f"{differ} of {len(stored)} codes in {path} are not those that the checkpoint "
+        raise PublishedCheckpointError(f"{differ} of {len(stored)} codes in {name} are not those that the checkpoint "
                                        "was trained with; give the codebook of its image tokenizer")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kyvo_ros.tokens.image_orders import written_order
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
 #: How numbers are embedded: learned rows, fixed sin-cos features, or the sum of the two.
@@ -56,9 +57,11 @@ class DecoderConfig:
     ground_positions: bool = True  # image tokens also carry where their cell lies on the support plane
     number_head: bool = True  # the head's rows of numbers also hold a projection of their sin-cos features
     number_embedding: str = "both"  # one of NUMBER_EMBEDDINGS
+    image_order: str = "raster"  # in which images are written, one of `tokens.image_orders.ORDERS`
     # Faithful to the published code of Kyvo, for its checkpoints (see `published`):
     published_embedding: bool = False  # numbers: features of their index, unscaled; image codes: their projection alone
     numbers_overhang: int = 0  # ids behind the numbers that are embedded as numbers too
+    causal_prompt: bool = False  # tokens of a prompt attend to what came before alone, not to each other both ways
     unknown_ids_are_zero: bool = False  # ids outside the vocabulary are read as zero vectors instead of refused
 
     def __post_init__(self) -> None:
@@ -78,6 +81,7 @@ class DecoderConfig:
             object.__setattr__(self, "rope_theta", ScaledRope(**self.rope_theta))
         if not (isinstance(self.rope_theta, ScaledRope) or self.rope_theta > 0) or not self.norm_eps > 0:
             raise ValueError(f"rope_theta and norm_eps must be positive, got {self.rope_theta}, {self.norm_eps}")
+        written_order(self.image_order, self.image_grid)  # raises ImageOrderError
         self._check_embedding()
 
     def _check_embedding(self) -> None:

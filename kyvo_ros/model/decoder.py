@@ -118,9 +118,10 @@ class Decoder(nn.Module):
                start: int = 0) -> Tensor:
         """(B, S) ids -> (B, S - start, D) normalised hidden states of the positions from `start` on.
 
-        Tokens before `prefix_length` attend to each other both ways, the rest to themselves and what came before;
-        padding on the right therefore changes nothing. A `start` above zero saves work in the last block where the
-        states of the first positions are not needed (a prompt that carries no loss).
+        Tokens before `prefix_length` attend to each other both ways (unless prompts are causal by the configuration),
+        the rest to themselves and what came before; padding on the right therefore changes nothing. A `start` above
+        zero saves work in the last block where the states of the first positions are not needed (a prompt that carries
+        no loss).
         `cells` (B, h*w, 2): ground points of the image's cells, see `UnifiedEmbedding`. Raises SequenceError.
         """
         self.check(token_ids)
@@ -129,7 +130,7 @@ class Decoder(nn.Module):
             raise SequenceError(
                 f"prefix_length and start must lie within {length} tokens, got {prefix_length} and {start}")
         x = self.embedding(token_ids, cells)
-        mask = self._attention_mask(length, prefix_length, x)
+        mask = self._attention_mask(length, 0 if self.config.causal_prompt else prefix_length, x)
         rope = self._rope_on(x.device)[:length]
         for block in self.blocks[:-1]:
             x = block(x, rope, mask)

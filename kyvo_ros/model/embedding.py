@@ -3,6 +3,8 @@
 Every id has a learned row. Numbers add fixed sin-cos features of their value; image codes add a projection of their
 codebook vector, their place in the image, and the sin-cos features of the point of the support plane that their cell
 shows. Numbers and cells go through the same features, so that attention can find the cell that a coordinate names.
+Where an image is written, behind [OUTPUT-SEP], a token carries its own place in the image, where later ones will look
+for it, and the ground point of the cell that comes next, for which the model must find what to draw.
 Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours. The published code embeds with less
 (`DecoderConfig.published_embedding`): numbers carry the sin-cos features of their index, image codes their projection.
 """
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.tokens.image_orders import written_order
 
 #: Shortest and longest wavelength of the sin-cos features, in units of the scene: four steps of the grid to a scene.
 WAVELENGTHS = (0.2, 20.0)
@@ -53,13 +56,17 @@ class UnifiedEmbedding(nn.Module):
         super().__init__()
         self.config = config
         vocabulary, dim = config.vocabulary, config.dim
-        self._image, numbers = vocabulary.range("image"), vocabulary.range("numbers")
+        self.image_ids, numbers = vocabulary.range("image"), vocabulary.range("numbers")
         self._numbers = range(numbers.start, numbers.stop + config.numbers_overhang)
-        if tuple(codebook.shape) != (len(self._image), config.code_dim):
-            raise ValueError(f"codebook must be ({len(self._image)}, {config.code_dim}) as in the configuration, "
+        if tuple(codebook.shape) != (len(self.image_ids), config.code_dim):
+            raise ValueError(f"codebook must be ({len(self.image_ids)}, {config.code_dim}) as in the configuration, "
                              f"got {tuple(codebook.shape)}")
         self.register_buffer("codebook", codebook.detach().float().clone())
         ours = not config.published_embedding
+        if ours:
+            self.separator, self.image_start = map(vocabulary.structure_id, ("[OUTPUT-SEP]", "[IMAGE-START]"))
+            order = torch.from_numpy(written_order(config.image_order, config.image_grid))
+            self.register_buffer("order", order, persistent=False)
         # The published checkpoints hold their features, rounded to bfloat16; ours follow from the vocabulary.
         self.register_buffer("number_features", self._number_features(),
                              persistent=not ours and config.number_embedding != "learned")
@@ -82,7 +89,7 @@ class UnifiedEmbedding(nn.Module):
         """Every part at root mean square INIT_STD; the learned rows of image codes at zero."""
         unit = math.sqrt(2.0) * INIT_STD  # sines and cosines have a mean square of one half
         nn.init.normal_(self.learned.weight, std=INIT_STD)
-        nn.init.zeros_(self.learned.weight[self._image.start:self._image.stop])
+        nn.init.zeros_(self.learned.weight[self.image_ids.start:self.image_ids.stop])
         if self.number_scale is not None:
             nn.init.constant_(self.number_scale, unit)
         length = self.codebook.norm(dim=-1).mean().clamp_min(1e-6).item()
@@ -94,7 +101,7 @@ class UnifiedEmbedding(nn.Module):
 
     def table(self) -> Tensor:
         """(V, D): every id's vector, without the place of image tokens."""
-        rows, numbers, image = self.learned.weight, self._numbers, self._image
+        rows, numbers, image = self.learned.weight, self._numbers, self.image_ids
         codes = self.code_projection(self.codebook)
         if not self.config.published_embedding:
             codes = codes + rows[image.start:image.stop]
@@ -109,26 +116,45 @@ class UnifiedEmbedding(nn.Module):
         return features if self.config.number_embedding == "fixed" else learned + features
 
     def places(self, cells: Tensor | None) -> Tensor:
-        """(1 or B, h*w, D): what an image token carries for its place; `cells` as in `forward`."""
-        places = self.image_positions.unsqueeze(0)
+        """(1 or B, h*w, D): what an image token of a prompt carries for its place; `cells` as in `forward`."""
+        return self.place_table(cells)[:, :self.config.cells]
+
+    def place_table(self, cells: Tensor | None) -> Tensor:
+        """(1 or B, 2 * h*w + 2, D): what the image tokens of a prompt carry for their places, cell by cell; then
+        [IMAGE-START] and the image tokens of a target, in the order of writing; then zeros, for every other token.
+        """
+        read = self.image_positions.unsqueeze(0)
+        written = F.pad(read[:, self.order], (0, 0, 1, 0))
+        ground = self._ground(cells)
+        if ground is not None:
+            read, written = read + ground, written + F.pad(ground[:, self.order], (0, 0, 0, 1))
+        return F.pad(torch.cat((read, written), dim=1), (0, 0, 0, 1))
+
+    @property
+    def nowhere(self) -> int:
+        """The entry of `place_table` of tokens that stand in no image."""
+        return 2 * self.config.cells + 1
+
+    def _ground(self, cells: Tensor | None) -> Tensor | None:
+        """(B, h*w, D): what says where the cells lie on the plane; None where that is not known or not embedded."""
         if self.ground_projection is None or cells is None:
-            return places
+            return None
         if cells.ndim != 3 or tuple(cells.shape[1:]) != (self.config.cells, 2):
             raise ValueError(f"cells must be (B, {self.config.cells}, 2), got {tuple(cells.shape)}")
-        return places + self.ground_projection(plane_features(cells, self.config.dim).to(places.dtype))
+        return self.ground_projection(plane_features(cells, self.config.dim).to(self.image_positions.dtype))
 
     def forward(self, token_ids: Tensor, cells: Tensor | None = None, table: Tensor | None = None) -> Tensor:
         """(B, S) ids and (B, h*w, 2) ground points (x, y) of the cells in scene units -> (B, S, D).
 
         The n-th image token of a row belongs to cell n modulo h*w, in raster order, so that a second image starts
-        again. Without `cells` (the camera is unknown) image tokens carry their place in the image alone.
+        again; behind [OUTPUT-SEP] to the cell that is written n-th in the configuration's order. Without `cells` (the
+        camera is unknown) image tokens carry their place in the image alone.
         `table`: an earlier result of `table()`, to save the sum where the weights stand still.
         """
         vectors = self._look_up(token_ids, self.table() if table is None else table)
         if self.image_positions is None:
             return vectors
-        image = (token_ids >= self._image.start) & (token_ids < self._image.stop)
-        return vectors + self._placed(image, cells)
+        return vectors + self._placed(token_ids, cells)
 
     def _look_up(self, token_ids: Tensor, table: Tensor) -> Tensor:
         """(B, S) ids -> (B, S, D) rows of the table."""
@@ -137,13 +163,18 @@ class UnifiedEmbedding(nn.Module):
         known = (token_ids >= 0) & (token_ids < len(table))
         return F.embedding(token_ids.where(known, 0), table) * known.unsqueeze(-1)
 
-    def _placed(self, image: Tensor, cells: Tensor | None) -> Tensor:
-        """(B, S, D): the places of image tokens, zero elsewhere."""
-        places = F.pad(self.places(cells), (0, 0, 0, 1))  # one more row, of zeros, for every other token
-        if places.shape[0] not in (1, len(image)):
-            raise ValueError(f"cells must be {(len(image), self.config.cells, 2)} as the token ids have {len(image)} "
-                             f"rows, got {tuple(cells.shape)}")
-        cell = torch.where(image, (image.cumsum(dim=1) - 1) % self.config.cells, self.config.cells)
-        if places.shape[0] > 1:
-            cell = cell + places.shape[1] * torch.arange(len(cell), device=cell.device).unsqueeze(1)
-        return F.embedding(cell, places.flatten(0, 1))
+    def _placed(self, token_ids: Tensor, cells: Tensor | None) -> Tensor:
+        """(B, S, D): the places of image tokens, zero for every other token."""
+        table = self.place_table(cells)
+        if table.shape[0] not in (1, len(token_ids)):
+            raise ValueError(f"cells must be {(len(token_ids), self.config.cells, 2)} as the token ids have "
+                             f"{len(token_ids)} rows, got {tuple(cells.shape)}")
+        count = self.config.cells
+        image = (token_ids >= self.image_ids.start) & (token_ids < self.image_ids.stop)
+        written = (token_ids == self.separator).cumsum(dim=1) > 0
+        number = (image.cumsum(dim=1) - 1) % count
+        elsewhere = torch.where(written & (token_ids == self.image_start), count, self.nowhere)
+        place = torch.where(image, number + (count + 1) * written, elsewhere)
+        if table.shape[0] > 1:
+            place = place + table.shape[1] * torch.arange(len(place), device=place.device).unsqueeze(1)
+        return F.embedding(place, table.flatten(0, 1))

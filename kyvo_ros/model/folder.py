@@ -5,19 +5,21 @@
     decoder.safetensors          weights of the decoder (without the codebook, which is the image tokenizer's)
     image_tokenizer.safetensors  weights of the image tokenizer
     tokenizer.json               the text tokenizer, as the `tokenizers` library writes it
+    SHA256SUMS                   what these files are; where it is there, they are checked before they are read
 
 Matrices are stored in float16 and loaded as float32; vectors (norms, biases, running statistics) stay float32. The
 card, README.md, is written by training.
 
-A folder may hold a decoder alone (`save_decoder`, `load_decoder`), as a converted checkpoint does: its configuration,
-and its weights with the codebook, in the dtype that they came in. Or a shape tokenizer alone (`save_shape_tokenizer`,
-`load_shape_tokenizer`): the section `shape_tokenizer` of the configuration and shape_tokenizer.safetensors.
+A converted checkpoint is stored as it came (`save_converted`), its codebook with it: the decoder alone, which
+`load_decoder` reads, or with all that it needs to see. A folder may hold a shape tokenizer alone
+(`save_shape_tokenizer`, `load_shape_tokenizer`): the section `shape_tokenizer` of the configuration, and its weights.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +31,10 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
-from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
+from kyvo_ros.autoencoders.kinds import image_tokenizer_from_dict, image_tokenizer_to_dict
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
+from kyvo_ros.model.checksums import ChecksumError, renew_checksum, verify_checksums, write_checksums
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.programs import program_grammars
@@ -45,6 +49,7 @@ from kyvo_ros.tokens.vocabulary import Vocabulary
 CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER = (
     "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "shape_tokenizer.safetensors",
     "tokenizer.json")
+FILES = (CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER)
 #: Raised when a folder of the version before can no longer be read.
 FORMAT_VERSION = 1
 #: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
@@ -66,7 +71,7 @@ class ModelBundle:
     schema: SceneSchema  # what its scenes can say
     text_tokenizer: TextTokenizer  # words to ids
     decoder: Decoder  # float32
-    image_tokenizer: ImageTokenizer  # float32; its codebook is the decoder's
+    image_tokenizer: ImageCodec  # float32; its codebook is the decoder's
     canonical: CanonicalCamera  # the camera that it knows
     calibration: Calibration = field(default_factory=Calibration)  # of what its decoder claims
     tasks: tuple[str, ...] = ("I->3",)  # of `tokens.sequences.TASKS`, those that it was trained for
@@ -85,7 +90,7 @@ class ModelBundle:
         if (camera.width, camera.height) != (tokenizer.width, tokenizer.height):
             raise ModelFolderError(f"the canonical camera makes {camera.width}x{camera.height} images, the image "
                                    f"tokenizer reads {tokenizer.width}x{tokenizer.height}")
-        if not torch.equal(self.decoder.embedding.codebook.cpu(), self.image_tokenizer.codebook.float().cpu()):
+        if not _same_codebook(self.decoder.embedding.codebook.cpu(), self.image_tokenizer.codebook.cpu()):
             raise ModelFolderError("the decoder was made for another codebook than the image tokenizer's")
         object.__setattr__(self, "tasks", tuple(self.tasks))
         if not set(self.tasks) <= set(TASKS):
@@ -96,10 +101,33 @@ class ModelBundle:
                                    "`kyvo calibrate` again")
         grammar = SceneGrammar(self.vocabulary, self.text_tokenizer, self.schema)
         object.__setattr__(self, "grammar", grammar)
-        object.__setattr__(self, "programs", program_grammars(self.vocabulary, self.text_tokenizer))
+        spoken = "[PROGRAM-START]" in self.vocabulary.structure  # the published vocabularies have no programs
+        object.__setattr__(
+            self, "programs", program_grammars(self.vocabulary, self.text_tokenizer) if spoken else {})
         builder = SequenceBuilder(
-            self.vocabulary, grammar, self.text_tokenizer, config.image_grid, self.programs)
+            self.vocabulary, grammar, self.text_tokenizer, config.image_grid, self.programs, config.image_order)
         object.__setattr__(self, "builder", builder)
+
+
+def _same_codebook(decoders: Tensor, tokenizers: Tensor) -> bool:
+    """Whether a decoder was made for an image tokenizer; a published one keeps the codes rounded to bfloat16."""
+    return torch.equal(decoders.float(), tokenizers.float()) or torch.equal(
+        decoders.float(), tokenizers.bfloat16().float())
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What a decoder needs to see besides its text tokenizer; as in ModelBundle."""
+
+    schema: SceneSchema
+    image_tokenizer: ImageCodec
+    canonical: CanonicalCamera
+    tasks: tuple[str, ...] = ("I->3",)
+
+    def sections(self) -> dict[str, Any]:
+        """Of config.json."""
+        return {"schema": self.schema.to_dict(), "image_tokenizer": image_tokenizer_to_dict(self.image_tokenizer),
+                "canonical": self.canonical.to_dict(), "tasks": list(self.tasks)}
 
 
 def save_model(folder: str | Path, bundle: ModelBundle) -> None:
@@ -111,28 +139,22 @@ def save_model(folder: str | Path, bundle: ModelBundle) -> None:
     weights = {DECODER: _stored(bundle.decoder, DECODER),
                IMAGE_TOKENIZER: _stored(bundle.image_tokenizer, IMAGE_TOKENIZER)}
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "format_version": FORMAT_VERSION,
-        "name": bundle.name,
-        "schema": bundle.schema.to_dict(),
-        "decoder": bundle.decoder.config.to_dict(),
-        "image_tokenizer": bundle.image_tokenizer.config.to_dict(),
-        "canonical": bundle.canonical.to_dict(),
-        "calibration": bundle.calibration.to_dict(),
-        "tasks": list(bundle.tasks),
-    }
+    sight = Sight(bundle.schema, bundle.image_tokenizer, bundle.canonical, bundle.tasks)
+    config = {"format_version": FORMAT_VERSION, "name": bundle.name, "decoder": bundle.decoder.config.to_dict(),
+              **sight.sections(), "calibration": bundle.calibration.to_dict()}
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
     for file, tensors in weights.items():
         (folder / file).write_bytes(save(tensors))  # `save_file` would hide the file from other users
+    write_checksums(folder, FILES)
 
 
 def save_calibration(folder: str | Path, calibration: Calibration) -> None:
     """Put a calibration into the config.json of a model folder, or leave the file as it was.
 
-    Raises ModelFolderError where the file is missing or broken, OSError where it cannot be written.
+    Raises ModelFolderError where the file is missing, broken or not the manifest's, OSError where it cannot be written.
     """
-    path = Path(folder) / CONFIG
+    path = _existing(folder) / CONFIG
     config = {**_read_config(path), "calibration": calibration.to_dict()}
     fresh = path.with_name(f"{CONFIG}.{os.getpid()}")
     try:
@@ -140,13 +162,14 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> None:
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+    renew_checksum(Path(folder), CONFIG)
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelBundle:
     """Read a model folder; inverse of `save_model`. Modules come in evaluation mode, in float32.
 
-    Raises ModelFolderError where the folder or a file is missing, JSON or weights are broken, the format is another, or
-    a tensor is missing, unknown, misshapen or not finite.
+    Raises ModelFolderError where the folder or a file is missing, a file is not the one that SHA256SUMS describes, JSON
+    or weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not finite.
     """
     folder = _existing(folder)
     section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
@@ -156,11 +179,8 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
     schema = section("schema", SceneSchema.from_dict)
     decoder_config = section("decoder", DecoderConfig.from_dict)
     image_tokenizer = _read_image_tokenizer(folder, section)
-    try:
-        decoder = Decoder(decoder_config, image_tokenizer.codebook)
-    except ValueError as error:
-        raise ModelFolderError(f"{folder / CONFIG}: decoder and image tokenizer do not fit: {error}") from error
-    _load_weights(decoder, folder / DECODER)
+    weights = {_CODEBOOK: image_tokenizer.codebook, **_read_tensors(folder / DECODER)}
+    decoder = _decoder_of(decoder_config, weights, folder / DECODER, torch.float32)
     text_tokenizer = _read_text_tokenizer(folder / TEXT_TOKENIZER)
     calibrated, tasks = "calibration" in section.config, section.config.get("tasks", ["I->3"])
     try:
@@ -176,22 +196,46 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
         raise ModelFolderError(f"{folder / TEXT_TOKENIZER} and the schema in {CONFIG} do not fit: {error}") from error
 
 
-def save_decoder(folder: str | Path, name: str, config: DecoderConfig, weights: dict[str, Tensor],
-                 text_tokenizer: TextTokenizer | None = None) -> None:
-    """Write a folder that holds a decoder alone; `weights` is its whole state dict, codebook included, stored as is."""
+def save_converted(folder: str | Path, name: str, config: DecoderConfig, weights: dict[str, Tensor],
+                   text_tokenizer: TextTokenizer | None = None, sight: Sight | None = None) -> None:
+    """Write a folder with weights stored as they are; `weights` is the decoder's whole state dict, codebook included.
+
+    Without `sight` it holds a decoder alone. Raises ModelFolderError where the parts do not fit each other.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     document = {"format_version": FORMAT_VERSION, "name": name, "decoder": config.to_dict()}
+    files = {DECODER: weights}
+    if sight is not None:
+        if text_tokenizer is None:
+            raise ModelFolderError("a model that sees needs its text tokenizer")
+        if not _same_codebook(weights[_CODEBOOK], sight.image_tokenizer.codebook):
+            raise ModelFolderError("the decoder was made for another codebook than the image tokenizer's")
+        document |= sight.sections()
+        files[IMAGE_TOKENIZER] = sight.image_tokenizer.state_dict()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
-    # `save` as above would hold a large model twice; `save_file` hides its file from other users, which this undoes.
-    (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
+    for file, tensors in files.items():
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / file)
+        # `save` as above would hold a large model twice; `save_file` hides its file from other users: undone here.
+        (folder / file).chmod((folder / CONFIG).stat().st_mode)
     if text_tokenizer is not None:
         text_tokenizer.save(folder / TEXT_TOKENIZER)
+    write_checksums(folder, FILES)
+
+
+def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, Tensor]) -> None:
+    """Write a copy of a converted folder whose decoder has other weights (a whole state dict, stored as it is)."""
+    source, folder = _existing(source), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        if file.name != DECODER and file.is_file() and source.resolve() != folder.resolve():
+            shutil.copyfile(file, folder / file.name)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
+    (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
 
 
 def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tensor]]:
-    """Name, configuration and weights, as they are stored, of any model folder; inverse of `save_decoder`.
+    """Name, configuration and weights, as they are stored, of any model folder; inverse of `save_converted`.
 
     Raises ModelFolderError as `load_model` does, but does not look into the weights of the decoder.
     """
@@ -212,15 +256,20 @@ def load_decoder(folder: str | Path, dtype: torch.dtype = torch.float32,
     size in memory. Raises ModelFolderError as `load_model` does.
     """
     _, config, weights = read_decoder(folder)
-    path = Path(folder) / DECODER
+    return _decoder_of(config, weights, Path(folder) / DECODER, dtype).to(device=device)
+
+
+def _decoder_of(config: DecoderConfig, weights: dict[str, Tensor], path: Path, dtype: torch.dtype) -> Decoder:
+    """A decoder with these weights, codebook included, which came from a file."""
+    codebook = weights.pop(_CODEBOOK)
     try:
         with torch.device("meta"):
-            decoder = Decoder(config, weights.pop(_CODEBOOK))
+            decoder = Decoder(config, codebook)
     except ValueError as error:
-        raise ModelFolderError(f"{path} does not fit {CONFIG}: {error}") from error
+        raise ModelFolderError(f"{path.with_name(CONFIG)}: decoder and image tokenizer do not fit: {error}") from error
     _check_tensors(_state(decoder), weights, path)
     decoder.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=False, assign=True)
-    return decoder.to(device=device, dtype=dtype).eval()
+    return decoder.to(dtype=dtype).eval()
 
 
 def save_shape_tokenizer(folder: str | Path, name: str, tokenizer: ShapeTokenizer) -> None:
@@ -231,6 +280,7 @@ def save_shape_tokenizer(folder: str | Path, name: str, tokenizer: ShapeTokenize
     document = {"format_version": FORMAT_VERSION, "name": name, "shape_tokenizer": tokenizer.config.to_dict()}
     (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (folder / SHAPE_TOKENIZER).write_bytes(weights)
+    write_checksums(folder, FILES)
 
 
 def load_shape_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> tuple[str, ShapeTokenizer]:
@@ -243,15 +293,20 @@ def load_shape_tokenizer(folder: str | Path, device: str | torch.device = "cpu")
 
 
 def _existing(folder: str | Path) -> Path:
+    """The folder, whose files are what its manifest says, where it has one. Raises ModelFolderError."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
                                f"of a folder that holds {CONFIG}")
+    try:
+        verify_checksums(folder, FILES)
+    except ChecksumError as error:
+        raise ModelFolderError(str(error)) from error
     return folder
 
 
-def _read_image_tokenizer(folder: Path, section: _SectionReader) -> ImageTokenizer:
-    image_tokenizer = ImageTokenizer(section("image_tokenizer", ImageTokenizerConfig.from_dict))
+def _read_image_tokenizer(folder: Path, section: _SectionReader) -> ImageCodec:
+    image_tokenizer = section("image_tokenizer", image_tokenizer_from_dict)
     _load_weights(image_tokenizer, folder / IMAGE_TOKENIZER)
     return image_tokenizer
 

@@ -50,7 +50,7 @@ class Generation:
 
 
 def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Grammar, cells: Tensor | None = None,
-             prefix_length: int = 0, skip_forced: bool = True, temperature: float = 0.0,
+             prefix_length: int = 0, skip_forced: bool = True, temperature: float = 0.0, top_k: int | None = None,
              seed: int | None = None) -> list[Generation]:
     """Complete each row of `prompt` (B, S) by a sentence of `grammar`.
 
@@ -59,17 +59,20 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
         cells: (B, h*w, 2), prefix_length: as in `Decoder.hidden`.
         skip_forced: False feeds forced tokens one by one: the same result, slower.
         temperature: 0 takes the likeliest token; above, samples from softmax(logits / temperature).
+        top_k: samples among so many of the likeliest tokens alone; None among all that are allowed.
         seed: of the sampling; row i draws from its own stream (seed, i), whatever else is in the batch.
 
     Raises SequenceError for a prompt that is malformed or leaves no room for the longest sentence.
     """
     if not temperature >= 0:
         raise ValueError(f"temperature must not be negative, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1 or None, got {top_k}")
     with torch.inference_mode(), _threads(1 if len(prompt) < SHARED_FROM else torch.get_num_threads()):
         cached = decoder if isinstance(decoder, CachedDecoder) else CachedDecoder(decoder)
         _check_prompt(cached, prompt, prefix_length, grammar)
         streams = np.random.SeedSequence(seed).spawn(len(prompt))
-        sampler = _Sampler(cached, grammar, temperature)
+        sampler = _Sampler(cached, grammar, temperature, top_k)
         rows = [_Row(sampler, prompt.shape[1], np.random.default_rng(stream)) for stream in streams]
         _decode(cached, prompt.to(cached.device), cells, prefix_length, rows, skip_forced, grammar.max_length)
     return [Generation(row.token_ids, row.distributions) for row in rows]
@@ -161,9 +164,9 @@ class _Row:
 class _Sampler:
     """Scores the tokens allowed at a state and picks one."""
 
-    def __init__(self, cached: CachedDecoder, grammar: Grammar, temperature: float) -> None:
+    def __init__(self, cached: CachedDecoder, grammar: Grammar, temperature: float, top_k: int | None) -> None:
         self.grammar, self.temperature = grammar, temperature
-        self._cached = cached
+        self._cached, self._top_k = cached, top_k
 
     def pick(self, hidden: np.ndarray, state: int, stream: np.random.Generator) -> tuple[int, TokenDistribution]:
         """A token for hidden state (D,), and the distribution over all that were possible."""
@@ -172,6 +175,8 @@ class _Sampler:
         distribution = TokenDistribution(ids, _softmax(logits))
         if self.temperature == 0.0:
             return int(ids[logits.argmax()]), distribution
+        if self._top_k is not None and self._top_k < len(logits):
+            logits = np.where(logits < np.partition(logits, -self._top_k)[-self._top_k], -np.inf, logits)
         cumulative = _softmax(logits / self.temperature).cumsum()
         choice = np.searchsorted(cumulative, stream.random() * cumulative[-1], side="right")
         return int(ids[min(choice, len(ids) - 1)]), distribution

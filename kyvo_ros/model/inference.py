@@ -1,7 +1,7 @@
 """The decoder token by token: prefill and step over a static KV cache, for generation.
 
 A snapshot of a decoder's weights, laid out for short inputs: norm gains folded into the projection behind them,
-matrices transposed and contiguous, the embedding table summed up. A step of one row in float32 on the CPU goes the
+matrices transposed and contiguous, the embedding table summed up. A step of few rows in float32 on the CPU goes the
 shorter way of `cpu_step`. The numbers are those of `Decoder.hidden`, which the tests check.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kyvo_ros.model.cache import KVCache, LayerMemory
-from kyvo_ros.model.cpu_step import SingleRowStep
+from kyvo_ros.model.cpu_step import CompiledStep
 from kyvo_ros.model.decoder import Block, Decoder, rope_table
+from kyvo_ros.model.places import RunningPlaces
+
+#: Rows that the compiled step takes, one after the other; more of them share their products better.
+COMPILED_ROWS = 8
 
 
-@dataclass(frozen=True)
-class _BlockWeights:
-    """One block, as right-hand factors: (inputs, outputs)."""
+class _BlockWeights(NamedTuple):
+    """One block, or all of them stacked, as right-hand factors: (inputs, outputs)."""
 
     qkv: Tensor
     out: Tensor
@@ -31,11 +34,18 @@ class _BlockWeights:
     down: Tensor
 
     @classmethod
-    def of(cls, block: Block, dtype: torch.dtype) -> _BlockWeights:
-        def laid_out(weight: Tensor, gain: Tensor | float = 1.0) -> Tensor:
-            return (weight * gain).T.contiguous().to(dtype)
-        return cls(laid_out(block.qkv.weight, block.attention_norm.weight), laid_out(block.out.weight),
-                   laid_out(block.gate_up.weight, block.ffn_norm.weight), laid_out(block.down.weight))
+    def stacked(cls, blocks: Sequence[Block], dtype: torch.dtype) -> _BlockWeights:
+        """(layers, inputs, outputs) each, the gains of the norms folded in."""
+        def laid_out(weights: Sequence[tuple[Tensor, Tensor | float]]) -> Tensor:
+            rows, columns = weights[0][0].T.shape
+            result = weights[0][0].new_empty((len(weights), rows, columns), dtype=dtype)
+            for target, (weight, gain) in zip(result, weights):
+                target.copy_((weight * gain).T)
+            return result
+        return cls(laid_out([(b.qkv.weight, b.attention_norm.weight) for b in blocks]),
+                   laid_out([(b.out.weight, 1.0) for b in blocks]),
+                   laid_out([(b.gate_up.weight, b.ffn_norm.weight) for b in blocks]),
+                   laid_out([(b.down.weight, 1.0) for b in blocks]))
 
 
 class CachedDecoder:
@@ -51,7 +61,8 @@ class CachedDecoder:
         table = decoder.embedding.table()
         self.dtype, self.device = dtype or table.dtype, table.device
         self.table = table.to(self.dtype)
-        self.blocks = [_BlockWeights.of(block, self.dtype) for block in decoder.blocks]
+        weights = _BlockWeights.stacked(decoder.blocks, self.dtype)
+        self.blocks = [_BlockWeights(*block) for block in zip(*weights)]
         self.norm = decoder.norm.weight.detach().to(self.dtype, copy=True)
         self._head = decoder.head_table().detach().clone()
         self._open, self._shut = torch.tensor([0.0, -math.inf], dtype=self.dtype, device=self.device)
@@ -61,14 +72,14 @@ class CachedDecoder:
         self._heads, self._heads_written, self._head_dim = config.heads, 2 * config.kv_heads, config.head_dim
         self._groups = config.heads // config.kv_heads
         self._head_rows: dict[bytes, np.ndarray] = {}
-        self._single_row = self._single_row_step()
+        self._compiled = self._compiled_step(weights)
 
-    def _single_row_step(self) -> SingleRowStep | None:
-        """The faster way for batch one, where there is one."""
-        if self.device.type != "cpu" or self.dtype != torch.float32:
+    def _compiled_step(self, weights: _BlockWeights) -> CompiledStep | None:
+        """The faster way for few rows, where there is one."""
+        if not CompiledStep.serves(self.config, self.table):
             return None
-        blocks = [(block.qkv, block.out, block.gate_up, block.down) for block in self.blocks]
-        return SingleRowStep(self.config, self.table, blocks, self.norm, self._rope)
+        turned = self._rope[:, :self._heads + self._heads_written // 2]
+        return CompiledStep(self.config, self.table, weights, self.norm, turned)
 
     def _full_rope(self) -> Tensor:
         """(max_length + 1, heads + 2 * kv_heads, head_dim / 2): turns for queries and keys, ones for values."""
@@ -86,10 +97,14 @@ class CachedDecoder:
                 prefix_length: int = 0) -> Tensor:
         """(B, S) ids into an empty cache -> (B, D) hidden states of the last position; see `Decoder.hidden`."""
         rows, length = token_ids.shape
-        x = self.decoder.embedding(token_ids, cells, self.table).to(self.dtype)
+        embedding = self.decoder.embedding
+        x = embedding(token_ids, cells, self.table).to(self.dtype)
+        if embedding.image_positions is not None:
+            cache.places = RunningPlaces(embedding, token_ids, cells)
         positions = torch.arange(length, device=self.device)
         visible = positions <= positions.unsqueeze(1)
-        visible[:prefix_length, :prefix_length] = True
+        if not self.config.causal_prompt:
+            visible[:prefix_length, :prefix_length] = True
         mask = self._additive(visible.unsqueeze(0))
         starts = torch.arange(rows, device=self.device)
         slots = starts.unsqueeze(1) * cache.length + positions
@@ -100,8 +115,9 @@ class CachedDecoder:
 
         `lengths`: how many tokens of each row the cache holds already. Rows may differ in both.
         """
-        if len(tokens) == 1 and self._single_row is not None:
-            return self._single_row(tokens[0], lengths[0], cache).unsqueeze(0)
+        places = cache.places and cache.places.of_next(tokens)
+        if len(tokens) <= COMPILED_ROWS and self._compiled is not None:
+            return self._compiled(tokens, lengths, cache, places)
         width, spare = max(map(len, tokens)), cache.length - 1
         padded = [[*row, *[0] * (width - len(row))] for row in tokens]
         positions = [[min(n + i, spare) for i in range(width)] for n in lengths]
@@ -111,6 +127,8 @@ class CachedDecoder:
         mask = self._additive(torch.arange(end, device=self.device) <= positions.unsqueeze(-1))
         last = torch.tensor([i * width + len(row) - 1 for i, row in enumerate(tokens)], device=self.device)
         x = F.embedding(ids, self.table)
+        if places is not None:
+            x += places.to(x)
         return self._run(x, positions.flatten(), slots.flatten(), mask, end, last, cache)
 
     def head_rows(self, ids: np.ndarray) -> np.ndarray:

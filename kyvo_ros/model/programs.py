@@ -14,6 +14,7 @@ import torch
 
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
+from kyvo_ros.model.tasks import check_trained
 from kyvo_ros.questions import ANSWER, EDIT, RULES, Program, program_of
 from kyvo_ros.tokens.program_grammar import ProgramGrammar
 from kyvo_ros.tokens.sequences import SequenceBuilder
@@ -30,10 +31,6 @@ _TASKS = {"Q->P": ("question", "program", ANSWER), "T->E": ("instruction", "edit
 
 class SentenceError(ValueError):
     """A question or an instruction cannot be read; the message says why."""
-
-
-class UntrainedTaskError(ValueError):
-    """A model is asked for what it was not trained for."""
 
 
 def program_grammars(vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> dict[str, ProgramGrammar]:
@@ -55,10 +52,7 @@ class ProgramWriter:
 
         Raises SentenceError for what is no readable sentence, UntrainedTaskError.
         """
-        if task not in self._tasks:
-            raise UntrainedTaskError(
-                f"this model was not trained for task {task}, which takes the {_TASKS[task][0]}; use a model whose "
-                "config.json lists that task, or train it (docs/training.md)")
+        check_trained(task, self._tasks)
         field, modality, start = _TASKS[task]
         grammar, text = self._grammars[modality], readable(sentence, field)
         prompt = self._builder.prompt(task, **{field: text})

@@ -66,16 +66,22 @@ def config_of(tensors: Mapping[str, Tensor], layout: str, heads: int = HEADS,
         raise PublishedCheckpointError(f"a width of {dim} cannot be shared by {heads} query heads; give the number of "
                                        "heads that the model was built with (--heads)")
     try:
-        return DecoderConfig(
-            LAYOUTS[layout].vocabulary(codes), dim=dim, layers=_layers(tensors), heads=heads,
+        return published_config(
+            layout, codes, dim=dim, layers=_layers(tensors), heads=heads,
             kv_heads=len(tensors["layers.0.attention.wk.weight"]) // (dim // heads),
             ffn_dim=len(tensors["layers.0.feed_forward.w1.weight"]), max_length=max_length, code_dim=code_dim,
-            image_grid=IMAGE_GRID, rope_theta=ScaledRope(), norm_eps=1e-5, ground_positions=False, number_head=False,
-            number_embedding=_number_embedding(tensors), published_embedding=True,
-            numbers_overhang=LAYOUTS[layout].numbers_overhang, unknown_ids_are_zero=True)
+            number_embedding=_number_embedding(tensors))
     except ValueError as error:
         raise PublishedCheckpointError(f"the shapes in the checkpoint make no decoder with {heads} query heads: "
                                        f"{error}; give the number that the model was built with (--heads)") from error
+
+
+def published_config(layout: str, codes: int, **sizes: int | str) -> DecoderConfig:
+    """A published model of any size; `sizes` are the remaining fields of DecoderConfig. Raises ValueError."""
+    return DecoderConfig(
+        LAYOUTS[layout].vocabulary(codes), image_grid=IMAGE_GRID, rope_theta=ScaledRope(), norm_eps=1e-5,
+        ground_positions=False, number_head=False, published_embedding=True,
+        numbers_overhang=LAYOUTS[layout].numbers_overhang, causal_prompt=True, unknown_ids_are_zero=True, **sizes)
 
 
 def decoder_weights(tensors: Mapping[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:

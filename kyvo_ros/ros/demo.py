@@ -71,7 +71,8 @@ def _true_object(item: dict) -> SceneObject:
 
 def run_demo(options: Options) -> RecognitionReport:
     """Play, print, compare, write. Raises DemoError."""
-    from kyvo_ros.ros.demo_listener import DemoListener  # needs rclpy, whose environment must be set before
+    from kyvo_ros.ros.demo_language import converse  # these need rclpy, whose environment must be set before
+    from kyvo_ros.ros.demo_listener import DemoListener
     truth = read_truth(resource_path("demo/ground_truth.json"))
     options.output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -81,6 +82,7 @@ def run_demo(options: Options) -> RecognitionReport:
             _wait(listener, node, listener.model_ready, _MODEL_LIMIT_S, "the model was not ready", log)
             print(f"the node is ready after {time.monotonic() - started:.1f} s: model {listener.model_name()}\n")
             pairs = _show_frames(listener, node, truth, log, options.shown_hz)
+            converse(listener.call, listener.latest, options.output)
             rate_hz = _measure_rate(listener, options.rate_s)
             status = node.end()
         if status != 0:
@@ -214,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"demo failed: {error}; {sys.executable} needs ROS 2 and kyvo_msgs: use `make demo`, or source your ROS "
               "workspace", file=sys.stderr)
         return 1
-    except (DemoError, FileNotFoundError, SceneError) as error:
+    except (DemoError, FileNotFoundError, SceneError, TimeoutError) as error:
         print(f"demo failed: {error}", file=sys.stderr)
         return 1
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -17,6 +18,8 @@ from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg
 from kyvo_ros.ros.recognition import stamp_to_ns
 from kyvo_ros.scene import Scene, SceneError
 
+_SERVICE_LIMIT_S = 20.0
+
 
 class DemoListener:
     """Everything by the image's stamp; a context manager that brings up rclpy and takes it down."""
@@ -27,6 +30,7 @@ class DemoListener:
         self.pictures: dict[int, np.ndarray] = {}
         self.latencies_s: dict[int, float] = {}
         self.invalid: list[str] = []
+        self.latest: SceneGraph | None = None
         self.count = 0
         self._sent_s: dict[int, float] = {}
         self._stages: dict[str, tuple[int, str]] = {}
@@ -52,6 +56,20 @@ class DemoListener:
         deadline = time.monotonic() + duration_s
         while (left := deadline - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
+
+    def call(self, kind: type, name: str, request: Any) -> Any:
+        """The response of a service of the node. Raises TimeoutError."""
+        client = self._node.create_client(kind, name)
+        try:
+            if not client.wait_for_service(timeout_sec=_SERVICE_LIMIT_S):
+                raise TimeoutError(f"the node offers no service '{name}'")
+            future = client.call_async(request)
+            self._executor.spin_until_future_complete(future, timeout_sec=_SERVICE_LIMIT_S)
+            if not future.done():
+                raise TimeoutError(f"service '{name}' gave no response within {_SERVICE_LIMIT_S:g} s")
+            return future.result()
+        finally:
+            self._node.destroy_client(client)
 
     def stop_pictures(self) -> None:
         """Stop listening to the annotated image, so that the node stops drawing it."""
@@ -86,7 +104,7 @@ class DemoListener:
     def _on_scene(self, message: SceneGraph) -> None:
         stamp_ns, now = stamp_to_ns(message.header.stamp), time.monotonic()
         self.count += 1
-        self._last_s = now
+        self._last_s, self.latest = now, message
         try:
             scene = scene_from_graph_msg(message)
         except SceneError as error:

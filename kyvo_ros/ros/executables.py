@@ -27,6 +27,11 @@ def kyvo_node() -> int:
     return _run("kyvo_ros.ros.node")
 
 
+def kyvo_managed_node() -> int:
+    """`ros2 run kyvo_ros kyvo_managed_node`."""
+    return _run("kyvo_ros.ros.managed_node")
+
+
 def camera_simulator() -> int:
     """`ros2 run kyvo_ros camera_simulator`."""
     return _run("kyvo_ros.ros.camera_simulator")

@@ -1,8 +1,8 @@
 """Names for objects that last from frame to frame.
 
 An object keeps its id while something like it stands near where it stood. This is bookkeeping between consecutive
-frames, so that markers neither blink nor swap; it is no memory of a place (that is the persistent scene graph of a
-later version). Positions must be given in a frame in which the objects stand still.
+frames, so that markers neither blink nor swap; it is no memory of a place (that is the scene graph, `graph.py`, which
+has names of its own). Positions must be given in a frame in which the objects stand still.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -23,30 +24,46 @@ class Inputs:
     """The subscriptions of a node. Callbacks run in the executor and must only store."""
 
     def __init__(self, node: Node, settings: Settings, on_image: Callable[[Any], None],
-                 on_camera_info: Callable[[CameraInfo], None]) -> None:
-        self._node = node
+                 on_camera_info: Callable[[CameraInfo], None], listen: bool = True) -> None:
+        """`listen`: from the beginning, not only after `open`."""
+        self._node, self._settings = node, settings
         self._qos_conflicts: dict[str, str] = {}
         self._info_seen = False
-        self._on_camera_info = on_camera_info
-        relative, self._image_type = TRANSPORTS[settings.image_transport]
+        self._on_image, self._on_camera_info = on_image, on_camera_info
         self._group = MutuallyExclusiveCallbackGroup()
-        self._image = node.create_subscription(
-            self._image_type, relative, on_image, _qos(settings.image_qos), callback_group=self._group,
-            event_callbacks=self._events("image"))
-        self._info = self._subscribe_to_camera_info(_qos("sensor_data"))
-        self._latched = False
+        self._relative, self._image_type = TRANSPORTS[settings.image_transport]
+        self.image_topic = node.resolve_topic_name(self._relative)
+        self.camera_info_topic = node.resolve_topic_name("camera_info")
+        self._guard = threading.Lock()  # of what is subscribed: transitions and diagnostics change it
+        self._open = False
+        if listen:
+            self.open()
 
-    @property
-    def image_topic(self) -> str:
-        return self._image.topic_name
+    def open(self) -> None:
+        """Listen, where that is not so already."""
+        with self._guard:
+            if self._open:
+                return
+            self._image = self._node.create_subscription(
+                self._image_type, self._relative, self._on_image, _qos(self._settings.image_qos),
+                callback_group=self._group, event_callbacks=self._events("image"))
+            self._info = self._subscribe_to_camera_info(_qos("sensor_data"))
+            self._latched = False
+            self._open = True
 
-    @property
-    def camera_info_topic(self) -> str:
-        return self._info.topic_name
+    def close(self) -> None:
+        """Stop listening, so that nothing is sent here in vain."""
+        with self._guard:
+            if self._open:
+                self._open = False
+                self._node.destroy_subscription(self._image)
+                self._node.destroy_subscription(self._info)
 
     def waiting(self, settings: Settings, seconds_since_image: float, any_image: bool) -> dict[str, StageReport]:
         """The stages that wait for a message, with what could be the cause."""
         waiting = {}
+        if not self._open:
+            return waiting
         if not any_image or seconds_since_image > settings.input_timeout_s:
             what = f"no image for {seconds_since_image:.0f} s" if any_image else "waiting for the first image"
             cause = self._cause(self.image_topic, self._image_type, "image")
@@ -68,7 +85,11 @@ class Inputs:
         """Subscribe anew where camera_info was published once and kept: only a transient-local subscriber gets it."""
         publishers = self._node.get_publishers_info_by_topic(self.camera_info_topic)
         kept = [p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers]
-        if kept and all(kept) and not self._latched:
+        if not kept or not all(kept):
+            return
+        with self._guard:
+            if self._latched or not self._open:
+                return
             self._latched = True
             self._node.destroy_subscription(self._info)
             self._info = self._subscribe_to_camera_info(QoSProfile(

@@ -1,7 +1,7 @@
 """Questions about what the node sees: which scene is meant, whether it may be used, and what the pipeline says of it.
 
-All that the services `ask` and `edit` do with a request, without a service: it reads messages by their fields. Runs in
-the worker's thread.
+All that the services `ask`, `edit` and `render` do with a request, without a service: it reads messages by their
+fields. Runs in the worker's thread.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from kyvo_ros.questions import ATTRIBUTES, Answer, in_frame
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, Recognizer
+from kyvo_ros.ros.graph import GraphKeeper
+from kyvo_ros.ros.recognition import (
+    DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Pipeline, Recognition, Recognizer)
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import RELATION_EPSILON_UNITS, Relation, Scene, Transform, relations_of
 
@@ -32,35 +36,53 @@ class Seen:
     frame: Frame
     result: Recognition
 
+    def subject(self) -> Subject:
+        """The frame as what a question is about."""
+        result = self.result
+        return Subject(result.scene, result.view.plane_T_optical().translation, result.unit_m, result.frame_id,
+                       result.frame_T_plane, self.frame.stamp_ns)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a question is about."""
+
+    scene: Scene  # PLANE_FRAME, with ids
+    camera_position_m: np.ndarray | None  # (3,) in PLANE_FRAME; None where it is not known
+    unit_m: float | None  # how many metres a model unit is; None: what the model says
+    frame_id: str  # of places in the answer
+    frame_T_plane: Transform  # pose of PLANE_FRAME there
+    stamp_ns: int
+
 
 class Language:
-    """Answers and edits on the latest scene or a fresh one."""
+    """Answers, edits and drawings on the latest scene, a fresh one or one that is given; answers on the scene graph too.
+    """
 
     def __init__(self, recognizer: Recognizer, pipeline: Callable[[], Pipeline], settings: Callable[[], Settings],
-                 newest: Callable[[], Frame | None]) -> None:
+                 newest: Callable[[], Frame | None], graph: GraphKeeper) -> None:
         """`pipeline` raises where there is none yet; `newest` is the newest image received."""
         self._recognizer, self._pipeline, self._settings, self._newest = recognizer, pipeline, settings, newest
+        self._graph = graph
         self._latest: Seen | None = None
 
     def saw(self, frame: Frame, result: Recognition) -> None:
         """The scene that is published now."""
         self._latest = Seen(frame, result)
 
-    def answer(self, request: Any, at_stage: Callable[[str], None] = lambda stage: None) -> tuple[Answer, Seen]:
-        """The answer to a request of kyvo_msgs/Ask, places in the output's frame, and what it was answered on.
+    def answer(self, request: Any, at_stage: Callable[[str], None] = lambda stage: None) -> tuple[Answer, Subject]:
+        """The answer to a request of kyvo_msgs/Ask, places in the subject's frame, and what it was answered on.
 
-        `at_stage` hears of each stage before it begins, and ends the work by raising. Raises RequestError, FrameDropped
-        and what the pipeline raises for its question.
+        `at_stage` hears of each stage before it begins, and ends the work by raising. Raises RequestError, GraphError,
+        FrameDropped and what the pipeline raises for its question.
         """
         pipeline = self._pipeline()
-        seen = self._seen_for(request, pipeline, at_stage)
+        subject = self._subject_for(request, pipeline, at_stage)
         at_stage(ANSWER)
-        result = seen.result
-        camera_position_m = result.view.plane_T_optical().translation
-        answer = pipeline.answer(request.question, result.scene, camera_position_m, result.unit_m)
+        answer = pipeline.answer(request.question, subject.scene, subject.camera_position_m, subject.unit_m)
         if not answer.refusal and answer.program.type == "place":
-            answer = in_frame(answer, result.frame_T_plane.apply(answer.value), result.frame_id)
-        return answer, seen
+            answer = in_frame(answer, subject.frame_T_plane.apply(answer.value), subject.frame_id)
+        return answer, subject
 
     def edit(self, instruction: str, scene: Scene) -> tuple[Scene, list[Relation]]:
         """The scene in PLANE_FRAME as an instruction changes it, and the relations that hold then; what has no id gets
@@ -71,6 +93,23 @@ class Language:
         unit_m = self._latest.result.unit_m if self._latest else pipeline.schema.metres_per_unit
         edited = _with_ids(pipeline.edit(instruction, scene, unit_m))
         return edited, relations_of(edited, RELATION_EPSILON_UNITS * unit_m)
+
+    def render(self, scene: Scene) -> tuple[np.ndarray, str]:
+        """A drawing (h, w, 3) uint8 RGB of a scene in PLANE_FRAME, and the frame of the camera that it is drawn for:
+        the latest scene's, before any the model's nominal one. Raises as the pipeline does.
+        """
+        pipeline = self._pipeline()
+        if self._latest is None:
+            return pipeline.render(scene), self._settings().camera_frame or DEFAULT_CAMERA_FRAME
+        result = self._latest.result
+        return pipeline.render(scene, result.view.plane, result.unit_m), result.camera_frame
+
+    def check_count(self, objects: int) -> None:
+        """Raises RequestError where a scene that a caller brings is too large to work on."""
+        most = self._settings().max_request_objects
+        if objects > most:
+            raise RequestError(f"the scene holds {objects} objects, more than max_request_objects = {most}; send those "
+                               "that the edit is about")
 
     def latest(self) -> Seen:
         """What is published. Raises RequestError where nothing is."""
@@ -89,15 +128,38 @@ class Language:
                                f"'{self._settings().support_plane_frame}'{others}")
         return self._latest.result.frame_T_plane
 
+    def _subject_for(self, request: Any, pipeline: Pipeline, at_stage: Callable[[str], None]) -> Subject:
+        """What a question is about, recognised where that is asked for."""
+        if not request.on_scene_graph:
+            return self._seen_for(request, pipeline, at_stage).subject()
+        if request.fresh or len(request.image.data):
+            raise RequestError("a question about the scene graph takes neither fresh nor an image; leave out "
+                               "on_scene_graph to ask about one image")
+        _check_max_age(request.max_age_s)
+        return self._graph_subject(request.max_age_s)
+
+    def _graph_subject(self, max_age_s: float) -> Subject:
+        """The scene graph as its viewpoint sees it. Raises GraphError, RequestError."""
+        snapshot, newest, age_s = self._graph.snapshot(), self._graph.newest(), self._graph.age_s()
+        if snapshot.stamp_ns is None:
+            raise RequestError("no frame is in the scene graph yet; the diagnostics say what the node waits for")
+        if max_age_s and (age_s is None or age_s > max_age_s):
+            how_old = "was loaded" if age_s is None else f"is {age_s:.1f} s old"
+            raise RequestError(f"the newest frame in the scene graph {how_old}, and max_age_s = {max_age_s:g}; does "
+                               "the camera run, and is its transform known?")
+        scene, frame_T_plane = snapshot.seen_from_viewpoint(newest.plane_height_m if newest else 0.0)
+        camera_position_m = frame_T_plane.inverse().apply(newest.eye_m) if newest else None
+        return Subject(scene, camera_position_m, newest and newest.unit_m, snapshot.frame_id, frame_T_plane,
+                       snapshot.stamp_ns)
+
     def _seen_for(self, request: Any, pipeline: Pipeline, at_stage: Callable[[str], None]) -> Seen:
-        """The scene that a question is about, recognised where that is asked for."""
+        """The frame that a question is about, recognised where that is asked for."""
         if len(request.image.data):
             at_stage(RECOGNIZE)
             frame = Frame(request.image, time.monotonic())
             info = request.camera_info if request.camera_info.width else None
             return Seen(frame, self._recognizer.recognize_once(frame, info, pipeline, self._settings()))
-        if not (math.isfinite(request.max_age_s) and request.max_age_s >= 0):
-            raise RequestError(f"max_age_s must be 0 for any age or positive seconds, got {request.max_age_s:g}")
+        _check_max_age(request.max_age_s)
         if not request.fresh:
             seen = self.latest()
             _check_age("scene", seen.frame, request.max_age_s)
@@ -108,6 +170,12 @@ class Language:
         _check_age("image", frame, request.max_age_s)
         at_stage(RECOGNIZE)
         return Seen(frame, self._recognizer.recognize(frame, pipeline, self._settings()))
+
+
+def _check_max_age(max_age_s: float) -> None:
+    """Raises RequestError for what is no age."""
+    if not (math.isfinite(max_age_s) and max_age_s >= 0):
+        raise RequestError(f"max_age_s must be 0 for any age or positive seconds, got {max_age_s:g}")
 
 
 def _check_age(what: str, frame: Frame, max_age_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The services `ask` and `edit` and the action `ask` of the node, answered between two frames.
+"""The services `ask`, `edit` and `render` and the action `ask` of the node, answered between two frames.
 
 A goal of the action holds no thread of the executor while it waits: it is handed to the worker, and executed, which
 only delivers its result, once that is there.
@@ -12,21 +12,26 @@ from functools import partial
 from typing import Any
 
 from kyvo_msgs.action import Ask as AskAction
-from kyvo_msgs.srv import Ask, Edit
+from kyvo_msgs.msg import SceneGraph
+from kyvo_msgs.srv import Ask, Edit, Render
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import RCLError, ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from kyvo_ros.questions import PremiseError
+from kyvo_ros.ros.conversions.answer_markers import answer_markers
 from kyvo_ros.ros.conversions.answers import answer_to_msg
+from kyvo_ros.ros.conversions.graphs import stamp_to_msg
+from kyvo_ros.ros.conversions.images import image_to_msg
 from kyvo_ros.ros.conversions.placing import place
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg, scene_to_graph_msg
 from kyvo_ros.ros.language import Language
 from kyvo_ros.ros.serving import Server, explain, fill
 from kyvo_ros.ros.worker import Worker
-from kyvo_ros.scene import PLANE_FRAME
+from kyvo_ros.scene import PLANE_FRAME, Scene, Transform
 
 
 class CancelledError(Exception):
@@ -38,9 +43,11 @@ class LanguageServices:
 
     def __init__(self, node: Node, language: Language, worker: Worker, server: Server) -> None:
         self._language, self._worker, self._server = language, worker, server
-        waiting = MutuallyExclusiveCallbackGroup()  # one thread for both, since the worker takes turns anyway
+        self._shown = node.create_publisher(MarkerArray, "answer_markers", 1)
+        waiting = MutuallyExclusiveCallbackGroup()  # one thread for all, since the worker takes turns anyway
         node.create_service(Ask, "ask", self._on_ask, callback_group=waiting)
         node.create_service(Edit, "edit", self._on_edit, callback_group=waiting)
+        node.create_service(Render, "render", self._on_render, callback_group=waiting)
         self._action = ActionServer(  # with _deliver in name only: each goal is executed by one that knows its outcome
             node, AskAction, "ask", _deliver, callback_group=MutuallyExclusiveCallbackGroup(),
             handle_accepted_callback=self._on_goal, cancel_callback=lambda goal: CancelResponse.ACCEPT)
@@ -57,6 +64,9 @@ class LanguageServices:
     def _on_edit(self, request: Edit.Request, response: Edit.Response) -> Edit.Response:
         return self._server.serve(lambda: self._edit(request), response)
 
+    def _on_render(self, request: Render.Request, response: Render.Response) -> Render.Response:
+        return self._server.serve(lambda: self._render(request), response)
+
     def _on_goal(self, goal: ServerGoalHandle) -> None:
         errand = self._worker.submit(lambda: self._answer(goal.request, partial(_at_stage, goal)))
         errand.add_done_callback(partial(_execute, goal))
@@ -65,24 +75,38 @@ class LanguageServices:
 
     def _answer(self, request: Any, *at_stage: Any):
         """kyvo_msgs/Answer to a request of the service or the action."""
-        answer, seen = self._language.answer(request, *at_stage)
-        return answer_to_msg(answer, Header(stamp=seen.frame.message.header.stamp, frame_id=seen.result.frame_id))
+        answer, subject = self._language.answer(request, *at_stage)
+        header = Header(stamp=stamp_to_msg(subject.stamp_ns), frame_id=subject.frame_id)
+        if self._shown.get_subscription_count():
+            self._shown.publish(answer_markers(answer, place(subject.scene, subject.frame_T_plane), header))
+        return answer_to_msg(answer, header)
 
     def _edit(self, request: Edit.Request) -> Mapping[str, Any]:
         """The fields of a response of Edit."""
-        given = request.scene
-        if given.objects or given.header.frame_id:
-            header, frame_T_plane = given.header, self._language.frame_T_plane(given.header.frame_id)
-            scene = scene_from_graph_msg(given, frame_T_plane.inverse(), PLANE_FRAME)
-        else:
-            seen = self._language.latest()
-            header = Header(stamp=seen.frame.message.header.stamp, frame_id=seen.result.frame_id)
-            scene, frame_T_plane = seen.result.scene, seen.result.frame_T_plane
+        scene, header, frame_T_plane = self._meant(request.scene)
         try:
             edited, relations = self._language.edit(request.instruction, scene)
         except PremiseError as error:
             return {"success": False, "message": str(error), "refusal": error.kind}
         return {"scene": scene_to_graph_msg(place(edited, frame_T_plane), relations, header)}
+
+    def _render(self, request: Render.Request) -> Mapping[str, Any]:
+        """The fields of a response of Render."""
+        scene, header, _ = self._meant(request.scene)
+        picture, camera_frame = self._language.render(scene)
+        return {"image": image_to_msg(picture, Header(stamp=header.stamp, frame_id=camera_frame))}
+
+    def _meant(self, given: SceneGraph) -> tuple[Scene, Header, Transform]:
+        """The scene in PLANE_FRAME that a request means, its header, and the pose of the plane in the header's frame:
+        the one given or, where that is empty, the latest. Raises RequestError, SceneError.
+        """
+        if given.objects or given.header.frame_id:
+            self._language.check_count(len(given.objects))  # before any of them is looked at
+            frame_T_plane = self._language.frame_T_plane(given.header.frame_id)
+            return scene_from_graph_msg(given, frame_T_plane.inverse(), PLANE_FRAME), given.header, frame_T_plane
+        seen = self._language.latest()
+        header = Header(stamp=seen.frame.message.header.stamp, frame_id=seen.result.frame_id)
+        return seen.result.scene, header, seen.result.frame_T_plane
 
 
 def _at_stage(goal: ServerGoalHandle, stage: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from kyvo_ros.ros.recognition import Pipeline
 from kyvo_ros.ros.settings import SettingError, Settings
-from kyvo_ros.ros.status import ERROR, WARN, StageReport
+from kyvo_ros.ros.status import ERROR, OK, WARN, StageReport
 
 PipelineFactory = Callable[[Settings], Pipeline]
 
@@ -37,6 +39,7 @@ class ModelSlot:
         self._loaded_for: tuple | None = None
         self._loading = True
         self._error = ""
+        self._resting = ""
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -60,7 +63,7 @@ class ModelSlot:
         with self._guard:
             if self._loaded_for == self.key(settings) and not self._error:
                 return
-            self._loading, self._error = True, ""
+            self._loading, self._error, self._resting = True, "", ""
         error = ""
         try:
             self._pipeline = self._factory(settings)
@@ -72,11 +75,23 @@ class ModelSlot:
             with self._guard:
                 self._loading, self._error = False, error
 
+    def unload(self, why: str) -> None:
+        """Let the model go, and give its memory back; `why` is what `report` says until the next load."""
+        with self._guard:
+            self._pipeline, self._loaded_for = None, None
+            self._loading, self._error, self._resting = False, "", why
+        gc.collect()
+        torch = sys.modules.get("torch")  # where nothing has imported it, there is nothing to give back
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def report(self) -> StageReport | None:
         """What the diagnostics say of the model; None where all is well."""
         with self._guard:
             if self._loading:
                 return StageReport("model", WARN, "loading the model")
+            if self._resting:
+                return StageReport("model", OK, self._resting)
             if not self._error:
                 return None
             kept = f"; the model before it ({self._pipeline.name}) goes on" if self._pipeline else ""
@@ -90,6 +105,5 @@ class ModelSlot:
 
 def _explain(problem: Exception) -> str:
     if isinstance(problem, ImportError):
-        import sys
         return f"{problem}; install it for the Python that runs this node ({sys.executable}), see the README"
     return f"cannot load the model: {problem}" if str(problem) else f"cannot load the model: {problem!r}"

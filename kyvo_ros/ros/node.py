@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import rclpy
@@ -26,13 +27,18 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
+from kyvo_ros.ros.conversions.results import graph_of
 from kyvo_ros.ros.diagnostics import report_to_msg
+from kyvo_ros.ros.graph import GraphKeeper
+from kyvo_ros.ros.graph_files import GraphFiles
+from kyvo_ros.ros.graph_outputs import GraphOutputs
+from kyvo_ros.ros.graph_services import GraphServices
 from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.language import Language
 from kyvo_ros.ros.language_services import LanguageServices
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
-from kyvo_ros.ros.outputs import Outputs, graph_of
+from kyvo_ros.ros.outputs import Outputs
 from kyvo_ros.ros.parameters import NodeParameters
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer, stamp_to_ns
 from kyvo_ros.ros.serving import Server
@@ -42,8 +48,9 @@ from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize; ask or edit), two for parameters and diagnostics.
-EXECUTOR_THREADS = 5
+#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), one for the scene graph's, two
+#: for parameters and diagnostics, one for a transition of a managed node.
+EXECUTOR_THREADS = 7
 _REPEAT_LOG_S = 10.0
 
 
@@ -53,38 +60,48 @@ class KyvoNode(Node):
     Raises SettingError where the start parameters are not valid. Call `close` before `destroy_node`.
     """
 
-    def __init__(self, factory: PipelineFactory = kyvo_pipeline, **options) -> None:
+    def __init__(self, factory: PipelineFactory = kyvo_pipeline, active: bool = True, **options) -> None:
+        """`active`: listen and load the model from the beginning."""
         super().__init__("kyvo_node", **options)
         self._declared = NodeParameters(self, self._settings_changed, _check_change)
         self._status = Status()
         self._slot = ModelSlot(factory)
         self._infos = CameraInfoCache()
-        self._transforms = transform_source(self, self.settings.tf_buffer_s)
+        self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
         self._recognizer = Recognizer(self._infos, self._transforms, self._status)
         self._outputs = Outputs(self)
+        self._graph_outputs = GraphOutputs(self)
+        self._graph = GraphKeeper(self._recognizer.frame_T_plane, self._status, self._graph_outputs.publish)
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._worker = Worker(self._mailbox, self._process, self._failed, lambda: self.settings.min_period_s)
         self._server = Server(self._worker, lambda: self.settings)
-        self._language = Language(self._recognizer, self._ready_pipeline, lambda: self.settings, lambda: self._newest)
+        self._language = Language(self._recognizer, self._ready_pipeline, lambda: self.settings, lambda: self._newest,
+                                  self._graph)
         self._newest: Frame | None = None
         self._newest_stamp_ns = 0
         self._epoch = 0
         self._logged = ("", -_REPEAT_LOG_S)
         if self.settings.needs_tf:
             self._transforms.start()
-        self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info)
+        self._graph.follow(self.settings)
+        self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info, active)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
         self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
+        self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()
-        self._load_model()  # last: it imports torch, and the node should be on the graph before
+        if active:
+            self._load_model()  # last: it imports torch, and the node should be on the graph before
 
     @property
     def settings(self) -> Settings:
         """The newest valid settings."""
         return self._declared.current
+
+    def started(self) -> None:
+        """Called once callbacks run."""
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the worker and delete the markers; True where the running frame ended in time."""
@@ -92,6 +109,7 @@ class KyvoNode(Node):
         self._language_services.close()
         if rclpy.ok(context=self.context):
             self._outputs.clear_markers()
+            self._graph_outputs.clear_markers()
         return ended
 
     # --- callbacks of the executor: they store and return
@@ -122,6 +140,7 @@ class KyvoNode(Node):
     def _settings_changed(self, old: Settings, new: Settings) -> None:
         if new.needs_tf:
             self._transforms.start()
+        self._graph.follow(new)
         if ModelSlot.key(old) != ModelSlot.key(new) or self._slot.failed:
             self._load_model()
 
@@ -158,9 +177,11 @@ class KyvoNode(Node):
 
     def _process(self, frame: Frame) -> None:
         settings = self.settings
-        result = self._recognizer.recognize(frame, self._ready_pipeline(), settings)
+        pipeline = self._ready_pipeline()
+        result = self._recognizer.recognize(frame, pipeline, settings)
         self._outputs.publish(result, frame.message.header.stamp, settings)
         self._language.saw(frame, result)
+        self._graph.saw(frame, result, pipeline.field(result.view.plane, result.unit_m), settings)
         self._status.frame_done(time.monotonic() - frame.arrived_s, result.inference_s, len(result.objects))
 
     def _failed(self, frame: Frame, error: Exception) -> None:
@@ -180,7 +201,7 @@ class KyvoNode(Node):
         name, device = self._slot.name_and_device()
         extra = {"model": name, "device": device, "image topic": self._inputs.image_topic,
                  "camera_info topic": self._inputs.camera_info_topic, "scale": self.settings.scale,
-                 "output frame": self.settings.output_frame or "camera"}
+                 "output frame": self.settings.output_frame or "camera", **self._graph.figures()}
         stamp = self.get_clock().now().to_msg()
         full_name = f"{self.get_namespace().rstrip('/')}/{self.get_name()}"
         self._diagnostics.publish(report_to_msg(report, full_name, device, extra, stamp))
@@ -216,14 +237,15 @@ def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
             node.get_logger().error("a callback failed:\n" + traceback.format_exc())
 
 
-def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline) -> int:
+def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline,
+         make: Callable[[PipelineFactory], KyvoNode] = KyvoNode) -> int:
     """Entry point; ends on SIGINT and SIGTERM with all threads joined."""
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        node = KyvoNode(factory)
+        node = make(factory)
     except SettingError as error:
         print(f"kyvo_node: {error}; correct the parameter file or the command line", file=sys.stderr)
         rclpy.shutdown()
@@ -232,6 +254,7 @@ def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline
     executor.add_node(node)
     spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     spinner.start()
+    node.started()
     while not stop.wait(1.0):  # in pieces, so that signals are seen
         pass
     if not node.close():

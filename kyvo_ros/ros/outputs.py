@@ -6,7 +6,6 @@ Messages that nobody listens to are not built, except the scene, which late come
 from __future__ import annotations
 
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from kyvo_msgs.msg import SceneGraph
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -19,8 +18,9 @@ from visualization_msgs.msg import MarkerArray
 from kyvo_ros.drawing import draw_scene
 from kyvo_ros.ros.conversions.images import image_to_msg
 from kyvo_ros.ros.conversions.markers import MarkerBook
-from kyvo_ros.ros.conversions.scenes import scene_to_detections_msg, scene_to_graph_msg
-from kyvo_ros.ros.recognition import Recognition, optical_T_plane
+from kyvo_ros.ros.conversions.results import graph_of, plane_transform
+from kyvo_ros.ros.conversions.scenes import scene_to_detections_msg
+from kyvo_ros.ros.recognition import Recognition
 from kyvo_ros.ros.settings import Settings
 
 
@@ -44,7 +44,7 @@ class Outputs:
         header = Header(stamp=stamp, frame_id=result.frame_id)
         self._last_header = header
         if settings.broadcasts_plane:
-            self._tf.publish(TFMessage(transforms=[_plane_transform(result, stamp)]))
+            self._tf.publish(TFMessage(transforms=[plane_transform(result, stamp)]))
         self._scene.publish(graph_of(result, stamp))
         if self._detections.get_subscription_count():
             self._detections.publish(scene_to_detections_msg(result.objects, header))
@@ -59,18 +59,3 @@ class Outputs:
         deletions = self._book.clear(self._last_header)
         if deletions.markers:
             self._markers.publish(deletions)
-
-
-def graph_of(result: Recognition, stamp: Time) -> SceneGraph:
-    """kyvo_msgs/SceneGraph of a recognition."""
-    return scene_to_graph_msg(result.objects, result.relations, Header(stamp=stamp, frame_id=result.frame_id))
-
-
-def _plane_transform(result: Recognition, stamp: Time) -> TransformStamped:
-    """optical_T_plane: the support-plane frame as a child of the camera's, at the image's stamp."""
-    pose = optical_T_plane(result.view)
-    x, y, z, w = pose.quaternion().tolist()
-    return TransformStamped(
-        header=Header(stamp=stamp, frame_id=result.camera_frame), child_frame_id=result.frame_id,
-        transform=Transform(translation=Vector3(**dict(zip("xyz", pose.translation.tolist()))),
-                            rotation=Quaternion(x=x, y=y, z=z, w=w)))

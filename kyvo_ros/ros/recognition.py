@@ -30,6 +30,7 @@ from kyvo_ros.scene import (
     PinholeCamera,
     PlaneCamera,
     PlaneNotVisibleError,
+    RecognizedField,
     Relation,
     Scene,
     Transform,
@@ -69,10 +70,15 @@ class Pipeline(Protocol):
 
     def nominal_plane(self) -> PlaneCamera: ...
 
+    def field(self, plane: PlaneCamera | None, metres_per_unit: float | None = None) -> RecognizedField: ...
+
     def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None,
                metres_per_unit: float | None = None) -> Answer: ...
 
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene: ...
+
+    def render(self, scene: Scene, camera: PlaneCamera | None = None,
+               metres_per_unit: float | None = None) -> np.ndarray: ...
 
 
 class Transforms(Protocol):
@@ -150,7 +156,7 @@ class Recognizer:
 
     def _recognize(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline, settings: Settings,
                    identities: IdentityKeeper) -> Recognition:
-        image = _image(frame.message)
+        image = _image(frame.message, settings.max_image_megapixels * 1e6)
         header = frame.message.header
         camera_frame = settings.camera_frame or header.frame_id or DEFAULT_CAMERA_FRAME
         if not (settings.camera_frame or header.frame_id):
@@ -252,9 +258,14 @@ class Recognizer:
         target = settings.output_frame
         if target in ("", camera_frame):
             return camera_frame, optical_T_plane(view)
+        return target, self.frame_T_plane(target, view, camera_frame, stamp_ns, settings)
+
+    def frame_T_plane(self, target: str, view: CameraView, camera_frame: str, stamp_ns: int,
+                      settings: Settings) -> Transform:
+        """Pose of a view's support plane in a TF frame at the image's stamp. Raises FrameDropped."""
         if target == settings.plane_frame and view.world_T_plane is not None:
-            return target, view.world_T_plane
-        return target, self._lookup(target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
+            return view.world_T_plane
+        return self._lookup(target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
 
     def _lookup(self, target: str, source: str, stamp_ns: int, settings: Settings) -> Transform:
         try:
@@ -263,9 +274,10 @@ class Recognizer:
             raise FrameDropped("no_transform", str(error)) from error
 
 
-def _image(message: Any) -> np.ndarray:
+def _image(message: Any, max_pixels: float) -> np.ndarray:
+    read = image_from_msg if hasattr(message, "encoding") else image_from_compressed_msg
     try:
-        return image_from_msg(message) if hasattr(message, "encoding") else image_from_compressed_msg(message)
+        return read(message, max_pixels)
     except ImageMessageError as error:
         raise FrameDropped("bad_image", str(error)) from error
 

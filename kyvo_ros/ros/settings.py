@@ -60,6 +60,17 @@ class Settings:
     input_timeout_s: float = _setting(5.0, (
         "Without an image for this long the diagnostics warn that the node is starved."
     ), unit="s", minimum=0.1, maximum=3600.0)
+    # --- bounds on what comes in
+    max_image_megapixels: float = _setting(32.0, (
+        "Larger images, of topics and of requests, are dropped before they are decoded."
+    ), unit="Mpx", minimum=0.01, maximum=1000.0)
+    max_request_objects: int = _setting(100, (
+        "A request of `edit` whose scene holds more objects is refused."
+    ), minimum=1, maximum=10000)
+    max_tf_frames: int = _setting(10000, (
+        "Most frames that are remembered of /tf and /tf_static, where tf2_ros is not installed; transforms of further "
+        "ones are ignored."
+    ), minimum=2, maximum=1000000, live=False)
     # --- support plane and scale
     plane_frame: str = _setting("", (
         "TF frame with z up in which the support plane is z = plane_height_m (map, world, table, ...), looked"
@@ -100,6 +111,21 @@ class Settings:
         "Markers vanish this long after the last frame that showed them; 0 means never by themselves. Markers"
         " of objects that vanish are deleted in any case."
     ), unit="s", minimum=0.0, maximum=3600.0)
+    # --- the scene graph that lasts
+    memory_frame: str = _setting("", (
+        "TF frame with z up in which objects stand still (map, odom, ...): what is seen is fused there into the graph "
+        "of the topic `scene_graph`. Empty: no graph is kept. A change starts an empty one."))
+    memory_viewpoint: str = _setting("camera", (
+        "From where left and behind hold in the graph: camera is that of the newest image, frame is somebody who "
+        "looks along +y of memory_frame."
+    ), choices=("camera", "frame"))
+    memory_forget_after_s: float = _setting(0.0, (
+        "Objects of the graph that no image showed for this long are forgotten; 0 means never."
+    ), unit="s", minimum=0.0, maximum=1e7)
+    memory_folder: str = _setting("", (
+        "Folder that save_scene_graph, load_scene_graph and export_scene_graph are kept to; empty means "
+        "kyvo_scene_graphs in $ROS_HOME, or in ~/.ros where that is not set."), live=False)
+    # --- services
     service_timeout_s: float = _setting(10.0, (
         "Longest time a call of `recognize`, `ask` or `edit` waits for its turn and its answer."
     ), unit="s", minimum=0.1, maximum=600.0)
@@ -111,6 +137,9 @@ class Settings:
             raise SettingError(f"device must be auto, cpu, cuda or cuda:N, got '{self.device}'")
         if not self.support_plane_frame:
             raise SettingError("support_plane_frame must not be empty; its default is support_plane")
+        if self.memory_frame == self.support_plane_frame:
+            raise SettingError(f"memory_frame must be a frame in which objects stand still, such as map or odom; "
+                               f"'{self.memory_frame}' moves with the camera")
         if 0.0 < self.plane_elevation_rad < MIN_ELEVATION_RAD:
             raise SettingError(f"plane_elevation_rad must be 0 (the model's nominal) or {MIN_ELEVATION_RAD:.4f} to "
                                f"{MAX_ELEVATION_RAD:.4f} rad, got {self.plane_elevation_rad}; is it in degrees?")
@@ -128,7 +157,7 @@ class Settings:
 
     @property
     def needs_tf(self) -> bool:
-        return bool(self.plane_frame or (self.output_frame and not self.broadcasts_plane))
+        return bool(self.plane_frame or self.memory_frame or (self.output_frame and not self.broadcasts_plane))
 
     @property
     def min_period_s(self) -> float:

@@ -6,6 +6,7 @@ the first `start`, since a busy /tf costs CPU that a node without TF need not pa
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
 
+from kyvo_ros.ros.conversions.transforms import transforms_from_msg
 from kyvo_ros.ros.transforms import TransformBuffer, TransformError
 from kyvo_ros.scene import Transform
 
@@ -35,21 +37,21 @@ class TransformSource(Protocol):
         """Time has gone back to a moment: forget transforms of a future that is no more; static ones stay."""
 
 
-def transform_source(node: Node, length_s: float) -> TransformSource:
-    """tf2_ros's buffer where it can be imported, else our own; `length_s` is the history kept."""
+def transform_source(node: Node, length_s: float, max_frames: float = math.inf) -> TransformSource:
+    """tf2_ros's buffer where it can be imported, else our own of up to `max_frames`; `length_s` is the history kept."""
     try:
         import tf2_ros
     except ImportError:
-        return OwnTransforms(node, length_s)
+        return OwnTransforms(node, length_s, max_frames)
     return Tf2Transforms(node, length_s, tf2_ros)
 
 
 class OwnTransforms:
     """Our own buffer, filled by the executor of `node`."""
 
-    def __init__(self, node: Node, length_s: float) -> None:
+    def __init__(self, node: Node, length_s: float, max_frames: float = math.inf) -> None:
         self._node = node
-        self._buffer = TransformBuffer(length_s)
+        self._buffer = TransformBuffer(length_s, max_frames)
         self._started = False
 
     def start(self) -> None:
@@ -69,11 +71,9 @@ class OwnTransforms:
         self._buffer.clear_after(stamp_ns)
 
     def _store(self, static: bool, message: TFMessage) -> None:
-        for item in message.transforms:
-            q, t, stamp = item.transform.rotation, item.transform.translation, item.header.stamp
+        for sample in transforms_from_msg(message):
             try:
-                self._buffer.set(item.header.frame_id, item.child_frame_id, (q.x, q.y, q.z, q.w), (t.x, t.y, t.z),
-                                 stamp.sec * 1_000_000_000 + stamp.nanosec, static)
+                self._buffer.set(*sample, static)
             except ValueError as error:
                 self._node.get_logger().warning(f"ignoring a transform: {error}", throttle_duration_sec=10.0)
 

@@ -9,6 +9,7 @@ Source: the behaviour of tf2's BufferCore (static edges survive `clear`; one sam
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_left, insort
@@ -56,12 +57,13 @@ class _Edge:
 
 
 class TransformBuffer:
-    """Thread-safe; keeps `length_s` seconds of history an edge."""
+    """Thread-safe; keeps `length_s` seconds of history an edge, and no more edges than `max_frames`."""
 
-    def __init__(self, length_s: float = 30.0) -> None:
+    def __init__(self, length_s: float = 30.0, max_frames: float = math.inf) -> None:
         if not length_s > 0:
             raise ValueError(f"the buffer's length must be positive seconds, got {length_s}")
         self._length_ns = int(length_s * 1e9)
+        self._max_frames = max_frames
         self._edges: dict[str, _Edge] = {}
         self._changed = threading.Condition()
 
@@ -69,7 +71,8 @@ class TransformBuffer:
             stamp_ns: int, static: bool = False) -> None:
         """Store parent_T_child. A stamp far older than the edge's newest starts its history anew.
 
-        Raises ValueError for empty or equal frame names and for numbers that make no rigid transform.
+        Raises ValueError for empty or equal frame names, for numbers that make no rigid transform, and for a new frame
+        where there are too many.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not parent or not child or parent == child:
@@ -78,6 +81,9 @@ class TransformBuffer:
         sample = (stamp_ns, tuple(quaternion_xyzw), tuple(translation_m))
         with self._changed:
             edge = self._edges.get(child)
+            if edge is None and len(self._edges) >= self._max_frames:
+                raise ValueError(f"TF has more than {self._max_frames} frames, and '{child}' is one too many; find out "
+                                 "who publishes them, or raise max_tf_frames")
             if static or edge is None or edge.static or edge.parent != parent:
                 self._edges[child] = _Edge(parent, static, [sample])
             else:

@@ -16,8 +16,12 @@ from kyvo_ros.tokens.schema import (
 #: Frame of Objectron's coordinates: z forward from the camera, x right, y down.
 CAMERA_FRAME = "camera_optical"
 
-#: Unlike ours without a yaw; z is written as it is, and objects in the order of the file.
-CLEVR = replace(CLEVR_SCHEMA, attributes=(*CLEVR_SCHEMA.words, LocationAttribute(resting=False)), order="as_given")
+#: Frame of CLEVR's coordinates: z up, and the camera somewhere near its usual place.
+WORLD_FRAME = "clevr_world"
+
+#: Unlike ours without a yaw; z is written as it is, objects in the order of the file, in the coordinates of the file.
+CLEVR = replace(CLEVR_SCHEMA, attributes=(*CLEVR_SCHEMA.words, LocationAttribute(resting=False)), order="as_given",
+                frame_id=WORLD_FRAME)
 
 
 def objaworld(shapes: Sequence[str]) -> SceneSchema:

@@ -6,6 +6,8 @@ A task is a list of segments, so a training example and an inference prompt come
 segment carries its own brackets, such as [IMAGE-START] .. [IMAGE-END] and [SCENE-START] .. [SCENE-END].
 Source: Kyvo (arXiv 2506.08002) and the layouts of its published code, which put the loss on all that follows the
 separator; ours lies only where more than one token is possible.
+
+An image of the prompt is read row by row; one of the target is written in an order of its own (see `image_orders`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from functools import partial
 import numpy as np
 
 from kyvo_ros.scene import Scene
+from kyvo_ros.tokens.image_grammar import ImageGrammar
 from kyvo_ros.tokens.program_grammar import ProgramGrammar, Symbol
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.text import TextTokenizer
@@ -91,16 +94,20 @@ class Sequence:
 class SequenceBuilder:
     """Builds the sequences of TASKS for one vocabulary, grammar, text tokenizer and image grid (h, w).
 
-    `programs` holds the grammars of the modalities `program` and `edit`, for tasks that have them.
+    `programs` holds the grammars of the modalities `program` and `edit`, for tasks that have them. `image_order` is
+    that of images in targets, see `image_orders`.
     """
 
     def __init__(self, vocabulary: Vocabulary, grammar: SceneGrammar, text_tokenizer: TextTokenizer,
-                 image_grid: tuple[int, int], programs: Mapping[str, ProgramGrammar] | None = None) -> None:
+                 image_grid: tuple[int, int], programs: Mapping[str, ProgramGrammar] | None = None,
+                 image_order: str = "raster") -> None:
         self.image_grid = tuple(image_grid)
+        self.image_grammar = ImageGrammar(vocabulary, image_grid, image_order)  # of images in targets
+        self._read_image = ImageGrammar(vocabulary, image_grid)
         self._vocabulary = vocabulary
         self._grammar = grammar
         self._text_tokenizer = text_tokenizer
-        self._writers = {"image": self._image, "scene": self._scene, "text": self._text}
+        self._writers = {"scene": self._scene, "text": self._text}
         for modality, program_grammar in (programs or {}).items():
             self._writers[modality] = partial(self._program, program_grammar)
 
@@ -113,8 +120,8 @@ class SequenceBuilder:
                 order; `scene`, `target_scene` Scene; `instruction`, `question`, `answer` str; `program`, `edit` the
                 symbols of a program. None is not given.
 
-        Raises TaskError for an unknown task or a missing, superfluous or misshapen field; GrammarError,
-        OutOfRangeError, VocabularyError from encoding.
+        Raises TaskError for an unknown task or a missing or superfluous field; GrammarError, OutOfRangeError,
+        VocabularyError from encoding.
         """
         prompt, target = self._parts(task, ("prompt", "target"), fields)
         target.append((self._id("[EOS]"), False))
@@ -142,25 +149,24 @@ class SequenceBuilder:
             raise TaskError(f"the {' and '.join(roles)} of {task} needs {sorted(needed)}, got {sorted(given)}")
         tokens = {role: [] for role in ("prompt", "target")}
         for segment in segments:
-            if segment.modality not in self._writers:
-                raise TaskError(f"task {task} needs the grammar of modality {segment.modality!r}; give it as programs")
-            tokens[segment.role] += self._writers[segment.modality](fields[segment.field])
+            tokens[segment.role] += self._write(task, segment, fields[segment.field])
         prompt = [(self._id("[BOS]"), False), *tokens["prompt"], (self._id("[OUTPUT-SEP]"), False)]
         return prompt, tokens["target"]
+
+    def _write(self, task: str, segment: Segment, value: np.ndarray | Scene | str) -> list[_Token]:
+        if segment.modality == "image":
+            return self._image(self._read_image if segment.role == "prompt" else self.image_grammar, value)
+        if segment.modality not in self._writers:
+            raise TaskError(f"task {task} needs the grammar of modality {segment.modality!r}; give it as programs")
+        return self._writers[segment.modality](value)
 
     def _id(self, name: str) -> int:
         return self._vocabulary.structure_id(name)
 
-    def _bracketed(self, start: str, ids: list[int], end: str, end_is_choice: bool) -> list[_Token]:
-        return [(self._id(start), False), *((i, True) for i in ids), (self._id(end), end_is_choice)]
-
-    def _image(self, codes: np.ndarray) -> list[_Token]:
-        codes = np.asarray(codes)
-        height, width = self.image_grid
-        if codes.shape not in ((height, width), (height * width,)):
-            raise TaskError(f"expected image codes of shape {self.image_grid}, got {codes.shape}")
-        ids = self._vocabulary.image_ids(codes.ravel()).tolist()
-        return self._bracketed("[IMAGE-START]", ids, "[IMAGE-END]", end_is_choice=False)
+    @staticmethod
+    def _image(grammar: ImageGrammar, codes: np.ndarray) -> list[_Token]:
+        start, *ids, end = grammar.encode_image(codes)
+        return [(start, False), *((i, True) for i in ids), (end, False)]
 
     def _scene(self, scene: Scene) -> list[_Token]:
         ids = self._grammar.encode_scene(scene)
@@ -172,7 +178,8 @@ class SequenceBuilder:
         return list(zip(ids, grammar.loss_positions(ids)))
 
     def _text(self, text: str) -> list[_Token]:
-        return self._bracketed("[TEXT-START]", self._text_tokenizer.encode(text), "[TEXT-END]", end_is_choice=True)
+        ids = self._text_tokenizer.encode(text)
+        return [(self._id("[TEXT-START]"), False), *((i, True) for i in (*ids, self._id("[TEXT-END]")))]
 
 
 def _sequence(prompt: list[_Token], target: list[_Token]) -> Sequence:

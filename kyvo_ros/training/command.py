@@ -9,6 +9,7 @@
     card       the card anew, after `kyvo evaluate ... --json MODEL/evaluation.json`
     shapes     the shape tokenizer, with a recipe and a model folder of its own (see `shapes`)
     all        one after the other, with `--until STAGE` as far as that one
+    full       a decoder in the published format and size, by a recipe of its own (see `full`)
 
 A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
 next call goes on from it. `--from MODEL` starts from the weights of a model folder, with a fresh optimizer. Several
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from kyvo_ros.training import distributed
+from kyvo_ros.training import distributed, full
 from kyvo_ros.training.recipe import RecipeError
 from kyvo_ros.training.shapes import train_shapes
 from kyvo_ros.training.stages import STAGES, Workshop
@@ -32,14 +33,13 @@ from kyvo_ros.training.trainer import TrainingError
 
 log = logging.getLogger(__name__)
 
-DEFAULT_RECIPE = Path("recipes/clevr-nano.yaml")
-DEFAULT_SHAPE_RECIPE = Path("recipes/shapes-nano.yaml")
-DEFAULT_OUT, DEFAULT_SHAPE_OUT = Path("models/clevr-nano"), Path("models/shapes-nano")
+DEFAULT_RECIPE, DEFAULT_OUT = Path("recipes/clevr-nano.yaml"), Path("models/clevr-nano")
+DEFAULT_SHAPE_RECIPE, DEFAULT_SHAPE_OUT = Path("recipes/shapes/nano.yaml"), Path("models/shapes-nano")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo train`."""
-    parser.add_argument("stage", choices=(*STAGES, "shapes", "all"), help="which part of the recipe to train")
+    parser.add_argument("stage", choices=(*STAGES, "shapes", "all", "full"), help="which part of the recipe to train")
     parser.add_argument("--until", choices=tuple(STAGES), help="with `all`: the last stage to train")
     parser.add_argument("--recipe", type=Path, help=f"YAML file (default: {DEFAULT_RECIPE}; for shapes "
                         f"{DEFAULT_SHAPE_RECIPE})")
@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
                         help="processes of the ray caster (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=own_cores(), help="threads of torch (default: %(default)s)")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=FILE", help="with `full`: published tokens, "
+                        "such as image_source=images.json three_d_source=scenes.json")
+    parser.add_argument("--dry-run", action="store_true", help="with `full`: print parameters, memory and tokens")
 
 
 def own_cores() -> int:
@@ -65,22 +68,32 @@ def run(args: argparse.Namespace) -> int:
     """Run `kyvo train`; returns the exit code. Raises RecipeError or TrainingError with what to do."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     torch.set_num_threads(max(1, args.threads))
+    if args.stage != "full" and (args.data or args.dry_run):
+        raise TrainingError(f"--data and --dry-run belong to stage full, not to {args.stage}")
     if args.source is not None and not args.source.is_dir():
         raise TrainingError(f"--from {args.source} is no model folder")
     for folder in args.renders:
         if not folder.is_dir():
             raise TrainingError(f"--renders {folder} is no folder")
+    shapes = args.stage == "shapes"
+    args.recipe = args.recipe or (DEFAULT_SHAPE_RECIPE if shapes else DEFAULT_RECIPE)
+    args.out = args.out or (DEFAULT_SHAPE_OUT if shapes else DEFAULT_OUT)
     device = device_named(args.device)
-    if args.stage == "shapes":
-        train_shapes(args.recipe or DEFAULT_SHAPE_RECIPE, args.work, args.out or DEFAULT_SHAPE_OUT, device,
-                     args.minutes, args.workers)
+    if shapes:
+        train_shapes(args.recipe, args.work, args.out, device, args.minutes, args.workers)
         return 0
     distributed.start(device)
-    workshop = Workshop(args.recipe or DEFAULT_RECIPE, args.work, device, renders=tuple(args.renders),
-                        source=args.source, out=args.out or DEFAULT_OUT, minutes=args.minutes, workers=args.workers)
+    if args.stage == "full":
+        try:
+            full.run(args, device)
+        finally:
+            distributed.stop()
+        return 0
+    workshop = Workshop(args.recipe, args.work, device, renders=tuple(args.renders),
+                        source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
     try:
         for name in _stages(args.stage, args.until):
-            log.info("stage %s of %s", name, workshop.recipe_path)
+            log.info("stage %s of %s", name, args.recipe)
             STAGES[name](workshop)
             distributed.wait()
     finally:

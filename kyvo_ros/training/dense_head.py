@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.data.examples import ExampleSet
-from kyvo_ros.scene import PinholeCamera, Scene, SceneObject
+from kyvo_ros.scene import Scene, SceneObject
 from kyvo_ros.tokens.schema import SceneSchema
 
 #: A cell answers for the object whose projected centre is nearest, up to this distance in cells.
@@ -117,11 +117,10 @@ def probe_scenes(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], exampl
     """Scenes that the dense head reads, in the support-plane frame, units."""
     centre, offset, _, words = prediction
     stride = canonical.width / centre.shape[2]
-    pinhole = PinholeCamera(canonical.width, canonical.height, canonical.fx, canonical.fy, canonical.cx, canonical.cy)
     names = list(word_values(schema).items())
     scenes = []
     for i in range(len(centre)):
-        objects = []
+        objects, pinhole = [], canonical.zoomed(examples.zoom(i)).intrinsics()
         for row, column in torch.nonzero(centre[i] > 0).tolist():
             attributes = {name: values[int(w[i, row, column].argmax())] for (name, values), w in zip(names, words)}
             pixel = (np.array([column + 0.5, row + 0.5]) + offset[i, row, column].numpy()) * stride

@@ -1,4 +1,5 @@
-"""Training the decoder to read a scene from image codes (I->3), and programs from sentences (see `programs`).
+"""Training the decoder to read a scene from image codes (I->3), programs from sentences (see `programs`), and to draw
+(see `rendering`).
 
 Loss lies only where the grammar leaves a choice. In training alone, a dense head reads the states of the image tokens
 in the middle of the body (`dense_head`): what stands in each cell is learned there at once for all objects, so that the
@@ -38,6 +39,7 @@ from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
+from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
@@ -110,7 +112,8 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: Tar
     truth = examples.without_images()
     ids, worth, values = zip(*_write_targets(writer, truth, workers))
     targets = _padded(ids, writer.vocabulary.structure_id("[PAD]"), np.int16)
-    cells = np.stack([canonical.cells(truth.plane_camera(i), tokenizer.grid) for i in range(len(truth))])
+    cells = np.stack([canonical.zoomed(truth.zoom(i)).cells(truth.plane_camera(i), tokenizer.grid)
+                      for i in range(len(truth))])
     return CodeSet(_encode(examples.images, tokenizer, device), cells, targets, _padded(worth, False, bool),
                    _padded(values, np.nan, np.float32), np.array([len(row) for row in ids]), truth)
 
@@ -192,19 +195,27 @@ class LanguageStage:
     sentences: SentenceSet | None  # sentences with programs
     held_out_sentences: Mapping[str, tuple[SentenceSet, ProgramGrammar]]  # to score, by name
     sentence_ratio: float  # share of batches that are sentences
+    drawing: DrawingLesson | None  # where the decoder also learns to draw
+    rendering_ratio: float  # share of batches that are scenes to draw
     canonical: CanonicalCamera
     device: torch.device
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        if self.sentences is not None and rng.random() < self.sentence_ratio:
+        share = rng.random()
+        if self.sentences is not None and share < self.sentence_ratio:
             rows = self.sentences.draw(SENTENCES_FOR_AN_IMAGE * self.batch_size, rng)
             loss = sentence_loss(self.model.decoder, self.sentences, rows, self.device)
             return loss, {"sentences": float(loss.detach())}
-        return self._scene_loss(rng)
+        source = self._source(rng)
+        if self.drawing is not None and share < self.sentence_ratio + self.rendering_ratio:
+            return self._drawing_loss(source, rng)
+        return self._scene_loss(source, rng)
 
-    def _scene_loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+    def _source(self, rng: np.random.Generator) -> CodeSet:
         use_renders = self.synthetic is None or (self.renders is not None and rng.random() < self.render_ratio)
-        source = self.renders if use_renders else self.synthetic
+        return self.renders if use_renders else self.synthetic
+
+    def _scene_loss(self, source: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = self._rows_of_like_length(source, rng)
         longest = int(source.length[rows].max())
         prompt = self._prompts(source.codes[rows])
@@ -225,15 +236,22 @@ class LanguageStage:
         dense = self._dense_loss(image, source.truth[rows])
         return total + self.dense_weight * dense, {**logged, "dense": float(dense.detach())}
 
+    def _drawing_loss(self, source: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        if self.renders is not None and not shows_objects(source):  # without ray-cast scenes only backgrounds are left
+            source = self.renders
+        rows = self.drawing.draw(source, self.batch_size, rng)
+        loss = self.drawing.loss(self.model.decoder, source, rows)
+        return loss, {"drawing": float(loss.detach())}
+
     def _cells(self, source: CodeSet, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(B, cells, 2) ground points; some cameras that stand about where the nominal one does are taken for it.
 
         So the model learns what to make of an image whose camera nobody knows.
         """
         cells = source.cells[rows]
-        distance, elevation = (source.truth.camera[rows] / [self.canonical.nominal_distance,
-                                                            self.canonical.nominal_elevation_rad]).T
-        ordinary = (np.abs(distance - 1) < ORDINARY) & (np.abs(elevation - 1) < ORDINARY)
+        distance, elevation, zoom = (source.truth.camera[rows] / [self.canonical.nominal_distance,
+                                                                  self.canonical.nominal_elevation_rad, 1.0]).T
+        ordinary = (np.abs(distance - 1) < ORDINARY) & (np.abs(elevation - 1) < ORDINARY) & (zoom == 1.0)
         dropped = ordinary & (rng.random(len(rows)) < self.camera_dropout)
         cells[dropped] = self.canonical.cells(None, self.model.decoder.config.image_grid)
         return cells
@@ -291,7 +309,9 @@ class LanguageStage:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Jaccard index of generated scenes on renders held out of training, and the share of right programs."""
+        """Jaccard index of generated scenes on renders held out of training, the share of right programs, and how well
+        held-out scenes are drawn.
+        """
         scenes = []
         for start in range(0, len(self.held_out), 32):
             part = slice(start, start + 32)
@@ -305,4 +325,12 @@ class LanguageStage:
                   for tau in (0.05, 0.1, 0.25, 0.5)}
         scores |= {f"programs_{name}": exact_programs(self.model.decoder, *held_out)
                    for name, held_out in self.held_out_sentences.items()}
-        return {name: round(score, 4) for name, score in scores.items()}
+        return {name: round(score, 4) for name, score in {**scores, **self._drawing_scores()}.items()}
+
+    def _drawing_scores(self) -> dict[str, float]:
+        shown = [i for i, scene in enumerate(self.held_out_scenes) if len(scene)][:CYCLED]
+        if self.drawing is None or not shown:
+            return {}
+        scenes, cells = [self.held_out_scenes[i] for i in shown], self.held_out.cells[shown]
+        cycle = cycle_scores(self.model.decoder, self.drawing.tokenizer, self.builder, self.grammar, scenes, cells)
+        return {**self.drawing.held_out_scores(self.model.decoder, self.held_out), **cycle}

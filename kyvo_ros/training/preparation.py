@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
@@ -54,8 +55,7 @@ def prepared_sentences(shop: Workshop) -> dict[str, SentenceSet]:
 def _made_sentences(shop: Workshop) -> dict[str, list[Sentence]]:
     settings = shop.recipe.examples
     scenes = next(s for s in shop.examples if s is not None).without_images()
-    kept = frozenset(sample.image_path.name for folder in shop.renders[:1]
-                     for sample in read_clevr(folder, "train", shop.schema)[-settings.held_out:])
+    kept = frozenset(name for folder in shop.renders[:1] for name in held_out_names(shop, folder))
     own = SentenceMaker(shop.schema, settings.seed)
     held_out = SentenceMaker(shop.schema, settings.seed + 1, held_out=True)
     made = {
@@ -66,6 +66,12 @@ def _made_sentences(shop: Workshop) -> dict[str, list[Sentence]]:
         "clevr": clevr_sentences(shop.renders, kept.__contains__)[:SCORED_SENTENCES],
     }
     return {name: sentences for name, sentences in made.items() if sentences}
+
+
+def held_out_names(shop: Workshop, folder: Path) -> list[str]:
+    """File names of the images that `make_examples` holds out."""
+    samples = read_clevr(folder, "train", shop.schema)
+    return [sample.image_path.name for sample in samples[len(samples) - shop.recipe.examples.held_out:]]
 
 
 def digest(tokenizer: ImageTokenizer) -> str:

@@ -14,7 +14,9 @@ import yaml
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizerConfig
+from kyvo_ros.tokens.image_orders import ORDERS
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
+from kyvo_ros.training.rendering import FirstCodes
 from kyvo_ros.training.trainer import RunSettings
 
 
@@ -78,13 +80,21 @@ class Recipe:
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
     dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
     sentence_ratio: float = 0.15  # share of batches that are sentences with programs; 0 leaves them out
+    rendering_ratio: float = 0.0  # share of batches that are scenes to draw; 0 leaves the task out
+    image_order: str = "spiral"  # in which the codes of a picture are written; see `tokens.image_orders`
+    first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene
 
     def __post_init__(self) -> None:
-        for name in ("render_ratio", "camera_dropout", "sentence_ratio"):
+        for name in ("render_ratio", "camera_dropout", "sentence_ratio", "rendering_ratio"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if self.sentence_ratio + self.rendering_ratio > 1.0:
+            raise ValueError("sentence_ratio and rendering_ratio together must be at most 1, got "
+                             f"{self.sentence_ratio} and {self.rendering_ratio}")
+        if self.image_order not in ORDERS:
+            raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
         for name in ("label_sigma", "dense_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -93,7 +103,7 @@ class Recipe:
 #: How the entries of a recipe that are blocks of their own are read.
 _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "pixels": RunSettings, "decoder": RunSettings,
            "examples": ExampleSettings, "canonical": CanonicalCamera, "tokenizer": ImageTokenizerConfig,
-           "sizes": DecoderSizes}
+           "sizes": DecoderSizes, "first_codes": FirstCodes}
 
 
 def load_recipe(path: Path) -> Recipe:

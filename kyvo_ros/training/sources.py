@@ -21,11 +21,12 @@ from kyvo_ros.data.clevr import ClevrSample, read_clevr
 from kyvo_ros.data.convert import scenes_from_batch
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.look import LookSettings
-from kyvo_ros.data.placement import PlacementSettings, SceneBatch, sample_scenes
+from kyvo_ros.data.placement import SHAPES, PlacementSettings, SceneBatch, sample_scenes
 from kyvo_ros.data.raycaster import Raycaster
 from kyvo_ros.data.stream import stream_scenes
 from kyvo_ros.scene import PlaneCamera, Scene
 from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.turning import turned_example
 from kyvo_ros.training.recipe import ExampleSettings
@@ -33,8 +34,10 @@ from kyvo_ros.training.trainer import TrainingError
 
 #: Scenes a file of synthetic examples.
 SHARD = 1000
-#: Pixels that an object must show to other cameras, which may stand farther away (CLEVR's own rule asks for 200).
-FAR_VISIBLE_PIXELS = 100.0
+#: Pixels that an object must show to other cameras, lower ones among them (CLEVR's own rule asks for 200).
+OTHER_VISIBLE_PIXELS = 100.0
+#: How far from the plane's origin the numbers of the vocabulary reach.
+REACH_UNITS = Vocabulary.small().numbers.maximum
 #: One in so many images without objects shows the empty plane.
 EMPTY_PLANES = 5
 
@@ -50,70 +53,105 @@ class ExampleMaker:
 
     def held_out(self, samples: list[ClevrSample]) -> ExampleSet:
         """Renders as they are, for the selection of models."""
-        images = [to_canonical(s.image(), s.view, self.canonical) for s in samples]
-        return self._stack(images, [s.scene for s in samples], [s.view.plane for s in samples])
+        lenses = [self.canonical.seen_from(s.view.plane) for s in samples]
+        images = [to_canonical(s.image(), s.view, lens) for s, lens in zip(samples, lenses)]
+        return self._stack(images, [s.scene for s in samples], [s.view.plane for s in samples], lenses)
 
     def turned(self, sample: ClevrSample) -> ExampleSet:
-        """A render under `render_views` random turns; the recipe's seed and the render's name decide which."""
+        """A render under up to `render_views` random turns; the recipe's seed and the render's name decide which."""
         settings, image = self.settings, sample.image()
         name = int.from_bytes(hashlib.sha256(sample.image_path.name.encode()).digest()[:8], "big")
         turns = np.random.default_rng([settings.seed, 1, name]).uniform(-1, 1, (settings.render_views, 2))
-        views = [turned_example(image, sample.scene, sample.view, self.canonical, *turn)
+        lens = self.canonical.seen_from(sample.view.plane)
+        views = [turned_example(image, sample.scene, sample.view, lens, *turn)
                  for turn in np.radians(settings.turn_deg) * turns]
-        return self._stack([v[0] for v in views], [v[1] for v in views], [v[2].plane for v in views])
+        views = [view for view in views if self._can_be_said(view[1])]
+        return self._stack([v[0] for v in views], [v[1] for v in views], [v[2].plane for v in views],
+                           [lens] * len(views))
+
+    def _can_be_said(self, scene: Scene) -> bool:
+        """Whether all places are on the grid: the turn of a far, low camera moves the plane's origin by much."""
+        units = np.abs(scene.positions_m()[:, :2]) / self.schema.metres_per_unit
+        return units.max(initial=0.0) <= REACH_UNITS
 
     def synthetic(self, shard: int) -> ExampleSet:
         """Up to SHARD ray-cast scenes of varied look; the recipe's seed and the shard decide everything."""
         settings = self.settings
         wanted = min(SHARD, settings.synthetic - shard * SHARD)
         others = round(settings.other_cameras * wanted)
-        seeds = np.random.SeedSequence([settings.seed, 2, shard]).generate_state(2)
-        return ExampleSet.concatenate([
-            self._ray_cast(int(seeds[0]), wanted - others, self._placement(varied=False)),
-            self._ray_cast(int(seeds[1]), others, self._placement(varied=True))])
+        lenses = self._lenses()
+        seeds = np.random.SeedSequence([settings.seed, 2, shard]).generate_state(1 + len(lenses))
+        parts = [self._ray_cast(int(seeds[0]), wanted - others, self._placement(), self.canonical)]
+        for i, (seed, (zoom, distances)) in enumerate(zip(seeds[1:], lenses)):
+            share = others * (i + 1) // len(lenses) - others * i // len(lenses)
+            placement = self._placement(distances)
+            parts.append(self._ray_cast(int(seed), share, placement, self.canonical.zoomed(zoom)))
+        return ExampleSet.concatenate(parts)
+
+    def _lenses(self) -> list[tuple[float, tuple[float, float]]]:
+        """The zooms of all cameras at `distance_factor`, each with the part of that range which it serves."""
+        nearest, farthest = self.settings.distance_factor
+        nominal, half_step = self.canonical.nominal_plane(), self.canonical.zoom_step ** 0.5
+        if half_step == 1.0:
+            return [(1.0, (nearest, farthest))]
+        zooms = [self.canonical.zoom(nominal.scaled(nearest))]
+        while zooms[-1] * half_step < farthest:
+            zooms.append(zooms[-1] * half_step**2)
+        return [(z, (max(nearest, z / half_step), min(farthest, z * half_step))) for z in zooms]
 
     def backgrounds(self) -> ExampleSet:
         """Images without objects: the empty plane in one of EMPTY_PLANES, and what is no such scene at all."""
         count, camera = self.settings.backgrounds, self.canonical
         rng = np.random.default_rng([self.settings.seed, 3])
         empty = count // EMPTY_PLANES
-        batch = sample_scenes(rng, empty, settings=self._placement(varied=True))
+        batch = sample_scenes(rng, empty, settings=self._placement((1.0, 1.0)))
         batch = replace(batch, count=np.zeros_like(batch.count))
-        planes = self._examples_of(self._raycaster().render(batch, seed=self.settings.seed)[0], batch)
+        images, _ = self._raycaster(self.canonical).render(batch, seed=self.settings.seed)
+        planes = self._examples_of(images, batch, self.canonical)
         images = background_images(rng, count - empty, camera.width, camera.height)
         factors = rng.uniform(0.7, 1.5, (len(images), 2))
         cameras = [PlaneCamera(camera.nominal_distance * f, camera.nominal_elevation_rad * g) for f, g in factors]
-        return ExampleSet.concatenate([planes, self._stack(list(images), [Scene()] * len(images), cameras)])
+        lenses = [self.canonical.seen_from(plane) for plane in cameras]
+        return ExampleSet.concatenate([planes, self._stack(list(images), [Scene()] * len(images), cameras, lenses)])
 
-    def _placement(self, varied: bool) -> PlacementSettings:
+    def _placement(self, distances: tuple[float, float] | None = None) -> PlacementSettings:
+        """Of CLEVR's camera, or of others at so many times its distance."""
         settings = self.settings
-        ordinary = PlacementSettings(min_objects=1, max_objects=self.schema.max_objects, aim_jitter=settings.aim_jitter)
-        return ordinary if not varied else replace(
-            ordinary, elevation_deg=settings.elevation_deg, distance_factor=settings.distance_factor,
-            min_visible_pixels=FAR_VISIBLE_PIXELS)
+        ordinary = PlacementSettings(min_objects=1, max_objects=self.schema.max_objects, shapes=self._drawable_shapes(),
+                                     aim_jitter=settings.aim_jitter)
+        return ordinary if distances is None else replace(
+            ordinary, elevation_deg=settings.elevation_deg, distance_factor=distances,
+            min_visible_pixels=OTHER_VISIBLE_PIXELS)
 
-    def _raycaster(self) -> Raycaster:
-        camera = self.canonical
+    def _drawable_shapes(self) -> tuple[str, ...]:
+        """Those shapes of the schema that the ray caster knows."""
+        named = word_values(self.schema).get("shape", ())
+        return tuple(shape for shape in SHAPES if shape in named)
+
+    def _raycaster(self, camera: CanonicalCamera) -> Raycaster:
         return Raycaster(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy,
                          look=LookSettings.varied(), device=self.device)
 
-    def _ray_cast(self, seed: int, wanted: int, placement: PlacementSettings) -> ExampleSet:
+    def _ray_cast(self, seed: int, wanted: int, placement: PlacementSettings, lens: CanonicalCamera) -> ExampleSet:
         """The first `wanted` scenes of a stream."""
-        parts = [self._stack([], [], [])]
-        stream = stream_scenes(seed, max(1, min(50, wanted)), placement, self._raycaster())
+        parts = [self._stack([], [], [], [])]
+        stream = stream_scenes(seed, max(1, min(50, wanted)), placement, self._raycaster(lens))
         while sum(map(len, parts)) < wanted:
             images, batch, _ = next(stream)
-            parts.append(self._examples_of(images, batch))
+            parts.append(self._examples_of(images, batch, lens))
         return ExampleSet.concatenate(parts)[:wanted]
 
-    def _examples_of(self, images: torch.Tensor, batch: SceneBatch) -> ExampleSet:
-        pairs = scenes_from_batch(batch, self.canonical.intrinsics())
-        return self._stack(list(images.cpu().numpy()), [scene for scene, _ in pairs], [view.plane for _, view in pairs])
+    def _examples_of(self, images: torch.Tensor, batch: SceneBatch, lens: CanonicalCamera) -> ExampleSet:
+        pairs = scenes_from_batch(batch, lens.intrinsics(), self.schema)
+        return self._stack(list(images.cpu().numpy()), [scene for scene, _ in pairs], [view.plane for _, view in pairs],
+                           [lens] * len(pairs))
 
-    def _stack(self, images: list[np.ndarray], scenes: list, planes: list) -> ExampleSet:
+    def _stack(self, images: list[np.ndarray], scenes: list[Scene], planes: list[PlaneCamera],
+               lenses: list[CanonicalCamera]) -> ExampleSet:
         size = (0, self.canonical.height, self.canonical.width, 3)
         stacked = np.stack(images) if images else np.zeros(size, np.uint8)
-        return ExampleSet.from_scenes(stacked, scenes, planes, word_values(self.schema), self.schema.max_objects)
+        return ExampleSet.from_scenes(stacked, scenes, planes, word_values(self.schema), self.schema.max_objects,
+                                      [lens.fx / self.canonical.fx for lens in lenses])
 
 
 def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], workers: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
@@ -31,13 +32,16 @@ from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
+from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
 from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
 
 log = logging.getLogger(__name__)
 
-#: Share of held-out sentences whose program must be right before a model offers a task.
-LEARNED = 0.5
+#: The score of the last evaluation that a model must have reached before it offers a task: the share of held-out
+#: sentences whose program is right, and the Jaccard index of what it recognises in its own drawings of held-out scenes.
+LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2)}
+
 
 @dataclass(eq=False)
 class Workshop:
@@ -92,7 +96,8 @@ class Workshop:
     @cached_property
     def builder(self) -> SequenceBuilder:
         return SequenceBuilder(self.grammar.vocabulary, self.grammar, self.text_tokenizer, self.recipe.tokenizer.grid,
-                               program_grammars(self.grammar.vocabulary, self.text_tokenizer))
+                               program_grammars(self.grammar.vocabulary, self.text_tokenizer),
+                               self.recipe.image_order)
 
     def batches(self, settings: RunSettings) -> ImageBatches:
         synthetic, renders, _ = self.examples
@@ -138,12 +143,17 @@ class Workshop:
             return self.trained("codes", self.new_dense_model()).tokenizer
         return self.new_tokenizer()
 
+    def drawing_lesson(self, tokenizer: ImageTokenizer) -> DrawingLesson:
+        return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
+                             self.device)
+
     def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
         torch.manual_seed(self.recipe.examples.seed)
         rows, columns = tokenizer.grid
         longest = rows * columns + 8 + self.grammar.max_length
         config = DecoderConfig(self.grammar.vocabulary, **vars(self.recipe.sizes), max_length=longest,
-                               code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid)
+                               code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid,
+                               image_order=self.recipe.image_order)
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
             # The codebook stays this tokenizer's: that of a model folder is rounded, if it is the same at all.
@@ -197,6 +207,8 @@ def train_decoder(shop: Workshop) -> None:
         render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
         dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout,
         sentences=sentences.get("train"), held_out_sentences=scored, sentence_ratio=recipe.sentence_ratio,
+        drawing=shop.drawing_lesson(tokenizer) if recipe.rendering_ratio else None,
+        rendering_ratio=recipe.rendering_ratio,
         canonical=recipe.canonical, device=shop.device)
     shop.train("decoder", recipe.decoder, stage, model)
 
@@ -224,11 +236,10 @@ def export(shop: Workshop) -> None:
 
 
 def learned_tasks(metrics: Path) -> tuple[str, ...]:
-    """The tasks of sentences in which the last evaluation saw at least LEARNED of the programs right."""
+    """The tasks beside recognition whose score was good enough (LEARNED) when training was last evaluated."""
     evaluations = stage_history(metrics)["evaluations"]
     scores = evaluations[-1] if evaluations else {}
-    return tuple(task for task, name in (("Q->P", "questions"), ("T->E", "instructions"))
-                 if scores.get(f"programs_{name}", 0.0) >= LEARNED)
+    return tuple(task for task, (name, least) in LEARNED.items() if scores.get(name, 0.0) >= least)
 
 
 def rewrite_card(shop: Workshop) -> None:

@@ -40,6 +40,7 @@ class RunSettings:
     decay_steps: int = 0  # further steps in which the learning rate falls linearly to zero
     warmup_steps: int = 200
     batch_size: int = 16  # of all processes together
+    accumulate: int = 1  # parts of a batch that pass one after the other, for models whose memory holds no more
     learning_rate: float = 1e-3
     weight_decay: float = 0.05  # on matrices only
     gradient_clip: float = 1.0  # largest norm of the whole gradient
@@ -51,7 +52,7 @@ class RunSettings:
     log_every: int = 50  # steps
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "checkpoint_every", "evaluate_every", "log_every"):
+        for name in ("batch_size", "accumulate", "checkpoint_every", "evaluate_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.precision not in PRECISIONS:
@@ -61,11 +62,12 @@ class RunSettings:
 
     @property
     def own_batch_size(self) -> int:
-        """The part of a batch that one of several training processes draws."""
-        if self.batch_size % distributed.world_size():
+        """What one of several training processes draws at a time."""
+        parts = distributed.world_size() * self.accumulate
+        if self.batch_size % parts:
             raise TrainingError(f"batch_size {self.batch_size} cannot be shared by {distributed.world_size()} "
-                                "processes; start a number that divides it")
-        return self.batch_size // distributed.world_size()
+                                f"processes in {self.accumulate} parts each; choose numbers that divide it")
+        return self.batch_size // parts
 
     @property
     def total_steps(self) -> int:
@@ -88,9 +90,9 @@ def optimizer_for(model: nn.Module, settings: RunSettings) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2), fused=True)
 
 
-def step_generator(seed: int, step: int, process: int = 0) -> np.random.Generator:
-    """The source of all randomness of one step in one of the training processes."""
-    return np.random.default_rng([seed, step, process])
+def step_generator(seed: int, step: int, process: int = 0, part: int = 0) -> np.random.Generator:
+    """The source of all randomness of one step, or part of it, in one of the training processes."""
+    return np.random.default_rng([seed, step, process, *([part] if part else [])])
 
 
 class Trainer:
@@ -161,17 +163,27 @@ class Trainer:
             self.model.train()
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.rate(self.step)
-            with self._autocast():
-                loss, numbers = self.loss_of(step_generator(self.settings.seed, self.step, distributed.rank()))
-            if not torch.isfinite(loss):
-                raise TrainingError(f"the loss is {loss.item()} at step {self.step}; lower learning_rate and resume")
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            numbers = self._backward()
             ends = distributed.synchronise(self.model, ends_at is not None and time.monotonic() > ends_at)
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
             self.optimizer.step()
             self.step += 1
-            yield self.step, {"loss": float(loss.detach()), "gradient_norm": float(norm), **numbers}, ends
+            yield self.step, {"gradient_norm": float(norm), **numbers}, ends
+
+    def _backward(self) -> dict[str, float]:
+        """Gradients of the mean loss over the parts of a batch; the means of what is to be logged."""
+        logged: dict[str, list[float]] = {}
+        for part in range(self.settings.accumulate):
+            with self._autocast():
+                loss, numbers = self.loss_of(
+                    step_generator(self.settings.seed, self.step, distributed.rank(), part))
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the loss is {loss.item()} at step {self.step}; lower learning_rate and resume")
+            (loss / self.settings.accumulate).backward()
+            for name, value in {"loss": float(loss.detach()), **numbers}.items():
+                logged.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in logged.items()}
 
     def _autocast(self) -> torch.autocast:
         """Matrix products in the precision of the settings; weights, norms and losses stay float32."""

@@ -140,3 +140,28 @@ def test_canonical_camera_as_configuration():
     assert CanonicalCamera.from_dict(CANONICAL.to_dict()) == CANONICAL
     with pytest.raises(ValueError):
         CanonicalCamera(fx=-1.0)
+
+
+@pytest.mark.parametrize("factor", [0.6, 0.8, 1.3, 2.0, 5.0])
+def test_a_camera_elsewhere_shows_objects_about_as_large(factor):
+    canonical = CanonicalCamera()
+    far = canonical.nominal_plane().scaled(factor)
+    lens = canonical.seen_from(far)
+    assert canonical.zoom_step**-0.51 < lens.fx / far.distance_m / (canonical.fx / canonical.nominal_distance) < 1.1
+    assert (lens.width, lens.height, lens.cx, lens.cy) == (canonical.width, canonical.height, canonical.cx, canonical.cy)
+    middle = far.plane_points(lens.intrinsics(), np.array([lens.cx, lens.cy]), 0.0)
+    assert np.allclose(middle[:2], 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("distance", [10.4, 11.267, 12.1])
+def test_clevrs_own_cameras_share_the_nominal_lens(distance):
+    canonical = CanonicalCamera()
+    assert canonical.seen_from(PlaneCamera(distance, 0.5)) is canonical
+    assert canonical.seen_from(None) is canonical
+
+
+def test_a_step_of_one_means_one_lens():
+    fixed = CanonicalCamera(zoom_step=1.0)
+    assert fixed.seen_from(PlaneCamera(40.0, 0.5)) is fixed
+    with pytest.raises(ValueError, match="zoom_step"):
+        CanonicalCamera(zoom_step=0.9)

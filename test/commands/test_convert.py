@@ -27,7 +27,7 @@ def test_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
                  "--max-length", "100", "--out", str(tmp_path / "model")])
     assert code == 0 and capsys.readouterr().out == f"written to {tmp_path / 'model'}\n"
     assert {file.name for file in (tmp_path / "model").iterdir()} == {
-        "config.json", "decoder.safetensors", "tokenizer.json"}
+        "SHA256SUMS", "config.json", "decoder.safetensors", "tokenizer.json"}
     assert TextTokenizer.load(tmp_path / "model" / "tokenizer.json").size == text_tokenizer().size
     assert main(["convert", "--to-published", str(tmp_path / "model"), "--out", str(tmp_path / "back.pt")]) == 0
     back = torch.load(tmp_path / "back.pt", weights_only=True)

@@ -37,10 +37,12 @@ def test_files_round_trip_and_slices_concatenate(tmp_path):
         assert np.array_equal(getattr(joined, name), value, equal_nan=value.dtype.kind == "f"), name
 
 
-def test_projection_agrees_with_the_camera():
+@pytest.mark.parametrize("zoom", [1.0, 1.44])
+def test_projection_agrees_with_the_camera(zoom):
     examples = _examples()
+    examples.camera[0, 2] = zoom
     uv = examples.projected((140.0, 140.0), (64.0, 38.0))[0, 0]
-    camera = PinholeCamera(128, 80, 140.0, 140.0, 64.0, 38.0)
+    camera = PinholeCamera(128, 80, zoom * 140.0, zoom * 140.0, 64.0, 38.0)
     optical = examples.plane_camera(0).plane_T_optical().inverse().apply(examples.position[0, 0])
     assert np.allclose(uv[:2], camera.project(optical), atol=1e-3) and uv[2] == pytest.approx(optical[2], rel=1e-5)
 

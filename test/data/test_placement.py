@@ -57,6 +57,12 @@ def test_every_number_of_objects_is_equally_frequent() -> None:
     assert frequency.sum() == 1600 and frequency.min() > 140 and frequency.max() < 260
 
 
+def test_only_the_named_shapes_are_drawn() -> None:
+    assert set(np.unique(sample_scenes(np.random.default_rng(0), 50).shape)) == {0, 1, 2}
+    others = sample_scenes(np.random.default_rng(0), 50, settings=PlacementSettings(shapes=("sphere", "cone")))
+    assert set(np.unique(others.shape[others.mask])) == {SHAPES.index("sphere"), SHAPES.index("cone")}
+
+
 def test_cameras_look_at_the_origin_without_roll() -> None:
     scenes = sample_scenes(np.random.default_rng(1), 50)
     optical_T_world = np.linalg.inv(scenes.world_T_optical)
@@ -111,7 +117,8 @@ def test_no_room_is_said() -> None:
 @pytest.mark.parametrize("bad", [
     {"min_objects": 0}, {"min_objects": 5, "max_objects": 4}, {"extent": 0.0}, {"min_gap": -0.1}, {"margin": -1.0},
     {"camera_jitter": -1.0}, {"aim_jitter": -1.0}, {"lamp_jitter": float("nan")}, {"min_visible_pixels": -1.0},
-    {"distance_factor": (0.0, 1.0)}, {"distance_factor": (2.0, 1.0)}, {"elevation_deg": (10.0, 95.0)}])
+    {"distance_factor": (0.0, 1.0)}, {"distance_factor": (2.0, 1.0)}, {"elevation_deg": (10.0, 95.0)},
+    {"shapes": ()}, {"shapes": ("cube", "torus")}])
 def test_settings_reject_bad_values(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         PlacementSettings(**bad)

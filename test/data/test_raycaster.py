@@ -72,6 +72,14 @@ def test_a_hidden_object_shows_nothing_and_takes_nothing() -> None:
     assert both[0, 0] == 0.0 and both[0, 1] == alone[0, 0]
 
 
+def test_a_cone_is_a_triangle_from_afar() -> None:
+    scene = make_scene((0.0, 0.0, "large", "blue", "rubber", "cone"), camera=(60.0, 0.0, 0.7))
+    mask = object_mask(scene, fx=600.0, fy=600.0)
+    wide = mask.sum(axis=1)[mask.any(axis=1)]
+    np.testing.assert_allclose(wide, np.linspace(0, 14, 29)[1::2][:len(wide)], atol=1.6)  # 1.4 units at 60
+    assert len(wide) == pytest.approx(14, abs=1)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_yaw_turns_cubes_only(shape: str) -> None:
     images = [render(make_scene((0, 0, "large", "red", "rubber", shape, yaw))) for yaw in (0.0, 0.5, math.pi / 2)]
@@ -169,7 +177,8 @@ def test_clearance_is_negative_just_where_a_line_hits(shape: int) -> None:
     origin, half = passing - 10 * ray, torch.full((4000,), 0.7)
     miss = geometry.clearance(shape, tuple(origin), tuple(ray), half)
     met = geometry.hit(shape, tuple(origin), tuple(ray), half) < geometry.FAR
-    assert ((miss < 0) == met)[miss.abs() > 1e-4].all() and 0.2 < met.float().mean() < 0.9
+    sure = miss.abs() > (0.7 / 30 if shape == geometry.CONE else 1e-4)
+    assert ((miss < 0) == met)[sure].all() and 0.2 < met.float().mean() < 0.9
 
 
 @pytest.mark.parametrize("shape", geometry.SHAPES)
@@ -180,8 +189,9 @@ def test_points_met_lie_on_the_surface_and_face_the_ray(shape: int) -> None:
     t = geometry.hit(shape, tuple(origin), tuple(ray), half)
     point = (origin + t * ray)[:, t < geometry.FAR]
     edge = {geometry.CUBE: point.abs().amax(0), geometry.SPHERE: point.norm(dim=0),
-            geometry.CYLINDER: torch.maximum(point[2].abs(), point[:2].norm(dim=0))}[shape]
-    torch.testing.assert_close(edge, torch.full_like(edge, 0.7), atol=1e-4, rtol=0)
+            geometry.CYLINDER: torch.maximum(point[2].abs(), point[:2].norm(dim=0)),
+            geometry.CONE: torch.maximum(-point[2], 2 * point[:2].norm(dim=0) + point[2])}[shape]
+    torch.testing.assert_close(edge, torch.full_like(edge, 0.7), atol=5e-4, rtol=0)  # rays along a cone's side
     normal = torch.stack(geometry.normal(shape, tuple(point), half[:1]))
     torch.testing.assert_close(normal.norm(dim=0), torch.ones_like(edge))
     assert ((normal * ray[:, t < geometry.FAR]).sum(0) < 0.05).float().mean() > 0.95  # rounded edges may look away

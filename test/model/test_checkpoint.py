@@ -18,7 +18,7 @@ from tiny_model import tiny_bundle
 from kyvo_ros.model.checkpoint import (
     PublishedCheckpointError, from_published, load_decoder, read_tensor_file, to_published)
 from kyvo_ros.model.embedding import index_features
-from kyvo_ros.model.folder import ModelFolderError, load_model, read_decoder, save_decoder, save_model
+from kyvo_ros.model.folder import ModelFolderError, load_model, read_decoder, save_converted, save_model
 
 #: Of the codebook in `published_tensors`.
 CODEBOOK = "tok_embeddings.vqgan_codebook.weight"
@@ -180,10 +180,10 @@ def test_a_folder_with_tensors_of_another_size(tmp_path: Path, checkpoint: Path)
     from_published(checkpoint, "clevr", tmp_path / "model", heads=HEADS)
     name, config, weights = read_decoder(tmp_path / "model")
     weights["norm.weight"] = weights["norm.weight"][:-1]
-    save_decoder(tmp_path / "model", name, config, weights)
+    save_converted(tmp_path / "model", name, config, weights)
     with pytest.raises(ModelFolderError, match=r"norm.weight has shape \(15,\), expected \(16,\)"):
         load_decoder(tmp_path / "model")
     weights["embedding.codebook"] = weights["embedding.codebook"][:-1]
-    save_decoder(tmp_path / "model", name, config, weights)
+    save_converted(tmp_path / "model", name, config, weights)
     with pytest.raises(ModelFolderError, match="codebook must be"):
         load_decoder(tmp_path / "model")

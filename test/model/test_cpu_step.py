@@ -1,29 +1,34 @@
-"""The step of a single row against the general step on the same cache."""
+"""The compiled step against the general step on the same cache."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+from kyvo_ros.model import cpu_step
 from kyvo_ros.model.decoder import Decoder
-from kyvo_ros.model.inference import CachedDecoder
+from kyvo_ros.model.inference import COMPILED_ROWS, CachedDecoder
 
 PROMPT = torch.arange(12).unsqueeze(0)
 STEPS = [[5], [9, 3], [7, 1, 2], [8], [4, 6, 11, 13, 2]]
 
 
 def states(cached: CachedDecoder, rows: int) -> torch.Tensor:
-    """(steps, D) states of the first of `rows` equal rows; more than one row take the general step."""
+    """(steps, D) states of the last of `rows` rows that start alike; many rows take the general step."""
     found = []
     with torch.inference_mode():
         cache = cached.new_cache(rows, 40)
         cached.prefill(PROMPT.repeat(rows, 1), cache, prefix_length=8)
-        length = PROMPT.shape[1]
+        lengths = [PROMPT.shape[1]] * rows
         for tokens in STEPS:
-            found.append(cached.step([tokens] * rows, [length] * rows, cache)[0])
-            length += len(tokens)
+            fed = [*[tokens[:1]] * (rows - 1), tokens]  # the others fall behind
+            found.append(cached.step(fed, lengths, cache)[-1])
+            lengths = [length + len(own) for length, own in zip(lengths, fed)]
     return torch.stack(found)
 
 
@@ -39,12 +44,14 @@ def without_general_step(cached: CachedDecoder, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cached, "_run", once)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("sizes", [{}, {"kv_heads": 4}, {"kv_heads": 1}, {"heads": 2, "layers": 1}])
-def test_as_the_general_step(make_decoder: Callable[..., Decoder], monkeypatch, sizes: dict[str, int]) -> None:
+def test_as_the_general_step(make_decoder: Callable[..., Decoder], monkeypatch, sizes: dict[str, int],
+                             rows: int) -> None:
     cached = CachedDecoder(make_decoder(**sizes))
-    expected = states(cached, 2)
+    expected = states(cached, COMPILED_ROWS + 1)
     without_general_step(cached, monkeypatch)
-    assert torch.allclose(states(cached, 1), expected, atol=2e-5)
+    assert torch.allclose(states(cached, rows), expected, atol=2e-5)
 
 
 def test_results_outlive_the_next_step(decoder: Decoder) -> None:
@@ -66,7 +73,7 @@ def test_a_gate_that_overflows_is_shut(make_decoder: Callable[..., Decoder], rec
     cached = CachedDecoder(decoder)
     found = states(cached, 1)
     assert found.isfinite().all() and not recwarn
-    assert torch.allclose(found, states(cached, 2), atol=1e-3)
+    assert torch.allclose(found, states(cached, COMPILED_ROWS + 1), atol=1e-3)
 
 
 def test_bfloat16_takes_the_general_step(decoder: Decoder, monkeypatch) -> None:
@@ -74,3 +81,34 @@ def test_bfloat16_takes_the_general_step(decoder: Decoder, monkeypatch) -> None:
     without_general_step(cached, monkeypatch)
     with pytest.raises(AssertionError, match="the general step ran"):
         states(cached, 1)
+
+
+def test_without_a_compiler_the_general_step_does_it(decoder: Decoder, monkeypatch) -> None:
+    expected = states(CachedDecoder(decoder), 1)
+    monkeypatch.setattr(cpu_step, "njit", None)
+    cached = CachedDecoder(decoder)
+    assert torch.allclose(states(cached, 1), expected, atol=2e-5)
+    without_general_step(cached, monkeypatch)
+    with pytest.raises(AssertionError, match="the general step ran"):
+        states(cached, 1)
+
+
+def test_large_models_share_their_products_among_threads(make_decoder: Callable[..., Decoder], monkeypatch) -> None:
+    monkeypatch.setattr(cpu_step, "LARGEST_WEIGHTS", 1000)
+    cached = CachedDecoder(make_decoder())
+    without_general_step(cached, monkeypatch)
+    with pytest.raises(AssertionError, match="the general step ran"):
+        states(cached, 1)
+
+
+def test_compiles_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    """A package folder and a home that cannot be written to: a robot's read-only image."""
+    module = tmp_path / "cpu_step.py"
+    module.write_text(Path(cpu_step.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    code = (f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import numba.core.caching as caching\n"
+            "class Nowhere:\n    @classmethod\n    def from_function(cls, *args): return None\n"
+            "caching.CacheImpl._locator_classes = [Nowhere]\n"
+            "import numpy as np, cpu_step; out = np.zeros((1, 4), np.float32)\n"
+            "cpu_step._multiply(np.ones((1, 4), np.float32), np.ones((4, 4), np.float32), out, 0); print(out.sum())")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert run.stdout.strip() == "16.0", run.stderr

@@ -45,6 +45,7 @@ def test_bad_scaling_of_rope_is_named(change: dict) -> None:
     ({"rope_theta": 0.0}, "rope_theta"),
     ({"norm_eps": -1.0}, "norm_eps"),
     ({"number_embedding": "none"}, r"number_embedding must be one of .*, got 'none'"),
+    ({"image_order": "random"}, "expected an order of image tokens of .*, got 'random'"),
     ({"published_embedding": True}, "published_embedding knows neither ground_positions nor number_head"),
     ({"numbers_overhang": 1}, "numbers_overhang must be 0, .*got 1"),
 ])

@@ -143,3 +143,33 @@ def test_the_paper_vocabulary_with_shape_codes_embeds() -> None:
                            code_dim=2, image_grid=(1, 2))
     embedding = UnifiedEmbedding(config, torch.randn(1024, 2))
     assert embedding(torch.tensor([[0, Vocabulary.paper().size - 1]])).shape == (1, 2, 4)
+
+
+def written_row(embedding: UnifiedEmbedding) -> tuple[torch.Tensor, int]:
+    """(1, S) an image in the prompt, the separator, an image in the target; and where [IMAGE-START] of it stands."""
+    named, image = VOCABULARY.structure_id, [IMAGE.start + 7] * embedding.config.cells
+    row = [3, named("[IMAGE-START]"), *image, named("[OUTPUT-SEP]"), named("[IMAGE-START]"), *image, 4]
+    return torch.tensor([row]), 3 + len(image)
+
+
+def test_a_written_token_carries_its_own_place_and_the_ground_of_the_next_cell(
+        make_decoder: Callable[..., Decoder]) -> None:
+    embedding = make_decoder(image_order="spiral").embedding
+    order = embedding.order.tolist()
+    assert order != sorted(order)
+    ids, start = written_row(embedding)
+    cells = 4 * torch.randn(1, embedding.config.cells, 2)
+    found = embedding(ids, cells)[0] - embedding.table()[ids[0]]
+    ground = (embedding.places(cells) - embedding.image_positions)[0]
+    assert torch.allclose(found[start], ground[order[0]], atol=1e-5)
+    for n, cell in enumerate(order[:-1]):
+        assert torch.allclose(found[start + 1 + n], embedding.image_positions[cell] + ground[order[n + 1]], atol=1e-5)
+    assert torch.allclose(found[start + len(order)], embedding.image_positions[order[-1]], atol=1e-5)
+    assert torch.allclose(found[2:2 + len(order)], embedding.places(cells)[0], atol=1e-5), "prompts are read in raster"
+    assert not found[[0, 1, start - 1, -1]].any()
+
+
+def test_a_target_s_image_starts_at_its_first_cell_without_an_image_in_the_prompt(embedding: UnifiedEmbedding) -> None:
+    ids, start = written_row(embedding)
+    bare = torch.cat((ids[:, :1], ids[:, start - 1:]), dim=1)  # as in 3->I
+    assert torch.equal(embedding(bare)[0, 1:], embedding(ids)[0, start - 1:])

@@ -121,3 +121,28 @@ def test_cuda(make_decoder: Callable[..., Decoder], cells: torch.Tensor, dtype: 
     steps = [[1, 4, 2], [3, 1, 1], [1, 1, 6]]
     decoder = make_decoder().cuda()
     assert worst_difference(decoder, sentences(3).cuda(), cells[:3].cuda(), steps, dtype) < tolerance
+
+
+def test_images_that_are_written_stand_in_their_places(
+        make_decoder: Callable[..., Decoder], cells: torch.Tensor) -> None:
+    """Rows that begin their image at different times, one of them after another image, and rows that leave."""
+    decoder = make_decoder(image_order="spiral")
+    named, image = VOCABULARY.structure_id, VOCABULARY.range("image")
+    ids = sentences(3)
+    ids[:, PROMPT - 1] = named("[OUTPUT-SEP]")
+    codes = torch.randint(image.start, image.stop, (3, 6), generator=torch.Generator().manual_seed(7))
+    for row, begin in enumerate((10, 14, 12)):
+        ids[row, begin] = named("[IMAGE-START]")
+        ids[row, begin + 1:begin + 7] = codes[row]
+    assert worst_difference(decoder, ids[:1], cells[:1], [[1]] * 25) < 2e-5
+    assert worst_difference(decoder, ids[:1], cells[:1], [[3], [1], [5], [9]]) < 2e-5
+    assert worst_difference(decoder, ids, cells[:3], [[1, 4, 2], [3, 1, 1], [1, 5, 6], [5, 2, 1], [1, 2, 5]]) < 2e-5
+    with torch.inference_mode():
+        whole = decoder.hidden(ids, cells=cells[:3], prefix_length=PREFIX)
+        cached = CachedDecoder(decoder)
+        cache = cached.new_cache(3, 40)
+        cached.prefill(ids[:, :PROMPT], cache, cells=cells[:3], prefix_length=PREFIX)
+        cached.step(ids[:, 10:13].tolist(), [10] * 3, cache)
+        cache.keep(torch.tensor([0, 2]))
+        state = cached.step(ids[[0, 2], 13:16].tolist(), [13] * 2, cache)
+    assert torch.allclose(state, whole[[0, 2], 15], atol=2e-5)

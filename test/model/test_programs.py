@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 from tiny_model import tiny_bundle
 
 from kyvo_ros.model.inference import CachedDecoder
-from kyvo_ros.model.programs import ProgramWriter, SentenceError, UntrainedTaskError, readable
+from kyvo_ros.model.programs import ProgramWriter, SentenceError, readable
+from kyvo_ros.model.tasks import UntrainedTaskError
 from kyvo_ros.questions import Program
 
 

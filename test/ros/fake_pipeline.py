@@ -1,9 +1,10 @@
 """A pipeline without a model, whose behaviour tests control by a folder and by the images.
 
 A folder's `config.json`: `name`, `load_s` and `latency_s` (time that loading and a frame take), `objects` (list of
-{size, color, material, shape, x, y, yaw}), `broken` (the tensor that is missing). In an image the first pixel steers:
+{size, color, material, shape, x, y, yaw}), `draws`, `broken` (the tensor that is missing). In an image the first pixel steers:
 (1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them. It understands QUESTIONS
-and INSTRUCTIONS, and runs their programs as the real pipeline does.
+and INSTRUCTIONS, and runs their programs as the real pipeline does. It draws a black picture whose first pixel says
+how many objects were asked for, and whose second for which camera and scale; with `draws` false it draws nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from kyvo_ros.questions import Answer, EditRules, Executor, Program, apply_edit
-from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene, SceneObject
+from kyvo_ros.scene import (
+    CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene, SceneObject)
 
 OBJECTS = (
     {"size": "large", "color": "red", "material": "rubber", "shape": "cube", "x": -1.0, "y": 0.5, "yaw": 0.5},
@@ -62,11 +64,13 @@ class SentenceError(ValueError):
 class FakePipeline:
     """Stands in for KyvoPipeline in the node."""
 
-    def __init__(self, name: str = "fake", latency_s: float = 0.0, objects: tuple = OBJECTS) -> None:
+    def __init__(self, name: str = "fake", latency_s: float = 0.0, objects: tuple = OBJECTS,
+                 draws: bool = True) -> None:
         self.name, self.device = name, "cpu"
         self.schema = SimpleNamespace(metres_per_unit=1.0)
         self._latency_s = latency_s
         self._objects = objects
+        self._draws = draws
         self.seen: list[tuple[CameraView, str]] = []
         self.effort = ""  # of the last call
 
@@ -76,6 +80,9 @@ class FakePipeline:
 
     def nominal_plane(self) -> PlaneCamera:
         return NOMINAL
+
+    def field(self, plane: PlaneCamera | None = None, metres_per_unit: float | None = None) -> RecognizedField:
+        return RecognizedField(PinholeCamera(128, 80, 140.0, 140.0, 64.0, 38.0), 5.0)
 
     def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
                   effort: str = "fast") -> Scene:
@@ -104,6 +111,15 @@ class FakePipeline:
                           min_gap_m=0.25 * metres_per_unit)
         return apply_edit(program, scene, rules)
 
+    def render(self, scene: Scene, camera: PlaneCamera | None = None, metres_per_unit: float = 1.0) -> np.ndarray:
+        if not self._draws:
+            raise ValueError("this model was not trained for task 3->I")
+        picture = np.zeros((10, 16, 3), np.uint8)
+        camera = camera or NOMINAL
+        picture[0, 0] = len(scene)
+        picture[0, 1] = (round(camera.distance_m), round(100 * camera.elevation_rad), round(100 * metres_per_unit))
+        return picture
+
 
 def _readable(sentence: str) -> str:
     words = " ".join("".join(c if c.isprintable() else " " for c in sentence).split()).rstrip("?.")
@@ -131,7 +147,8 @@ def fake_factory(settings) -> FakePipeline:
     time.sleep(config.get("load_s", 0.0))
     if "broken" in config:
         raise ValueError(f"{settings.model}/decoder.safetensors lacks tensor '{config['broken']}'; copy it again")
-    return FakePipeline(config["name"], config.get("latency_s", 0.0), tuple(config.get("objects", OBJECTS)))
+    return FakePipeline(config["name"], config.get("latency_s", 0.0), tuple(config.get("objects", OBJECTS)),
+                        config.get("draws", True))
 
 
 def write_model(folder: Path, name: str, **config) -> str:

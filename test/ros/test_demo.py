@@ -14,10 +14,17 @@ import pytest
 harness = pytest.importorskip("harness", reason="needs ROS 2")
 
 from harness import FAKE_NODE  # noqa: E402
+from kyvo_msgs.msg import Answer, SceneGraph  # noqa: E402
+from kyvo_msgs.srv import Ask, Edit  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
 
 from kyvo_ros.ros.camera_simulator import read_recording  # noqa: E402
 from kyvo_ros.ros.children import Child  # noqa: E402
+from kyvo_ros.ros.conversions.placing import place  # noqa: E402
+from kyvo_ros.ros.conversions.scenes import scene_to_graph_msg  # noqa: E402
 from kyvo_ros.ros.demo import DemoError, _wait, read_truth  # noqa: E402
+from kyvo_ros.ros.demo_language import INSTRUCTION, QUESTIONS, converse  # noqa: E402
+from kyvo_ros.scene import Scene, SceneObject, Transform  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDING = REPOSITORY / "demo" / "recording"
@@ -48,8 +55,33 @@ def test_the_demo_shows_every_frame_scores_them_and_writes_files(tmp_path: Path)
     assert all(s["frame_id"] == "world" and len(s["objects"]) == 3 for s in scenes)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["scenes"] == 12 and report["frames_per_s"] > 1 and "Jaccard index" in text
-    pictures = sorted((tmp_path / "out").glob("*.png"))
+    assert all(sentence in text for sentence in (*QUESTIONS, INSTRUCTION)) and "no answer" not in text
+    assert (tmp_path / "out" / "conversation.png").exists()
+    pictures = sorted((tmp_path / "out").glob("CLEVR*.png"))
     assert len(pictures) == 12 and cv2.imread(str(pictures[0])).shape[0] >= 240
+
+
+def _message(scene: Scene) -> SceneGraph:
+    return scene_to_graph_msg(place(scene, Transform.identity()), [], Header(frame_id="world"))
+
+
+def test_the_conversation_is_printed_and_drawn(tmp_path: Path, capsys) -> None:
+    items = [SceneObject({"size": "large", "color": color, "material": "metal", "shape": "cube"}, [x, 0.0, 0.5], 0.1,
+                         [1.0, 1.0, 1.0], id=color) for color, x in (("red", -1.0), ("blue", 1.0))]
+    before, after = (_message(Scene(part)) for part in (items, items[:1]))
+    responses = {"ask": Ask.Response(success=True, answer=Answer(text="4", object_ids=["red"], confidence=0.5)),
+                 "edit": Edit.Response(success=True, scene=after)}
+    converse(lambda kind, name, request: responses[name], before, tmp_path)
+    printed = capsys.readouterr().out
+    assert printed.count("4   (confidence 0.50, rests on red") == len(QUESTIONS) and "gone: blue" in printed
+    drawn = cv2.imread(str(tmp_path / "conversation.png"))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 50
+
+
+def test_a_model_without_questions_says_so(tmp_path: Path, capsys) -> None:
+    untrained = Ask.Response(success=False, message="this model was not trained for task Q->P")
+    converse(lambda *_: untrained, _message(Scene(())), tmp_path)
+    assert "no answer: this model was not trained for task Q->P" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("running, error, limit_s, reason", [

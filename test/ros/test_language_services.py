@@ -18,6 +18,7 @@ from kyvo_msgs.action import Ask as AskAction  # noqa: E402
 from kyvo_msgs.msg import Answer, SceneGraph  # noqa: E402
 from kyvo_msgs.srv import Ask, Edit  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
+from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from kyvo_ros.ros.conversions import image_to_msg  # noqa: E402
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg  # noqa: E402
@@ -97,6 +98,21 @@ def test_a_question_is_answered_on_the_latest_scene(node, tester, ask) -> None:
     assert answer.object_ids == [o.id for o in scene.objects]
     assert answer.confidence == pytest.approx(UNDERSTANDING * 0.9 ** 2)
     assert answer.program == "count(scene)" and answer.trace[-1] == "count: 2"
+
+
+def test_an_answer_is_shown_on_the_objects_that_it_rests_on(node, tester, ask) -> None:
+    shown = tester.listen(MarkerArray, "answer_markers")
+    tester.answer()
+    scene = tester.answer()
+    tester.wait(lambda: ask("what color is the sphere") and tester.heard["answer_markers"], "markers of the answer")
+    cleared, hull, text = tester.heard["answer_markers"][-1].markers
+    assert cleared.action == Marker.DELETEALL and text.text == "blue" and hull.header == scene.header
+    assert hull.pose == scene.objects[SPHERE].pose.pose and hull.scale.x > scene.objects[SPHERE].size.x
+    assert hull.color.g > 0.5
+    tester.wait(lambda: ask("where is the large thing") and len(tester.heard["answer_markers"][-1].markers) > 3,
+                "markers of a refusal, which is about two objects")
+    assert tester.heard["answer_markers"][-1].markers[1].color.g < 0.5
+    tester.node.destroy_subscription(shown)
 
 
 def test_before_any_scene_the_answer_says_so(tester, tmp_path) -> None:

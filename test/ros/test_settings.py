@@ -37,6 +37,9 @@ def test_defaults_are_valid_and_every_setting_is_explained() -> None:
     ({"device": "gpu"}, "must be auto, cpu, cuda or cuda:N, got 'gpu'"),
     ({"support_plane_frame": ""}, "must not be empty"),
     ({"scale": "distance"}, "needs the distance to the plane"),
+    ({"memory_frame": "support_plane"}, "objects stand still, such as map or odom; 'support_plane' moves"),
+    ({"memory_viewpoint": "robot"}, "must be one of camera, frame"),
+    ({"memory_forget_after_s": -1.0}, "memory_forget_after_s must be from 0"),
     ({"plane_distance_m": 1.0, "plane_elevation_rad": 0.05}, "is it in degrees"),
     ({"plane_distance_m": 1.0, "plane_elevation_rad": 30.0}, "must be from 0 to 1.48"),
     ({"plane_elevation_rad": 0.5}, "says nothing without plane_distance_m"),
@@ -54,7 +57,7 @@ def test_whole_numbers_are_taken_for_real_ones() -> None:
 
 @pytest.mark.parametrize("values, needs_tf, broadcasts", [
     ({}, False, False), ({"output_frame": "support_plane"}, False, True), ({"output_frame": "map"}, True, False),
-    ({"plane_frame": "world", "output_frame": "support_plane"}, True, True),
+    ({"plane_frame": "world", "output_frame": "support_plane"}, True, True), ({"memory_frame": "map"}, True, False),
 ])
 def test_what_settings_ask_of_tf(values: dict, needs_tf: bool, broadcasts: bool) -> None:
     settings = Settings(**values)

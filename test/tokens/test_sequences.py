@@ -95,7 +95,7 @@ def test_bad_input_is_named(builder: SequenceBuilder) -> None:
             (lambda: builder.build("I->3", image_codes=codes), TaskError, r"needs \['image_codes', 'scene'\], got"),
             (lambda: builder.build("I->3", image_codes=codes, scene=None), TaskError, "needs"),
             (lambda: builder.prompt("I->3", image_codes=codes, scene=Scene()), TaskError, "the prompt of I->3 needs"),
-            (lambda: builder.prompt("I->3", image_codes=codes.T), TaskError, r"of shape \(2, 3\), got \(3, 2\)"),
+            (lambda: builder.prompt("I->3", image_codes=codes.T), GrammarError, r"of shape \(2, 3\), got \(3, 2\)"),
             (lambda: builder.prompt("I->3", image_codes=codes + 1020), VocabularyError, "image codes from 0 to 1023")):
         with pytest.raises(error, match=message):
             call()

@@ -20,12 +20,13 @@ def _object(size, color, material, shape, x, y, yaw=None) -> SceneObject:
     return SceneObject(attributes, [x, y, CLEVR_SCHEMA.resting_height(attributes)], yaw)
 
 
-@pytest.fixture
-def examples() -> ExampleSet:
+@pytest.fixture(params=[1.0, 1.44])
+def examples(request) -> ExampleSet:
     scenes = [Scene((_object("large", "red", "metal", "cube", -1.5, 0.3, 0.2), _object("small", "gray", "rubber", "sphere", 2.0, -1.0))),
               Scene((_object("small", "cyan", "metal", "cylinder", 0.1, 2.2),))]
     images = np.zeros((2, 80, 128, 3), np.uint8)
-    return ExampleSet.from_scenes(images, scenes, [PlaneCamera(11.2, 0.49), PlaneCamera(11.6, 0.5)], VALUES, 4)
+    return ExampleSet.from_scenes(images, scenes, [PlaneCamera(request.param * 11.2, 0.49), PlaneCamera(11.6, 0.5)], VALUES, 4,
+                                  [request.param, 1.0])
 
 
 def _perfect(targets):

@@ -1,5 +1,6 @@
 """Training in two processes: the same steps as one process with the whole batch."""
 
+import json
 import os
 import socket
 import subprocess
@@ -13,22 +14,30 @@ from torch import nn
 from kyvo_ros.training import distributed
 from kyvo_ros.training.trainer import RunSettings, TrainingError, step_generator
 
-PROGRAM = """
-import sys, torch
+TRAINER = """
+import torch
 from pathlib import Path
 from torch import nn
 from kyvo_ros.training import distributed
 from kyvo_ros.training.trainer import RunSettings, Trainer
+def trainer(folder, steps):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+    model.add_module("spare", nn.Linear(3, 1))  # which only the batches of one process need
+    settings = RunSettings(steps=steps, batch_size=8, warmup_steps=1, learning_rate=0.05, log_every=1)
+    def loss_of(rng):
+        x = torch.as_tensor(rng.standard_normal((settings.own_batch_size, 3)), dtype=torch.float32)
+        loss = (model[1](model[0](x)).squeeze(-1) - x.sum(-1)).square().mean()
+        return loss + (model.spare(x).square().mean() if distributed.rank() else 0.0), {}
+    return Trainer(Path(folder), settings, model, loss_of)
+"""
+PROGRAM = TRAINER + """
+import sys
 distributed.start(torch.device("cpu"))
-torch.manual_seed(0)
-model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
-model.add_module("spare", nn.Linear(3, 1))  # which only the batches of one process need
-settings = RunSettings(steps=5, batch_size=8, warmup_steps=1, learning_rate=0.05, log_every=1)
-def loss_of(rng):
-    x = torch.as_tensor(rng.standard_normal((settings.own_batch_size, 3)), dtype=torch.float32)
-    loss = (model[1](model[0](x)).squeeze(-1) - x.sum(-1)).square().mean()
-    return loss + (model.spare(x).square().mean() if distributed.rank() else 0.0), {}
-Trainer(Path(sys.argv[1]), settings, model, loss_of).run()
+two = trainer(sys.argv[1], 5)
+assert two.resume() and two.step == 2
+two.run()
+model = two.model
 torch.save([p.detach() for p in model.parameters()], Path(sys.argv[1]) / f"rank{distributed.rank()}.pt")
 distributed.stop()
 """
@@ -40,7 +49,10 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_two_processes_stay_equal_and_only_the_first_writes(tmp_path):
+def test_two_processes_go_on_where_one_stopped_and_stay_equal_and_one_goes_on_again(tmp_path):
+    names = {}
+    exec(TRAINER, names)
+    names["trainer"](tmp_path, 2).run()
     shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
               "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=Path(__file__).resolve().parents[2],
@@ -52,7 +64,13 @@ def test_two_processes_stay_equal_and_only_the_first_writes(tmp_path):
             process.kill()
     one, other = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other))
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 5
+    again = names["trainer"](tmp_path, 6)
+    assert again.resume() and again.step == 5
+    assert all(torch.equal(a, b) for a, b in zip(one, again.model.parameters()))
+    assert {int(state["step"]) for state in again.optimizer.state.values()} == {3, 5}  # the spare part came in late
+    again.run()
+    rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [1, 2, 3, 4, 5, 6]  # the first process alone writes
 
 
 def test_one_process_needs_no_group():

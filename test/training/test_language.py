@@ -19,6 +19,7 @@ from kyvo_ros.tokens.text import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.language import LanguageModel, LanguageStage, TargetWriter, encode_examples, number_values
+from kyvo_ros.training.rendering import DrawingLesson, FirstCodes
 
 CANONICAL = CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5)
 VALUES = word_values(CLEVR_SCHEMA)
@@ -55,7 +56,7 @@ def stage(grammar) -> LanguageStage:
     model = LanguageModel(Decoder(config, tokenizer.codebook), CLEVR_SCHEMA)
     return LanguageStage(model, grammar, builder, None, codes, codes, scenes, render_ratio=1.0,
                          batch_size=4, label_sigma=1.0, dense_weight=0.2, camera_dropout=0.1, sentences=None, held_out_sentences={},
-                         sentence_ratio=0.0, canonical=CANONICAL, device=torch.device("cpu"))
+                         sentence_ratio=0.0, drawing=None, rendering_ratio=0.0, canonical=CANONICAL, device=torch.device("cpu"))
 
 
 def test_every_number_token_knows_its_value(stage, grammar):
@@ -104,6 +105,18 @@ def test_the_loss_falls_and_the_dense_head_can_be_left_out(stage):
     assert "dense" not in numbers
 
 
+def test_a_share_of_batches_are_scenes_to_draw_whatever_the_backgrounds(stage, grammar):
+    tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, (4, 8), (0, 0), 1024, 8)).eval()
+    lesson = DrawingLesson(stage.builder, tokenizer, grammar.vocabulary, FirstCodes(), torch.device("cpu"))
+    empty = replace(stage.renders, length=np.full(len(stage.renders), 3))
+    drawing = replace(stage, drawing=lesson, rendering_ratio=0.5, synthetic=empty, render_ratio=0.0)
+    drawn = ["drawing" in drawing.loss_of(np.random.default_rng(seed))[1] for seed in range(40)]
+    assert 12 <= sum(drawn) <= 28
+    loss, _ = replace(drawing, rendering_ratio=1.0).loss_of(np.random.default_rng(0))
+    loss.backward()
+    assert stage.model.decoder.embedding.image_positions.grad.abs().sum() > 0
+
+
 def test_the_loss_is_about_the_same_in_bfloat16(stage):
     full, _ = stage.loss_of(np.random.default_rng(3))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -115,8 +128,8 @@ def test_the_loss_is_about_the_same_in_bfloat16(stage):
 def test_cameras_are_dropped_to_the_nominal_one_unless_they_are_out_of_the_ordinary(stage):
     nominal = CANONICAL.cells(None, stage.model.decoder.config.image_grid)
     truth = stage.renders.truth
-    cameras = np.tile([11.2, 0.5], (len(truth), 1))
-    cameras[0] = [16.0, 0.3]
+    cameras = np.tile([11.2, 0.5, 1.0], (len(truth), 1))
+    cameras[0] = [16.0, 0.3, 1.44]
     source = replace(stage.renders, truth=replace(truth, camera=cameras), cells=stage.renders.cells + 1.0)
     rows = np.arange(len(truth))
     always = replace(stage, camera_dropout=1.0)._cells(source, rows, np.random.default_rng(0))

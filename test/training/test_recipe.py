@@ -8,7 +8,8 @@ import pytest
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA, ExtentTable, LocationAttribute, SceneSchema, WordAttribute
 from kyvo_ros.training.recipe import RecipeError, load_recipe
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").rglob("*.yaml"))
+RECIPES = sorted(path for path in (Path(__file__).resolve().parents[2] / "recipes").rglob("*.yaml")
+                 if path.parent.name != "full")  # those are of another kind (see test_full)
 _MINIMAL = "name: x\nencoder: {steps: 1}\ncodes: {steps: 1}\npixels: {steps: 1}\ndecoder: {steps: 1}\n"
 
 
@@ -36,6 +37,9 @@ def test_defaults_fill_what_is_left_out(tmp_path):
     (_MINIMAL + "colour: red\n", "recipe has no setting colour"),
     (_MINIMAL.replace("decoder: {steps: 1}", "decoder: {steps: 1, lr: 2}"), "decoder has no setting lr"),
     (_MINIMAL + "render_ratio: 2\n", r"render_ratio must lie in \[0, 1\], got 2"),
+    (_MINIMAL + "rendering_ratio: 0.9\n", "together must be at most 1, got 0.15 and 0.9"),
+    (_MINIMAL + "image_order: random\n", "image_order must be one of .* got 'random'"),
+    (_MINIMAL + "first_codes: {weight: 0}\n", "positive weight"),
     (_MINIMAL + "tokenizer: {width: 100}\n", "must be a multiple of the stride"),
     (_MINIMAL + "sizes: 3\n", "sizes must be a mapping"),
     ("name: x\n", "encoder"),

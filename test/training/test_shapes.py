@@ -154,7 +154,7 @@ def test_structural_similarity_is_that_of_the_evaluation():
 
 
 def test_recipes_are_read_and_refused(tmp_path):
-    assert load_shape_recipe(RECIPES / "shapes-nano.yaml").tokenizer == ShapeTokenizerConfig()
+    assert load_shape_recipe(RECIPES / "shapes" / "nano.yaml").tokenizer == ShapeTokenizerConfig()
     (tmp_path / "r.yaml").write_text(TINY.replace("views: many", "views: some"))
     with pytest.raises(RecipeError, match="views must be one of"):
         load_shape_recipe(tmp_path / "r.yaml")

@@ -8,10 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from kyvo_ros import cli
 from kyvo_ros.pipeline import KyvoPipeline
-from kyvo_ros.training.stages import learned_tasks
+from kyvo_ros.training.preparation import held_out_names
+from kyvo_ros.training.stages import Workshop, learned_tasks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -21,6 +23,9 @@ canonical: {width: 32, height: 24, fx: 35.0, fy: 35.0, cx: 16.0, cy: 11.5}
 tokenizer: {width: 32, height: 24, widths: [8, 8], blocks: [0, 1], codebook_size: 1024, code_dim: 8}
 sizes: {dim: 32, layers: 2, heads: 2, kv_heads: 1, ffn_dim: 48}
 render_ratio: 0.5
+rendering_ratio: 0.4
+image_order: alternating
+first_codes: {count: 2, weight: 3.0}
 encoder: {steps: 4, batch_size: 4, evaluate_every: 4, checkpoint_every: 2, log_every: 1}
 codes: {steps: 3, decay_steps: 2, batch_size: 4, evaluate_every: 5, checkpoint_every: 2, log_every: 1}
 pixels: {steps: 3, batch_size: 4, evaluate_every: 3, checkpoint_every: 2, log_every: 1}
@@ -78,6 +83,15 @@ def test_the_model_recognises_only_valid_scenes(trained):
         assert set(item.attributes) == {"size", "color", "material", "shape"} and 0 <= item.confidence <= 1
 
 
+def test_drawing_is_trained_and_scored_and_its_order_kept(trained):
+    rows = [json.loads(line) for line in (trained / "work" / "decoder" / "metrics.jsonl").read_text().splitlines()]
+    assert any("drawing" in row for row in rows) and any("words" in row for row in rows)
+    (scores,) = (row["evaluation"] for row in rows if "evaluation" in row)
+    assert scores["drawing_loss"] > 0 and 0 <= scores["drawing_codes"] <= 1 and 0 <= scores["drawing_cycle"] <= 1
+    config = json.loads((trained / "model" / "config.json").read_text())
+    assert config["decoder"]["image_order"] == "alternating" and "3->I" not in config["tasks"], "six steps teach nothing"
+
+
 def test_all_stages_end_where_they_are_told_to(trained, tmp_path):
     (tmp_path / "toy.yaml").write_text(RECIPE)
     (tmp_path / "work").mkdir()
@@ -91,6 +105,9 @@ def test_a_model_offers_only_what_it_has_learned(tmp_path):
             {"step": 2, "evaluation": {"programs_questions": 0.5, "programs_instructions": 0.49, "programs_clevr": 0.1}}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert learned_tasks(tmp_path / "metrics.jsonl") == ("Q->P",)
+    rows.append({"step": 3, "evaluation": {"programs_instructions": 0.6, "drawing_cycle": 0.2}})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert learned_tasks(tmp_path / "metrics.jsonl") == ("T->E", "3->I")
     assert learned_tasks(tmp_path / "none.jsonl") == ()
 
 
@@ -137,3 +154,11 @@ def test_the_command_runs_uninstalled_without_trimesh_or_ros():
                "from kyvo_ros import cli\nsys.exit(cli.main(['train', 'all', '--recipe', 'nowhere.yaml']))")
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "there is no recipe" in done.stderr
+
+
+@pytest.mark.parametrize("held_out", [0, 2, 6])
+def test_as_many_renders_are_held_out_as_the_recipe_says(renders, tmp_path, held_out):
+    recipe = tmp_path / "toy.yaml"
+    recipe.write_text(RECIPE.replace("held_out: 2", f"held_out: {held_out}"))
+    shop = Workshop(recipe, tmp_path, torch.device("cpu"), (renders,))
+    assert held_out_names(shop, renders) == [f"CLEVR_train_{i:06d}.png" for i in range(6 - held_out, 6)]

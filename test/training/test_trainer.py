@@ -129,3 +129,30 @@ def test_weight_decay_spares_norms_biases_and_embeddings():
 def test_settings_refuse_nonsense(wrong):
     with pytest.raises(ValueError):
         RunSettings(**{"steps": 1, **wrong})
+
+
+def test_parts_of_a_batch_add_up_to_it(tmp_path):
+    """Two parts of two examples are one batch of four: the same step where the parts hold the same examples."""
+    examples = torch.tensor([[1.0, 2, 3], [0, 1, 0], [2, 0, 1], [1, 1, 1]])
+    after = {}
+    for accumulate in (1, 2):
+        model, calls = _model(), []
+        settings = RunSettings(steps=1, warmup_steps=1, batch_size=4, accumulate=accumulate, learning_rate=0.1)
+
+        def loss_of(rng):
+            size = settings.own_batch_size
+            rows = examples[len(calls) * size: (len(calls) + 1) * size]
+            calls.append(rng.random())
+            return (model(rows).squeeze(-1) - rows.sum(-1)).square().mean(), {"part": float(len(calls))}
+
+        Trainer(tmp_path / str(accumulate), settings, model, loss_of).run()
+        assert len(calls) == len(set(calls)) == accumulate  # every part draws from a stream of its own
+        after[accumulate] = model.weight.detach()
+    assert torch.allclose(after[1], after[2], atol=1e-6) and not torch.equal(after[1], _model().weight)
+
+
+def test_parts_that_do_not_divide_a_batch_are_refused():
+    with pytest.raises(TrainingError, match="batch_size 4 cannot be shared by 1 processes in 3 parts each"):
+        RunSettings(steps=1, batch_size=4, accumulate=3).own_batch_size
+    with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
+        RunSettings(steps=1, accumulate=0)

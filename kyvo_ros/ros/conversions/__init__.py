@@ -1,7 +1,7 @@
 """Messages <-> scene types: pure functions, no node.
 
-`images` and `cameras` read messages by their fields and need no ROS to be imported; `scenes` and `markers` build
-messages and need the message packages.
+`images`, `cameras` and `transforms` read messages by their fields and need no ROS to be imported; `scenes`, `markers`,
+`results` and `answers` build messages and need the message packages, or `offline.message_packages` in their place.
 """
 
 from kyvo_ros.ros.conversions.cameras import CameraInfoError, camera_from_msg

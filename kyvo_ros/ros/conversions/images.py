@@ -6,6 +6,7 @@ pictures. Source: sensor_msgs/image_encodings.hpp for names and layouts; `is_big
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+
+from kyvo_ros.ros.conversions.picture_headers import picture_size
 
 
 class ImageMessageError(ValueError):
@@ -57,19 +60,30 @@ _LAYOUTS = _layouts()
 #: Encodings that `image_from_msg` reads.
 ENCODINGS = tuple(_LAYOUTS)
 _DEPTH = ("16UC1", "32FC1")
+#: Bytes a pixel of the widest encoding (rgba16), and of a compressed image that gains nothing.
+_MOST_BYTES_PER_PIXEL = 8
 
 
-def image_from_msg(message: Any) -> np.ndarray:
+def image_from_msg(message: Any, max_pixels: float = math.inf) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a sensor_msgs/Image; rows may be padded. For rgb8 inverse of `image_to_msg`.
 
     The result may share memory with the message. Raises ImageMessageError for encodings, steps and sizes that do not
-    fit.
+    fit, and for more than `max_pixels`.
     """
+    _check_size(message.width, message.height, len(message.data), max_pixels)
     layout = _LAYOUTS.get(message.encoding)
     if layout is None:
         raise ImageMessageError(_unknown_encoding(message.encoding))
     pixels = _pixels(message, layout)
     return layout.to_rgb(pixels[..., 0] if layout.channels == 1 else pixels)
+
+
+def _check_size(width: int, height: int, size_bytes: int, max_pixels: float) -> None:
+    """Raises ImageMessageError for images that are larger than anybody wants to decode."""
+    if width * height > max_pixels or size_bytes > _MOST_BYTES_PER_PIXEL * max_pixels:
+        raise ImageMessageError(f"the image has {width}x{height} pixels in {size_bytes} bytes, more than the "
+                                f"{max_pixels:g} pixels of max_image_megapixels; let the driver send smaller ones, or "
+                                "raise it")
 
 
 def _unknown_encoding(encoding: str) -> str:
@@ -99,13 +113,17 @@ def _pixels(message: Any, layout: _Layout) -> np.ndarray:
     return values.reshape(height, width, layout.channels)
 
 
-def image_from_compressed_msg(message: Any) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage (JPEG, PNG and what else OpenCV reads).
+def image_from_compressed_msg(message: Any, max_pixels: float = math.inf) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage (JPEG or PNG).
 
-    Raises ImageMessageError where the data is no picture.
+    Raises ImageMessageError where the data is no such picture, and before it is decoded where that has more than
+    `max_pixels`.
     """
     data = np.frombuffer(message.data, dtype=np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    size = picture_size(data.data)
+    if size is not None:
+        _check_size(*size, data.size, max_pixels)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if size is not None else None
     if bgr is None:
         hint = "; compressedDepth is a depth image" if "compressedDepth" in message.format else ""
         raise ImageMessageError(f"cannot decode a compressed image of format '{message.format}' and {data.size} bytes; "

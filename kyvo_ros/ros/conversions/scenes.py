@@ -31,7 +31,7 @@ def scene_to_graph_msg(objects: Sequence[PlacedObject], relations: Iterable[Rela
     """kyvo_msgs/SceneGraph; relations refer to `objects` by index. Inverse of `scene_from_graph_msg`."""
     ids = [placed.object.id for placed in objects]
     return SceneGraph(
-        header=header, objects=[_object_to_msg(placed) for placed in objects],
+        header=header, objects=[_object_to_msg(placed) for placed in objects], viewpoint=SceneGraph.CAMERA,
         relations=[RelationMsg(subject_id=ids[r.subject], predicate=r.predicate, object_id=ids[r.object])
                    for r in relations])
 

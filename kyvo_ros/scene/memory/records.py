@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 from kyvo_ros.scene.memory.beliefs import MAX_EVIDENCE, AttributeBeliefs
 from kyvo_ros.scene.memory.checks import MOST_M, checked_covariance, checked_stamp
 from kyvo_ros.scene.memory.config import MemoryRecordError
+from kyvo_ros.scene.memory.files import write_whole
 from kyvo_ros.scene.memory.filters import PositionFilter, YawFilter
 from kyvo_ros.scene.memory.graph import MemoryState, SceneMemory
 from kyvo_ros.scene.memory.relations import NamedRelation
@@ -30,17 +29,7 @@ FORMAT, VERSION = "kyvo scene memory", 1
 
 def save_memory(memory: SceneMemory, path: str | Path) -> None:
     """Write a memory to a file, whole or not at all (a file of that name is replaced at the end). Raises OSError."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(memory_to_dict(memory), file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_whole(path, record_to_text(memory_to_dict(memory)))
 
 
 def load_memory(memory: SceneMemory, path: str | Path) -> None:
@@ -48,11 +37,20 @@ def load_memory(memory: SceneMemory, path: str | Path) -> None:
 
     Raises OSError, and MemoryRecordError where the file is no such document; the memory then stays as it was.
     """
+    restore_memory(memory, read_record(path))
+
+
+def record_to_text(record: Mapping[str, Any]) -> str:
+    """The record as JSON."""
+    return json.dumps(record, indent=1, allow_nan=False)
+
+
+def read_record(path: str | Path) -> Any:
+    """What a JSON file holds. Raises OSError, and MemoryRecordError where it is none."""
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise MemoryRecordError(f"{path} is not a JSON document: {error}") from error
-    restore_memory(memory, record)
 
 
 def memory_to_dict(memory: SceneMemory) -> dict[str, Any]:
@@ -164,4 +162,5 @@ def _count(value: Any) -> int:
 def _word(value: Any) -> str:
     if not isinstance(value, str):
         raise SceneError(f"expected a string, got {value!r}")
+    value.encode()  # JSON can spell half a character, which no message can hold; a ValueError
     return value

@@ -11,7 +11,8 @@ import numpy as np
 from kyvo_ros.scene.memory.config import MemoryInputError
 from kyvo_ros.scene.memory.relations import SUPPORT_PLANE_ID, NamedRelation
 from kyvo_ros.scene.memory.track import Track
-from kyvo_ros.scene.types import Scene, SceneObject
+from kyvo_ros.scene.transforms import Transform
+from kyvo_ros.scene.types import PLANE_FRAME, Scene, SceneObject
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class KnownObject:
 class Query:
     """Which objects are asked for; all conditions must hold, and without any all objects do."""
 
+    words: frozenset[str] = frozenset()  # each must be the believed word of some attribute, such as {"red", "cube"}
     attributes: Mapping[str, str] = field(default_factory=dict)  # words that must be the believed ones, by attribute
     region_m: tuple[np.ndarray, np.ndarray] | None = None  # lowest and highest corner (3,), in the memory's frame
     max_age_s: float | None = None  # time since the last sighting
@@ -41,6 +43,10 @@ class Query:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attributes", MappingProxyType(dict(self.attributes)))
+        for name, value, most in (("max_age_s", self.max_age_s or 0.0, np.inf),
+                                  ("min_probability", self.min_probability, 1.0)):
+            if not 0 <= value <= most:
+                raise MemoryInputError(f"{name} must be from 0 to {most:g}, got {value}")
         if self.region_m is None:
             return
         low, high = (np.asarray(corner, dtype=np.float64) for corner in self.region_m)
@@ -53,7 +59,7 @@ class Query:
         item = known.object
         low, high = self.region_m or (-np.inf, np.inf)
         young = self.max_age_s is None or (now_ns - known.last_seen_ns) / 1e9 <= self.max_age_s
-        return (young and item.confidence >= self.min_probability
+        return (young and item.confidence >= self.min_probability and self.words <= set(item.attributes.values())
                 and all(item.attributes.get(name) == word for name, word in self.attributes.items())
                 and bool(((low <= item.position_m) & (item.position_m <= high)).all()))
 
@@ -73,6 +79,13 @@ class Snapshot:
     def scene(self) -> Scene:
         """The objects as a Scene in the memory's frame."""
         return Scene(tuple(known.object for known in self.objects), self.frame_id, self.stamp_ns)
+
+    def seen_from_viewpoint(self, plane_height_m: float = 0.0) -> tuple[Scene, Transform]:
+        """The objects in PLANE_FRAME as the viewpoint has it, y being its "behind", and the pose of that frame in the
+        memory's; its origin is that of the memory's frame, at the height of the support plane.
+        """
+        frame_T_plane = Transform.from_yaw(self.behind_rad - np.pi / 2, np.array([0.0, 0.0, plane_height_m]))
+        return self.scene().transformed(frame_T_plane.inverse(), PLANE_FRAME), frame_T_plane
 
     def select(self, query: Query, now_ns: int | None = None) -> Snapshot:
         """The part that fits, with the relations among it; ages count back from `now_ns`, or the newest frame."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from kyvo_ros.scene.camera import CameraView, PinholeCamera
 from kyvo_ros.scene.distortion import distort
+from kyvo_ros.scene.field import RecognizedField
 from kyvo_ros.scene.memory.config import MemoryInputError
 from kyvo_ros.scene.memory.track import Track
 from kyvo_ros.scene.transforms import Transform
@@ -27,17 +28,43 @@ _STEEP = 0.95
 
 
 @dataclass(frozen=True, eq=False)
+class Window:
+    """The part of what an image shows in which a recogniser finds objects (see `RecognizedField`)."""
+
+    intrinsics: PinholeCamera  # of a level image along the same axis
+    frame_T_level: Transform  # pose of its optical frame in the memory's frame
+    frame_T_plane: Transform  # pose of the support-plane frame
+    reach_m: float = math.inf  # largest |x| and |y| there
+
+    def holds(self, points_m: np.ndarray) -> np.ndarray:
+        """Whether points (..., 3) in the memory's frame lie in it."""
+        ground = self.frame_T_plane.inverse().apply(points_m)[..., :2]
+        near = (np.abs(ground) <= self.reach_m).all(axis=-1)
+        return near & _falls_on(self.intrinsics, self.frame_T_level.inverse().apply(points_m))
+
+
+@dataclass(frozen=True, eq=False)
 class Viewpoint:
     """The part of the world that the recogniser looked at, from where."""
 
-    intrinsics: PinholeCamera  # of the image, or of the part of it that the recogniser used
+    intrinsics: PinholeCamera  # of the image
     frame_T_optical: Transform  # pose of the optical frame in the memory's frame
     range_m: float = math.inf  # distance up to which the recogniser finds objects
+    window: Window | None = None  # the part of the image that the recogniser used; None: all of it
 
     @classmethod
-    def of(cls, view: CameraView, frame_T_plane: Transform, range_m: float = math.inf) -> Viewpoint:
-        """From a view over the support plane. Raises PlaneNotVisibleError where its plane is unknown."""
-        return cls(view.intrinsics, frame_T_plane @ view.plane_T_optical(), range_m)
+    def of(cls, view: CameraView, frame_T_plane: Transform, range_m: float = math.inf,
+           field: RecognizedField | None = None, unit_m: float = 1.0) -> Viewpoint:
+        """From a view over the support plane, and what the recogniser can tell of it where a model unit is `unit_m`.
+
+        Raises PlaneNotVisibleError where the view's plane is unknown.
+        """
+        optical = frame_T_plane @ view.plane_T_optical()
+        if field is None:
+            return cls(view.intrinsics, optical, range_m)
+        level = frame_T_plane @ view.plane.plane_T_optical()
+        window = Window(field.intrinsics, level, frame_T_plane, field.reach_units * unit_m)
+        return cls(view.intrinsics, optical, range_m, window)
 
     def __post_init__(self) -> None:
         if not self.range_m > 0:
@@ -52,12 +79,17 @@ class Viewpoint:
         return math.atan2(away[1], away[0])
 
     def sees(self, points_m: np.ndarray) -> np.ndarray:
-        """Whether points (..., 3) in the memory's frame fall on the image, whatever stands before them."""
+        """Whether the recogniser looked at points (..., 3) in the memory's frame, whatever stands before them."""
         optical = self.frame_T_optical.inverse().apply(points_m)
-        pixels = distort(optical.reshape(-1, 3), self.intrinsics).reshape(*optical.shape[:-1], 2)
-        with np.errstate(invalid="ignore"):
-            inside = (pixels >= 0) & (pixels <= (self.intrinsics.width, self.intrinsics.height))
-        return inside.all(axis=-1) & (np.linalg.norm(optical, axis=-1) <= self.range_m)
+        seen = _falls_on(self.intrinsics, optical) & (np.linalg.norm(optical, axis=-1) <= self.range_m)
+        return seen if self.window is None else seen & self.window.holds(points_m)
+
+
+def _falls_on(camera: PinholeCamera, optical: np.ndarray) -> np.ndarray:
+    """Whether points (..., 3) in the optical frame fall on the image."""
+    pixels = distort(optical.reshape(-1, 3), camera).reshape(*optical.shape[:-1], 2)
+    with np.errstate(invalid="ignore"):
+        return ((pixels >= 0) & (pixels <= (camera.width, camera.height))).all(axis=-1)
 
 
 def visible_share(target: Track, others: Sequence[Track], viewpoint: Viewpoint) -> float:

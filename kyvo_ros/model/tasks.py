@@ -1,0 +1,21 @@
+"""Which tasks a model was trained for, as its folder says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+class UntrainedTaskError(ValueError):
+    """A model is asked for what it was not trained for."""
+
+
+#: What the tasks of a pipeline are, in words.
+_WORDS = {"Q->P": "answering questions", "T->E": "editing by instructions", "3->I": "drawing scenes"}
+
+
+def check_trained(task: str, tasks: Collection[str]) -> None:
+    """Raises UntrainedTaskError where `task` is not among the `tasks` that a model was trained for."""
+    if task not in tasks:
+        raise UntrainedTaskError(
+            f"this model was not trained for task {task}, {_WORDS.get(task, 'whatever it is')}; use a model whose "
+            "config.json lists that task, or train it (docs/training.md)")

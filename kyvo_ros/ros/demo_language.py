@@ -1,0 +1,64 @@
+"""The demo's conversation: questions and an edit about the frame shown last, through the node's services.
+
+What a model was not trained for it says itself, and the demo prints that. Answers are drawn from above: the objects
+that an answer rests on, and the scene before and after the edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from kyvo_msgs.msg import Answer, SceneGraph
+from kyvo_msgs.srv import Ask, Edit
+
+from kyvo_ros.drawing import MISSED_RGB, RIGHT_RGB, Mark, contact_sheet, draw_plan
+from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg
+from kyvo_ros.scene import Scene
+
+QUESTIONS = ("How many metal things are there?", "What color is the large metal cylinder?",
+             "How far is the red cube from the yellow ball?")
+INSTRUCTION = "remove the large yellow rubber sphere"
+
+#: Calls a service of the node: type, name, request -> response.
+Call = Callable[[type, str, Any], Any]
+
+
+def converse(call: Call, latest: SceneGraph, output: Path) -> None:
+    """Ask, edit, print, and draw `conversation.png`."""
+    scene = scene_from_graph_msg(latest)
+    drawings, captions = [], []
+    print()
+    for question in QUESTIONS:
+        response = call(Ask, "ask", Ask.Request(question=question))
+        if not response.success:
+            print(f"{question}\n  no answer: {response.message}")
+            return
+        print(f"{question}\n  {_said(response.answer)}")
+        drawings.append(draw_plan(scene, _highlighted(scene, response.answer.object_ids)))
+        captions.append(question)
+    response = call(Edit, "edit", Edit.Request(instruction=INSTRUCTION))
+    if response.success:
+        edited = scene_from_graph_msg(response.scene)
+        gone = sorted({item.id for item in scene.objects} - {item.id for item in edited.objects})
+        print(f"{INSTRUCTION}\n  {len(scene)} objects before, {len(edited)} after; gone: {', '.join(gone) or 'none'}")
+        drawings.append(draw_plan(edited))
+        captions.append(f"after: {INSTRUCTION}")
+    else:
+        print(f"{INSTRUCTION}\n  not done: {response.message}")
+    cv2.imwrite(str(output / "conversation.png"), contact_sheet(drawings, captions, columns=2)[..., ::-1])
+
+
+def _said(answer: Answer) -> str:
+    if answer.refused:
+        return f"refused ({answer.refusal}): {answer.text}"
+    rests = f", rests on {', '.join(answer.object_ids)}" if answer.object_ids else ""
+    return f"{answer.text}   (confidence {answer.confidence:.2f}{rests}; {answer.program})"
+
+
+def _highlighted(scene: Scene, ids: list[str]) -> list[Mark]:
+    return [Mark(RIGHT_RGB if item.id in ids else MISSED_RGB, item.id, thin=item.id not in ids)
+            for item in scene.objects]

@@ -1,0 +1,182 @@
+"""A running system: what its nodes publish, what kyvo_node says of itself, and some seconds of the camera."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from tf2_msgs.msg import TFMessage
+
+from kyvo_ros.ros.doctor.camera import examine
+from kyvo_ros.ros.doctor.findings import Finding, what_to_type
+from kyvo_ros.ros.inputs import Inputs
+from kyvo_ros.ros.offline.bags import (
+    CAMERA_INFO, COMPRESSED, IMAGE, TF, TF_STATIC, BagError, Heard, Topics, choose_topics)
+from kyvo_ros.ros.recognition import Pipeline
+from kyvo_ros.ros.settings import Settings
+from kyvo_ros.ros.status import ERROR, OK, STAGES
+
+#: The graph counts as known when it has not changed for so long.
+_DISCOVERY_S, _DISCOVERY_LIMIT_S = 1.5, 6.0
+#: Topics of every node, the doctor's own, too.
+_EVERYWHERE = ("/parameter_events", "/rosout")
+_IMAGES_KEPT = 20
+_MESSAGES_KEPT = 5000
+_NODE_NAME = "kyvo_node"
+
+
+def examine_system(settings: Settings, pipeline: Pipeline | None, image: str = "", camera_info: str = "",
+                   listen_s: float = 4.0) -> list[Finding]:
+    """Listen to a system for a while; `image` and `camera_info` name topics where they are not clear."""
+    context = Context()
+    rclpy.init(context=context, args=[])
+    try:
+        # The first node stays to the end: with the last node of a context goes what it has learned of the graph.
+        with _Ears(context, "kyvo_doctor") as graph:
+            graph.settle()
+            return list(_examined(graph, settings, pipeline, image, camera_info, listen_s))
+    finally:
+        rclpy.shutdown(context=context)
+
+
+def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, image: str, camera_info: str,
+              listen_s: float) -> Iterator[Finding]:
+    offered = dict(graph.topics())
+    if not image and not camera_info:
+        image, camera_info = graph.said.get("image topic", ""), graph.said.get("camera_info topic", "")
+    try:
+        topics = _topics(offered, image, camera_info)
+    except BagError as error:
+        yield from _nodes(graph)
+        yield Finding(ERROR, "image", str(error), "ros2 topic list -t")
+        return
+    if topics.image in offered:
+        transport = "compressed" if offered[topics.image] == COMPRESSED else "raw"
+        settings = replace(settings, image_transport=transport)
+    with _Ears(graph.context, "kyvo_doctor_camera", settings, topics) as ears:
+        ears.listen(listen_s)
+        starved = ears.starved()
+    silent = {finding.about for finding in starved}
+    yield from _nodes(ears)
+    yield from starved
+    # What follows from a topic that is silent has been said already.
+    yield from (finding for finding in examine(ears.heard(), pipeline, settings, topics)
+                if finding.level == OK or finding.about not in silent)
+
+
+def _topics(offered: dict[str, str], image: str, camera_info: str) -> Topics:
+    """What to listen to. A named topic that nobody publishes is listened to as well, which tells why. Raises BagError.
+    """
+    if image and image not in offered:
+        return Topics(image, camera_info or "/camera_info")
+    chosen = choose_topics(offered, image, camera_info if camera_info in offered else "")
+    return replace(chosen, camera_info=camera_info or chosen.camera_info or "/camera_info")
+
+
+def _nodes(ears: _Ears) -> Iterator[Finding]:
+    """What a running kyvo_node says of itself."""
+    if not ears.stages:
+        yield Finding(OK, "node", "no kyvo_node runs here; the camera was looked at all the same",
+                      "ros2 launch kyvo_ros kyvo.launch.py")
+        return
+    said = ears.said
+    yield Finding(OK, "node", f"{said['name']} runs with model {said.get('model', 'unknown')} and has published "
+                  f"{said.get('frames published', '0')} scenes")
+    for stage in STAGES:
+        level, message = ears.stages.get(stage, (OK, ""))
+        if level > OK:
+            yield Finding(level, "node", f"it says of its {stage}: {message}", "ros2 topic echo --once /diagnostics")
+
+
+class _Ears:
+    """A node that collects messages; with `topics` also the camera's and TF's. A context manager."""
+
+    def __init__(self, context: Context, name: str, settings: Settings | None = None,
+                 topics: Topics = Topics("")) -> None:
+        self.context, self._name, self._settings, self._wanted = context, name, settings, topics
+        self.said: dict[str, str] = {}  # the figures of kyvo_node's summary
+        self.stages: dict[str, tuple[int, str]] = {}  # level and message of each of its stages
+        self._images: deque[Heard] = deque(maxlen=_IMAGES_KEPT)
+        self._moving: deque[Heard] = deque(maxlen=_MESSAGES_KEPT)
+        self._kept: deque[Heard] = deque(maxlen=_MESSAGES_KEPT)  # a busy /tf must not push these out
+        self._inputs: Inputs | None = None
+
+    def __enter__(self) -> _Ears:
+        names = (("image", self._wanted.image), ("image/compressed", self._wanted.image),
+                 ("camera_info", self._wanted.camera_info))
+        remappings = [word for name, topic in names if topic for word in ("-r", f"{name}:={topic}")]
+        self._node = Node(self._name, context=self.context, start_parameter_services=False, enable_rosout=False,
+                          cli_args=["--ros-args", *remappings] if remappings else None)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self._node)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        if self._settings is not None:
+            self._inputs = Inputs(self._node, self._settings, self._hear(self._images, IMAGE),
+                                  self._hear(self._kept, CAMERA_INFO))
+            self._subscribe_to_transforms()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._executor.shutdown()
+        self._node.destroy_node()
+
+    def listen(self, duration_s: float) -> None:
+        """Collect for a time. Halfway, what was published once and kept is asked for."""
+        start = time.monotonic()
+        asked = self._inputs is None
+        while (left := start + duration_s - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=min(left, 0.1))
+            if not asked and left < duration_s / 2:
+                asked = True
+                self.starved()
+
+    def settle(self) -> None:
+        """Wait until the graph has stayed the same for a while, or too long for one that is empty."""
+        start = changed = time.monotonic()
+        known: set[tuple[str, str]] = set()
+        while time.monotonic() - start < _DISCOVERY_LIMIT_S:
+            self.listen(0.2)
+            if known and time.monotonic() - changed > _DISCOVERY_S:
+                return
+            if (now_known := set(self.topics())) != known:
+                known, changed = now_known, time.monotonic()
+
+    def topics(self) -> Iterator[tuple[str, str]]:
+        """Topics that somebody publishes, and their types."""
+        for name, types in self._node.get_topic_names_and_types():
+            if name not in _EVERYWHERE and self._node.count_publishers(name):
+                yield name, types[0]
+
+    def heard(self) -> list[Heard]:
+        """All of the camera and TF, in the order of arrival."""
+        return sorted([*self._images, *self._moving, *self._kept], key=lambda item: item.when_ns)
+
+    def starved(self) -> list[Finding]:
+        """Topics that have stayed silent, and why."""
+        waiting = self._inputs.waiting(self._settings, 0.0, bool(self._images))
+        return [Finding(ERROR, stage, report.message, what_to_type(
+            "no_camera_info" if stage == "camera_info" else "", self._settings, self._wanted) or "ros2 topic list -t")
+            for stage, report in waiting.items()]
+
+    def _hear(self, store: deque[Heard], kind: str) -> Callable[[Any], None]:
+        return lambda message: store.append(Heard(time.monotonic_ns(), kind, message))
+
+    def _subscribe_to_transforms(self) -> None:
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node.create_subscription(TFMessage, "/tf", self._hear(self._moving, TF), 100)
+        self._node.create_subscription(TFMessage, "/tf_static", self._hear(self._kept, TF_STATIC), latched)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        name = message.status[0].name if message.status else ""
+        if name.rpartition("/")[2] == _NODE_NAME:
+            self.said = {"name": name, **{value.key: value.value for value in message.status[0].values}}
+            self.stages = {s.name.partition(": ")[2]: (s.level[0], s.message) for s in message.status[1:]}

@@ -1,0 +1,38 @@
+"""Files below one folder, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+class PathError(ValueError):
+    """A path leads out of the folder, or names no file in it."""
+
+
+def path_below(folder: str | Path, name: str) -> Path:
+    """The absolute path of the file `name` below `folder`, links followed. Raises PathError where it is not there."""
+    root = Path(folder).resolve()
+    try:
+        path = (root / name).resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # a zero byte, a name too long, links in a circle
+        raise PathError(f"{name!r} is not the name of a file: {error}") from error
+    if not name or Path(name).is_absolute() or path == root or not path.is_relative_to(root):
+        raise PathError(f"expected the name of a file below {root}, such as kitchen.json, got {name!r}")
+    return path
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a file; one of that name is replaced at the end, and stays as it was where an OSError is raised."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

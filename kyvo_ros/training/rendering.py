@@ -1,0 +1,157 @@
+"""Training the decoder to draw (3->I): the scenes of a `CodeSet` are its prompts, the codes of the images its targets.
+
+The first codes decide what the rest of a picture continues, so their loss weighs more (Kyvo, arXiv 2506.08002, section
+4). Images without objects are left out: they show an empty plane or anything else, and the scene does not say which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.evaluation.jaccard import jaccard_index
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.generation import generate
+from kyvo_ros.model.inference import CachedDecoder
+from kyvo_ros.model.rendering import TASK, ImageWriter
+from kyvo_ros.scene import Scene
+from kyvo_ros.tokens.scene_grammar import SceneGrammar
+from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.tokens.vocabulary import Vocabulary
+
+#: Held-out renders whose scene is drawn and recognised again, and the distance that counts as right, metres.
+CYCLED, CYCLE_TAU_M = 32, 0.25
+#: Held-out images whose codes are predicted at a time.
+_A_TIME = 32
+#: Tokens of the target of an empty scene: its brackets and [EOS].
+_EMPTY_SCENE = 3
+
+
+class Pictures(Protocol):
+    """What is read of a `kyvo_ros.training.language.CodeSet`."""
+
+    codes: np.ndarray  # (N, h*w) image codes in raster order
+    cells: np.ndarray  # (N, h*w, 2) ground points of the cells
+    targets: np.ndarray  # (N, L) ids of a scene, [SCENE-START] to [SCENE-END], [EOS], padding
+    length: np.ndarray  # (N,) tokens up to and with [EOS]
+
+
+def shows_objects(pictures: Pictures) -> bool:
+    """Whether any picture does."""
+    return bool((pictures.length > _EMPTY_SCENE).any())
+
+
+@dataclass(frozen=True)
+class FirstCodes:
+    """How much more the first codes of a picture count than the others."""
+
+    count: int = 5  # codes
+    weight: float = 10.0  # of each, where the others weigh 1
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or not self.weight > 0:
+            raise ValueError(f"first codes need a count of at least 0 and a positive weight, got {self}")
+
+    def weights(self, codes: int) -> np.ndarray:
+        """(codes,) float32 with a mean of 1."""
+        weights = np.where(np.arange(codes) < self.count, self.weight, 1.0)
+        return (weights / weights.mean()).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class DrawingLesson:
+    """Sequences of 3->I from pictures with scenes, and what a decoder makes of them."""
+
+    builder: SequenceBuilder
+    tokenizer: ImageTokenizer  # for inference, see `folded`
+    vocabulary: Vocabulary
+    first_codes: FirstCodes
+    device: torch.device
+
+    def draw(self, pictures: Pictures, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Rows (size,) whose scenes have one length, so that they share a prefix; uniform in the long run over all that
+        show objects. Raises ValueError where none does.
+        """
+        if not shows_objects(pictures):
+            raise ValueError("expected pictures of scenes with objects, got none")
+        shown = np.flatnonzero(pictures.length > _EMPTY_SCENE)
+        like = pictures.length[rng.choice(shown)]
+        return rng.choice(np.flatnonzero(pictures.length == like), size=size)
+
+    def loss(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray) -> Tensor:
+        """Mean cross entropy of the codes of some rows, the first ones weighted; the rows' scenes have one length."""
+        entropies, _ = self._predicted(decoder, pictures, rows)
+        weights = torch.as_tensor(self.first_codes.weights(entropies.shape[1]), device=entropies.device)
+        return (entropies * weights).mean()
+
+    @torch.no_grad()
+    def held_out_scores(self, decoder: Decoder, pictures: Pictures) -> dict[str, float]:
+        """Mean cross entropy of a code, and the share of codes that are the likeliest, each after the true ones before
+        it; nothing where no picture shows objects.
+        """
+        entropies, right = [], []
+        for rows in self._like_rows(pictures):
+            entropy, hit = self._predicted(decoder, pictures, rows)
+            entropies.append(entropy.mean(dim=1))
+            right.append(hit.float().mean(dim=1))
+        if not entropies:
+            return {}
+        return {"drawing_loss": float(torch.cat(entropies).mean()), "drawing_codes": float(torch.cat(right).mean())}
+
+    def _like_rows(self, pictures: Pictures) -> list[np.ndarray]:
+        """All rows that show objects, in batches of one length."""
+        lengths = [length for length in np.unique(pictures.length) if length > _EMPTY_SCENE]
+        groups = [np.flatnonzero(pictures.length == length) for length in lengths]
+        return [group[i:i + _A_TIME] for group in groups for i in range(0, len(group), _A_TIME)]
+
+    def _predicted(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """(B, h*w) cross entropies in the order of writing, and whether each code is the likeliest one."""
+        ids, prompt_length = self._sequences(pictures, rows)
+        ids = ids.to(self.device)
+        cells = torch.as_tensor(pictures.cells[rows]).to(self.device)
+        count = decoder.config.cells
+        hidden = decoder.hidden(ids[:, :-2], cells=cells, prefix_length=prompt_length - 1, start=prompt_length)
+        logits, codes = decoder.logits(hidden), ids[:, prompt_length + 1:-1]  # behind [IMAGE-START], each code
+        entropies = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none")
+        image = self.vocabulary.range("image")
+        likeliest = logits[..., image.start:image.stop].argmax(-1) + image.start
+        return entropies.view(-1, count), likeliest == codes
+
+    def _sequences(self, pictures: Pictures, rows: np.ndarray) -> tuple[Tensor, int]:
+        """(B, S) ids up to and with [IMAGE-END], and the tokens of the prompt; the rows' scenes have one length."""
+        scene = pictures.targets[rows, :pictures.length[rows[0]] - 1].astype(np.int64)  # without [EOS]
+        empty = self.builder.prompt(TASK, scene=Scene()).token_ids
+        before, behind = empty[:1], empty[-1:]  # what stands round the scene
+        images = np.stack([self.builder.image_grammar.encode_image(codes) for codes in pictures.codes[rows]])
+        parts = [np.tile(before, (len(rows), 1)), scene, np.tile(behind, (len(rows), 1)), images]
+        return torch.as_tensor(np.concatenate(parts, axis=1)), scene.shape[1] + 2
+
+
+@torch.no_grad()
+def cycle_scores(decoder: Decoder, tokenizer: ImageTokenizer, builder: SequenceBuilder, grammar: SceneGrammar,
+                 scenes: Sequence[Scene], cells: np.ndarray) -> dict[str, float]:
+    """Mean Jaccard index at CYCLE_TAU_M between scenes and what the decoder recognises in its drawings of them.
+
+    `cells` (B, h*w, 2) are the ground points of each. `drawing_cycle` looks at the pixels of the drawings, as a user
+    does; `drawing_cycle_codes` at the codes as they were written, which leaves out what the image decoder loses.
+    """
+    cached = CachedDecoder(decoder)
+    codes = ImageWriter(cached, builder, (TASK,)).write(scenes, cells)
+    seen_codes = tokenizer.encode(tokenizer.decode(torch.from_numpy(codes).to(cached.device))).cpu().numpy()
+
+    def jaccard(images: np.ndarray) -> float:
+        prompts = [builder.prompt("I->3", image_codes=image) for image in images]
+        ids = torch.from_numpy(np.stack([prompt.token_ids for prompt in prompts])).to(cached.device)
+        seen = generate(cached, ids, cells=torch.from_numpy(cells).to(cached.device), grammar=grammar,
+                        prefix_length=prompts[0].prefix_length)
+        return float(np.mean([jaccard_index(grammar.decode_scene(s.token_ids, s.distributions), scene, CYCLE_TAU_M)
+                              for s, scene in zip(seen, scenes)]))
+
+    return {"drawing_cycle": jaccard(seen_codes), "drawing_cycle_codes": jaccard(codes)}

@@ -1,0 +1,263 @@
+"""The scene graph as the node keeps it, with a fake pipeline and our own transform buffer; no ROS."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import fake_messages as messages
+import numpy as np
+import pytest
+from fake_pipeline import OBJECTS, FakePipeline
+
+from kyvo_ros.ros.camera_infos import CameraInfoCache
+from kyvo_ros.ros.graph import GraphError, GraphKeeper
+from kyvo_ros.ros.graph_files import GraphFiles
+from kyvo_ros.ros.recognition import Frame, Recognizer
+from kyvo_ros.ros.settings import Settings
+from kyvo_ros.ros.status import ERROR, WARN, Status
+from kyvo_ros.ros.transforms import TransformBuffer
+from kyvo_ros.scene import PlaneCamera, SceneObject, Transform
+from kyvo_ros.scene.memory import Query, Snapshot
+
+S = 10**9
+PLANE = PlaneCamera(11.267, 0.4948)
+#: The camera looks at this point of the map along its +y, turned by 0.3 rad.
+MAP_T_PLANE = Transform.from_yaw(0.3, np.array([2.0, 1.0, 0.1]))
+SETTINGS = Settings(memory_frame="map", plane_frame="map", plane_height_m=0.1, tf_timeout_s=0.01)
+
+
+class Bench:
+    """A keeper, its camera, and what it tells."""
+
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        self.told: list[Snapshot] = []
+        self.tf, self.status, infos = TransformBuffer(), Status(), CameraInfoCache()
+        infos.store(messages.camera_info())
+        self.recognizer, self.pipeline = Recognizer(infos, self.tf, self.status), FakePipeline()
+        self.now_s = 0.0
+        self.keeper = GraphKeeper(self.recognizer.frame_T_plane, self.status, self.told.append, lambda: self.now_s)
+        self.settings, self.stamp_ns = settings, S
+        self.keeper.follow(settings)
+
+    def look(self, shown: int = 255, pose: Transform = MAP_T_PLANE @ PLANE.plane_T_optical(), frames: int = 1,
+             epoch: int = 0, parent: str = "map") -> None:
+        """Some frames that show the first objects, or all, from a place in the map."""
+        for _ in range(frames):
+            self.stamp_ns += S // 10
+            self.tf.set(parent, "camera", tuple(pose.quaternion()), tuple(pose.translation), self.stamp_ns)
+            self.see(shown, self.stamp_ns, epoch)
+
+    def see(self, shown: int, stamp_ns: int, epoch: int = 0) -> None:
+        pixels = np.full((240, 320, 3), 255, np.uint8)
+        pixels[0, 0] = shown, 0, 0
+        frame = Frame(messages.image(pixels, header=messages.header("camera", stamp_ns)), self.now_s, epoch)
+        result = self.recognizer.recognize(frame, self.pipeline, self.settings)
+        self.keeper.saw(frame, result, self.pipeline.field(), self.settings)
+
+    def ids(self) -> list[str]:
+        return [known.id for known in self.keeper.snapshot().objects]
+
+    def worst(self) -> tuple[str, int, str]:
+        worst = self.status.report().worst()
+        return worst.stage, worst.level, worst.message
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_objects_stand_in_the_map_after_a_few_frames(bench: Bench) -> None:
+    bench.look(frames=2)
+    assert bench.ids() == []
+    bench.look(frames=2)
+    snapshot = bench.keeper.snapshot()
+    expected = MAP_T_PLANE.apply([[o["x"], o["y"], 0.0] for o in OBJECTS])
+    assert np.allclose(snapshot.scene().positions_m()[:, :2], expected[:, :2], atol=1e-6)
+    assert (snapshot.frame_id, snapshot.stamp_ns) == ("map", bench.stamp_ns)
+    assert {r.subject_id for r in snapshot.relations if r.predicate == "on"} == set(bench.ids()), (
+        "they stand on the plane at 0.1 m")
+    assert all(k.first_seen_ns == S + S // 10 and k.last_seen_ns == bench.stamp_ns for k in snapshot.objects)
+
+
+def test_only_changes_are_told(bench: Bench) -> None:
+    assert [len(s.objects) for s in bench.told] == [0], "an empty graph at the start, in place of an older one"
+    bench.look(frames=10)
+    assert [len(s.objects) for s in bench.told] == [0, 3]
+    assert bench.keeper.snapshot().objects[0].last_seen_ns > bench.told[-1].objects[0].last_seen_ns
+
+
+def test_what_the_camera_does_not_see_stays_and_what_it_misses_goes(bench: Bench) -> None:
+    bench.look(frames=5)
+    before, away = bench.ids(), MAP_T_PLANE @ Transform.from_yaw(0.0, np.array([40.0, 0.0, 0.0]))
+    bench.pipeline = FakePipeline(objects=())
+    bench.look(pose=away @ PLANE.plane_T_optical(), frames=30)
+    assert bench.ids() == before
+    bench.look(frames=30)
+    assert bench.ids() == [], "in view and not there"
+
+
+def test_a_full_scene_says_nothing_of_what_it_does_not_name(bench: Bench) -> None:
+    bench.look(frames=5)
+    full = replace(bench.pipeline.field(), max_objects=1)
+    bench.pipeline.field = lambda: full
+    bench.look(1, frames=30)
+    assert len(bench.ids()) == 3
+    bench.pipeline.field = lambda: replace(full, max_objects=2)
+    bench.look(1, frames=30)
+    assert len(bench.ids()) == 1
+
+
+def test_a_missing_transform_is_named_and_leaves_the_frame_out(bench: Bench) -> None:
+    bench = Bench(replace(SETTINGS, plane_frame="", memory_frame="odom"))
+    bench.look(frames=5)
+    assert bench.worst()[:2] == ("transforms", ERROR)
+    assert "the scene graph leaves frames out: TF does not know frame 'odom'" in bench.worst()[2]
+    assert bench.keeper.figures()["frames left out of the scene graph"] == "5" and bench.ids() == []
+    bench.tf.set("odom", "map", (0.0, 0.0, 0.0, 1.0), (1.0, 0.0, 0.0), 0, static=True)
+    bench.look(frames=5)
+    expected = MAP_T_PLANE.apply([OBJECTS[0]["x"], OBJECTS[0]["y"], 0.0]) + [1.0, 0.0, 0.0]
+    assert np.allclose(bench.keeper.snapshot().objects[0].object.position_m[:2], expected[:2], atol=1e-3)
+    assert bench.keeper.figures()["frames in the scene graph"] == "5"
+
+
+def test_the_transform_is_that_of_the_image_s_stamp(bench: Bench) -> None:
+    bench = Bench(replace(SETTINGS, plane_frame="", memory_frame="map"))
+    bench.look(frames=3)
+    moved = MAP_T_PLANE @ Transform.from_yaw(0.0, np.array([9.0, 0.0, 0.0])) @ PLANE.plane_T_optical()
+    bench.tf.set("map", "camera", tuple(moved.quaternion()), tuple(moved.translation), bench.stamp_ns + 2 * S)
+    bench.see(255, bench.stamp_ns + S)  # half-way between two known poses
+    assert len(bench.ids()) == 3
+    bench.see(255, bench.stamp_ns + 3 * S)
+    assert "after its newest" in bench.worst()[2] and bench.keeper.snapshot().stamp_ns == bench.stamp_ns + S
+
+
+@pytest.mark.parametrize("memory_frame, stamp_ns, stage, text", [
+    ("camera", 2 * S, "transforms", "leans by"), ("map", 0, "image", "the image has no stamp")])
+def test_what_cannot_be_fused_is_explained(memory_frame: str, stamp_ns: int, stage: str, text: str) -> None:
+    bench = Bench(Settings(memory_frame=memory_frame, tf_timeout_s=0.01))
+    bench.tf.set("map", "camera", (0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 0, static=True)
+    bench.see(255, stamp_ns)
+    assert bench.worst()[:2] == (stage, ERROR) and text in bench.worst()[2]
+
+
+def test_an_image_out_of_order_is_left_out_and_a_jump_in_time_is_followed(bench: Bench) -> None:
+    bench.look(frames=5)
+    before = bench.ids()
+    bench.see(255, bench.stamp_ns - S // 10)
+    assert bench.worst()[:2] == ("image", WARN) and "went back by 0.100 s" in bench.worst()[2]
+    bench.stamp_ns = S
+    bench.look(frames=1, epoch=1)
+    assert bench.ids() == before and bench.keeper.snapshot().stamp_ns == bench.stamp_ns
+    assert all(k.last_seen_ns == bench.stamp_ns for k in bench.keeper.snapshot().objects)
+
+
+def test_another_frame_starts_an_empty_graph_and_takes_the_old_one_back(bench: Bench) -> None:
+    bench.look(frames=5)
+    bench.settings = replace(SETTINGS, memory_frame="odom")
+    bench.keeper.follow(bench.settings)
+    assert [(s.frame_id, len(s.objects)) for s in bench.told[-2:]] == [("map", 0), ("odom", 0)]
+    bench.keeper.follow(Settings())
+    assert bench.told[-1].frame_id == "odom" and bench.keeper.figures() == {}
+    for request in (bench.keeper.snapshot, bench.keeper.reset, bench.keeper.record, lambda: bench.keeper.forget("a")):
+        with pytest.raises(GraphError, match="set memory_frame"):
+            request()
+
+
+def test_a_frame_begun_before_the_change_is_not_fused(bench: Bench) -> None:
+    bench.keeper.follow(replace(SETTINGS, memory_frame="odom"))
+    bench.look(frames=5)  # with the settings as they were
+    assert bench.ids() == [] and bench.keeper.snapshot().frame_id == "odom"
+
+
+def test_settings_of_the_memory_reach_it(bench: Bench) -> None:
+    bench.settings = replace(SETTINGS, memory_viewpoint="frame", memory_forget_after_s=2.0)
+    bench.look(frames=5)
+    snapshot = bench.keeper.snapshot()
+    assert (snapshot.viewpoint, snapshot.behind_rad) == ("frame", math.pi / 2)
+    away = MAP_T_PLANE @ Transform.from_yaw(0.0, np.array([40.0, 0.0, 0.0])) @ PLANE.plane_T_optical()
+    bench.pipeline = FakePipeline(objects=())
+    bench.look(pose=away, frames=19)
+    assert len(bench.ids()) == 3
+    bench.look(pose=away, frames=2)
+    assert bench.ids() == [], "unseen for longer than memory_forget_after_s"
+
+
+def test_lengths_follow_the_scale_of_a_table_top() -> None:
+    """Cube and sphere have a gap of 1.1 units, here 0.11 m: not near, since 0.3 units are."""
+    bench = Bench(replace(SETTINGS, plane_frame="map", scale="distance"))
+    near = PlaneCamera(PLANE.distance_m / 10, PLANE.elevation_rad)
+    bench.look(pose=MAP_T_PLANE @ near.plane_T_optical(), frames=5)
+    relations = {r.predicate for r in bench.keeper.snapshot().relations}
+    assert len(bench.ids()) == 3 and "left" in relations and "near" not in relations
+
+
+def test_ages_are_counted_from_now(bench: Bench) -> None:
+    bench.look(frames=5)
+    assert bench.keeper.age_s() == 0.0
+    bench.now_s = 7.0
+    assert bench.keeper.age_s() == 7.0
+    assert len(bench.keeper.snapshot(Query(max_age_s=7.1)).objects) == 3
+    assert bench.keeper.snapshot(Query(max_age_s=6.9)).objects == ()
+
+
+def test_reset_and_forget_are_told_and_names_are_not_used_again(bench: Bench) -> None:
+    bench.look(frames=5)
+    first, *others = bench.ids()
+    bench.keeper.forget(first)
+    assert [k.id for k in bench.told[-1].objects] == others
+    with pytest.raises(GraphError, match=f"no object '{first}'"):
+        bench.keeper.forget(first)
+    bench.keeper.reset()
+    assert bench.told[-1].objects == ()
+    bench.look(frames=5)
+    assert len(bench.ids()) == 3 and not {first, *others} & set(bench.ids())
+
+
+def test_a_graph_comes_back_from_its_file(bench: Bench, tmp_path: Path) -> None:
+    bench.look(frames=5)
+    files = GraphFiles(str(tmp_path / "graphs"))
+    written = Path(files.write_record("rooms/kitchen.json", bench.keeper.record()))
+    assert written == (tmp_path / "graphs" / "rooms" / "kitchen.json").resolve()
+    other = Bench()
+    assert other.keeper.restore(files.read_record("rooms/kitchen.json")) == 3
+    assert [k.id for k in other.told[-1].objects] == bench.ids()
+    other.stamp_ns = bench.stamp_ns
+    other.look(frames=3)
+    assert other.ids() == bench.ids(), "it goes on with the names of the file"
+
+
+def test_a_bad_file_is_one_clear_error_and_changes_nothing(bench: Bench, tmp_path: Path) -> None:
+    files = GraphFiles(str(tmp_path))
+    bench.look(frames=5)
+    (tmp_path / "torn.json").write_text(json.dumps(bench.keeper.record())[:-20])
+    (tmp_path / "folder").mkdir()
+    for name, text in (("torn.json", "not a JSON document"), ("none.json", "there is no file"),
+                       ("folder", "there is no file"), ("../up.json", "memory_folder")):
+        with pytest.raises(GraphError, match=text):
+            files.read_record(name)
+    with pytest.raises(GraphError, match="cannot write .*: Is a directory; an older file"):
+        files.write_text("folder", "text")
+    (tmp_path / "folder" / "file").write_text("")
+    with pytest.raises(GraphError, match="cannot write"):
+        files.write_text("folder/file/a.json", "text")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "torn.json"]
+
+
+def test_the_folder_is_ros_s_own_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROS_HOME", str(tmp_path))
+    assert GraphFiles("").write_text("a", "text") == str((tmp_path / "kyvo_scene_graphs" / "a").resolve())
+    monkeypatch.delenv("ROS_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert GraphFiles("").write_text("a", "text") == str((tmp_path / "home/.ros/kyvo_scene_graphs/a").resolve())
+
+
+def test_numbers_that_cannot_be_are_left_out(bench: Bench) -> None:
+    far = SceneObject({"shape": "cube"}, [1e9, 0.0, 0.0], size_m=[1.0] * 3)
+    recognize = bench.pipeline.recognize
+    bench.pipeline.recognize = lambda *a: replace(recognize(*a), objects=(far,))
+    bench.look(frames=1)
+    assert bench.worst()[:2] == ("inference", WARN) and "must lie within" in bench.worst()[2]

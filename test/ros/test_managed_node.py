@@ -1,0 +1,153 @@
+"""The life cycle: what is alive in each state and during transitions, failures, and starting by itself."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+harness = pytest.importorskip("harness", reason="needs ROS 2")
+
+from fake_pipeline import write_model  # noqa: E402
+from harness import WHITE, FakeNode, Tester, calibration, image_to_msg, stamp  # noqa: E402
+from kyvo_msgs.srv import Recognize  # noqa: E402
+from lifecycle_msgs.msg import State, Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+COMMAND = (sys.executable, str(Path(__file__).with_name("fake_managed_node.py")))
+OK, WARN, ERROR = 0, 1, 2
+
+
+class Manager:
+    """What a lifecycle manager asks of the node."""
+
+    def __init__(self, tester: Tester) -> None:
+        self.tester = tester
+        self._change = tester.node.create_client(ChangeState, "kyvo_node/change_state")
+        self._state = tester.node.create_client(GetState, "kyvo_node/get_state")
+
+    def begin(self, transition: int):
+        """A request whose answer is not waited for."""
+        assert self._change.wait_for_service(20.0)
+        return self._change.call_async(ChangeState.Request(transition=Transition(id=transition)))
+
+    def do(self, transition: int) -> bool:
+        future = self.begin(transition)
+        self.tester.wait(future.done, f"transition {transition}", 20.0)
+        return future.result().success
+
+    def state(self) -> int:
+        return self.tester.call(self._state, GetState.Request(), 20.0).current_state.id
+
+
+@pytest.fixture(scope="module")
+def fourth(tester) -> Iterator[Tester]:
+    with Tester("/fourth") as made:
+        yield made
+
+
+def _listeners(tester: Tester) -> int:
+    return tester.images.get_subscription_count() + tester.infos.get_subscription_count()
+
+
+def _undocumented(tester: Tester) -> set[str]:
+    """Names of the life cycle that docs/lifecycle.md does not list for SROS2."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "lifecycle.md").read_text()
+    names = [*tester.node.get_service_names_and_types_by_node("kyvo_node", tester.namespace),
+             *tester.node.get_publisher_names_and_types_by_node("kyvo_node", tester.namespace)]
+    own = {name.rpartition("/")[2] for name, types in names if types[0].startswith("lifecycle_msgs/")}
+    assert "change_state" in own and "transition_event" in own
+    return {name for name in own if f"`~/{name}`" not in page}
+
+
+def _flows(tester: Tester) -> None:
+    tester.wait(lambda: _listeners(tester) == 2, "the node to listen", 20.0)
+
+    def answered() -> bool:
+        tester.infos.publish(calibration("camera"))  # again and again: best effort loses what comes early
+        sent = tester.send_image()
+        time.sleep(0.2)
+        return any(message.header.stamp == stamp(sent) for message in tester.heard["scene"])
+    tester.wait(answered, "a scene", 20.0)
+
+
+def test_a_whole_life(fourth: Tester, tmp_path: Path) -> None:
+    manager, model = Manager(fourth), write_model(tmp_path / "model", "tried", load_s=2.5)
+    with FakeNode(fourth, tmp_path / "log", ("-p", f"model:={model}"), ready=False, command=COMMAND) as node:
+        assert manager.state() == State.PRIMARY_STATE_UNCONFIGURED
+        fourth.wait(lambda: "unconfigured" in fourth.statuses().get("model", (9, ""))[1], "diagnostics", 20.0)
+        assert _listeners(fourth) == 0 and _undocumented(fourth) == set()
+        asked = Recognize.Request(image=image_to_msg(WHITE, Header(frame_id="camera")))
+        response = fourth.call(fourth.recognize, asked, 20.0)
+        assert not response.success and "configure and activate it" in response.message
+        assert not manager.do(Transition.TRANSITION_ACTIVATE), "not from unconfigured"
+
+        configured = manager.begin(Transition.TRANSITION_CONFIGURE)
+        fourth.wait(lambda: fourth.statuses()["model"] == (WARN, "loading the model"), "the progress of configuring")
+        assert manager.state() == State.TRANSITION_STATE_CONFIGURING and not configured.done()
+        assert not manager.do(Transition.TRANSITION_CONFIGURE), "one transition at a time"
+        fourth.wait(configured.done, "the model", 20.0)
+        assert configured.result().success and manager.state() == State.PRIMARY_STATE_INACTIVE
+        assert "inactive" in fourth.call(fourth.recognize, asked).message and _listeners(fourth) == 0
+
+        assert manager.do(Transition.TRANSITION_ACTIVATE)
+        _flows(fourth)
+        assert manager.do(Transition.TRANSITION_DEACTIVATE) and manager.state() == State.PRIMARY_STATE_INACTIVE
+        fourth.wait(lambda: "let its model go" in fourth.statuses()["model"][1], "the diagnostics to say so")
+        assert fourth.values().get("model") == "none"
+        fourth.wait(lambda: _listeners(fourth) == 0, "no listener")
+        assert manager.do(Transition.TRANSITION_ACTIVATE), "which loads the model again"
+        _flows(fourth)
+
+        assert manager.do(Transition.TRANSITION_DEACTIVATE) and manager.do(Transition.TRANSITION_CLEANUP)
+        assert manager.state() == State.PRIMARY_STATE_UNCONFIGURED
+        assert manager.do(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+        assert manager.state() == State.PRIMARY_STATE_FINALIZED and node.child.running()
+        assert node.child.end() == 0
+    text = (tmp_path / "log").read_text()
+    assert "Traceback" not in text and "terminate" not in text, text
+
+
+def test_a_model_that_fails_leaves_a_node_that_can_be_configured_again(fourth: Tester, tmp_path: Path) -> None:
+    manager = Manager(fourth)
+    broken, good = write_model(tmp_path / "broken", "b", broken="x"), write_model(tmp_path / "good", "good")
+    fourth.forget()
+    with FakeNode(fourth, tmp_path / "log", ("-p", f"model:={broken}"), ready=False, command=COMMAND) as node:
+        assert not manager.do(Transition.TRANSITION_CONFIGURE)
+        assert manager.state() == State.PRIMARY_STATE_UNCONFIGURED
+        fourth.wait_said(ERROR, "lacks tensor 'x'", limit_s=20.0)
+        assert fourth.set_parameters(model=good) == ""
+        time.sleep(0.3)
+        assert fourth.values().get("model") == "none", "a change of parameters loads nothing while unconfigured"
+        assert manager.do(Transition.TRANSITION_CONFIGURE) and manager.do(Transition.TRANSITION_ACTIVATE)
+        _flows(fourth)
+        fourth.wait(lambda: fourth.values().get("model") == "good", "its name in the diagnostics")
+        assert node.child.end() == 0, "ends while it is active, too"
+
+
+def test_it_starts_itself_when_asked(fourth: Tester, tmp_path: Path) -> None:
+    fourth.forget()
+    with FakeNode(fourth, tmp_path / "log", ("-p", "autostart:=true"), ready=False, command=COMMAND):
+        _flows(fourth)
+        assert Manager(fourth).state() == State.PRIMARY_STATE_ACTIVE
+
+
+def test_a_transition_that_raises_goes_back_to_the_beginning(tester, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fake_pipeline import fake_factory
+    from kyvo_ros.ros.managed_node import FAILURE, SUCCESS, ManagedKyvoNode
+    from rclpy.lifecycle import TransitionCallbackReturn
+    node = ManagedKyvoNode(fake_factory, namespace="/fifth")
+    try:
+        assert node.trigger_configure() == SUCCESS
+        monkeypatch.setattr(node._inputs, "open", lambda: 1 / 0)
+        assert node.trigger_activate() == TransitionCallbackReturn.ERROR != FAILURE
+        monkeypatch.undo()
+        assert node._slot.pipeline is None
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+    finally:
+        node.close()
+        node.destroy_node()

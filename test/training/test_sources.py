@@ -1,0 +1,77 @@
+"""Where training images come from: what is drawn, and which views of a render are kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.data.clevr import ClevrSample, clevr_camera, clevr_object, in_plane_frame
+from kyvo_ros.data.images import write_rgb
+from kyvo_ros.data.placement import look_at
+from kyvo_ros.scene import Transform, view_from_pose
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA
+from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.recipe import ExampleSettings, load_recipe
+from kyvo_ros.training.sources import REACH_UNITS, ExampleMaker
+
+CONES = Path(__file__).resolve().parents[2] / "recipes" / "cones" / "clevr-cones.yaml"
+SMALL = CanonicalCamera(width=64, height=40, fx=70.0, fy=70.0, cx=32.0, cy=19.0)
+
+
+@pytest.mark.parametrize(("distance", "all_kept"), [(11.0, True), (40.0, False)])
+def test_views_whose_objects_leave_the_grid_are_left_out(tmp_path, distance: float, all_kept: bool) -> None:
+    """A degree of a far and low camera moves the plane's origin by units."""
+    settings = ExampleSettings(render_views=8, turn_deg=2.0)
+    elevation = math.radians(15)
+    eye = np.array([[distance * math.cos(elevation), 0.0, distance * math.sin(elevation)]])
+    view = view_from_pose(clevr_camera(), Transform.from_matrix(look_at(eye, np.zeros((1, 3)))[0]))
+    red = clevr_object({"size": "large", "color": "red", "material": "rubber", "shape": "sphere"}, [3.0, 0.5, 0.7], 0.0)
+    write_rgb(tmp_path / "far.png", np.full((240, 320, 3), 90, np.uint8))
+    sample = ClevrSample(tmp_path / "far.png", in_plane_frame([red], view), view, 0)
+    found = ExampleMaker(SMALL, CLEVR_SCHEMA, settings).turned(sample)
+    assert (len(found) == settings.render_views) == all_kept and len(found) > 0
+    for i in range(len(found)):
+        places = found.scene(i, word_values(CLEVR_SCHEMA)).positions_m()[:, :2]
+        assert np.abs(places).max() <= REACH_UNITS
+
+
+def test_a_schema_with_cones_gets_cones() -> None:
+    schema = replace(load_recipe(CONES).schema, max_objects=4)
+    maker = ExampleMaker(SMALL, schema, ExampleSettings(synthetic=30, other_cameras=0.0))
+    examples, words = maker.synthetic(0), word_values(schema)
+    items = [item for i in range(len(examples)) for item in examples.scene(i, words).objects]
+    assert {item.attributes["shape"] for item in items} == {"cube", "sphere", "cylinder", "cone"}
+    cones = [item for item in items if item.attributes["shape"] == "cone"]
+    assert all(item.yaw_rad is None for item in cones)
+    assert {round(float(item.position_m[2]), 2) for item in cones} <= {0.35, 0.7}
+
+
+@pytest.mark.parametrize("zoom_step", [1.2, 1.0])
+def test_other_cameras_have_the_lens_for_their_distance(zoom_step: float) -> None:
+    canonical = replace(SMALL, zoom_step=zoom_step)
+    settings = ExampleSettings(synthetic=24, other_cameras=1.0, distance_factor=(0.7, 1.6))
+    examples = ExampleMaker(canonical, replace(CLEVR_SCHEMA, max_objects=2), settings).synthetic(0)
+    factor, zoom = examples.camera[:, 0] / canonical.nominal_distance, examples.camera[:, 2]
+    assert len(examples) == 24 and factor.min() < 0.85 and factor.max() > 1.3
+    if zoom_step == 1.0:
+        assert (zoom == 1.0).all()
+    else:
+        assert len(np.unique(zoom)) == 6 and (np.abs(np.log(factor / zoom)) < 0.2).all()
+
+
+def test_objects_stand_in_the_image_where_the_truth_says() -> None:
+    """Also through the lens for a far camera: the pixel at a centre differs from the empty ground."""
+    settings = ExampleSettings(synthetic=20, other_cameras=1.0, distance_factor=(1.5, 1.6))
+    examples = ExampleMaker(SMALL, replace(CLEVR_SCHEMA, max_objects=1), settings).synthetic(0)
+    u, v, _ = examples.projected((SMALL.fx, SMALL.fy), (SMALL.cx, SMALL.cy))[:, 0].T
+    inside = (u > 2) & (u < SMALL.width - 2) & (v > 2) & (v < SMALL.height - 2)
+    at = examples.images[np.arange(20), v.clip(0, SMALL.height - 1).astype(int), u.clip(0, SMALL.width - 1).astype(int)]
+    elsewhere = examples.images[np.arange(20), :, ::-1][np.arange(20), v.clip(0, SMALL.height - 1).astype(int),
+                                                       u.clip(0, SMALL.width - 1).astype(int)]
+    apart = np.abs(at.astype(int) - elsewhere).max(axis=1)
+    assert inside.sum() > 10 and np.median(apart[inside & (np.abs(u - SMALL.cx) > 6)]) > 30
