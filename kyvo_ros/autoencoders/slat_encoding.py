@@ -1,7 +1,8 @@
 """Mesh to slat: distances to the surface, which side is inside, normals and colours at the voxels, in numpy and scipy.
 
 Inside is where the mean winding number of six axis-parallel rays is over a half: exact for closed surfaces, also
-for parts that overlap, and it closes holes in others. A surface that encloses next to nothing (a sheet) becomes a shell.
+for parts that overlap, and it closes holes in others. A surface that encloses next to nothing (a sheet) becomes a
+shell.
 """
 
 from __future__ import annotations
@@ -197,8 +198,9 @@ def closest_points(triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def _directions(mesh: Mesh, coords: np.ndarray, points: np.ndarray, faces: np.ndarray, signed: np.ndarray) -> np.ndarray:
-    """(N, 3) unit gradient of the distance: away from the nearest point, or the face's normal where that is too near."""
+def _directions(mesh: Mesh, coords: np.ndarray, points: np.ndarray, faces: np.ndarray,
+                signed: np.ndarray) -> np.ndarray:
+    """(N, 3) unit gradient of the distance: away from the nearest point, where that is too near the face's normal."""
     away = (coords - points) * np.where(signed < 0, -1, 1)[:, None]
     length = np.linalg.norm(away, axis=1, keepdims=True)
     return np.where(length > _TOO_NEAR, away / np.maximum(length, 1e-9), mesh.face_normals[faces])

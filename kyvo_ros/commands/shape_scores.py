@@ -59,14 +59,15 @@ def run(args: argparse.Namespace) -> int:
             used |= set(codes)
             meshes = {variant: _mesh(grid, slat.frame) for variant, grid in grids.items()}
             for variant, mesh in meshes.items():
-                rows[variant].append({**_scores(mesh, truth, slat.frame), **_view_scores(grids[variant], grids["slat"])})
+                views = _view_scores(grids[variant], grids["slat"])
+                rows[variant].append({**_scores(mesh, truth, slat.frame), **views})
             pairs.append((truth, meshes["codes"]))
         report[group] = {variant: _means(part) for variant, part in rows.items()}
     usage = len(used) / tokenizer.config.codebook_size
     print(f"{name}: {args.count} objects a group, {len(used)} codes used ({usage:.0%})\n\n{_table(report)}")
     if args.json:
-        document = {"model": name, "objects_a_group": args.count, "codes_used": len(used), "code_usage": usage, **report}
-        write_text(args.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        document = {"model": name, "objects_a_group": args.count, "codes_used": len(used), "code_usage": usage}
+        write_text(args.json, json.dumps({**document, **report}, indent=1, allow_nan=False) + "\n")
     if args.sheet:
         _write_sheet(args.sheet, pairs)
     return 0

@@ -70,8 +70,8 @@ def detokenize(args: argparse.Namespace) -> int:
     model, codes, frame = _read_tokens(args.tokens)
     name, tokenizer = load_shape_tokenizer(args.model, args.device)
     if name != model:
-        raise UsageError(f"{args.tokens} holds codes of {model!r}, {args.model} is {name!r}; codes of one tokenizer mean "
-                         "nothing to another")
+        raise UsageError(f"{args.tokens} holds codes of {model!r}, {args.model} is {name!r}; codes of one tokenizer "
+                         "mean nothing to another")
     grid = tokenizer.decode(torch.tensor([codes], device=args.device))[0].cpu().numpy()
     mesh = mesh_of_grid(grid, frame)
     write_mesh(args.out, mesh)

@@ -49,7 +49,9 @@ from kyvo_ros.tokens.vocabulary import Vocabulary
 CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER = (
     "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "shape_tokenizer.safetensors",
     "tokenizer.json")
-FILES = (CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER)
+FILES = (CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER)
+#: What SHA256SUMS describes, of those that a folder has.
+CHECKED_FILES = (*FILES, SHAPE_TOKENIZER)
 #: Raised when a folder of the version before can no longer be read.
 FORMAT_VERSION = 1
 #: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
@@ -146,7 +148,7 @@ def save_model(folder: str | Path, bundle: ModelBundle) -> None:
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
     for file, tensors in weights.items():
         (folder / file).write_bytes(save(tensors))  # `save_file` would hide the file from other users
-    write_checksums(folder, FILES)
+    write_checksums(folder, CHECKED_FILES)
 
 
 def save_calibration(folder: str | Path, calibration: Calibration) -> None:
@@ -173,6 +175,9 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
     """
     folder = _existing(folder)
     section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
+    if "shape_tokenizer" in section.config:
+        raise ModelFolderError(f"{folder} holds a shape tokenizer alone, which tokenizes meshes; to see, a model needs "
+                               f"{', '.join(FILES)}")
     if "schema" not in section.config and "image_tokenizer" not in section.config:
         raise ModelFolderError(f"{folder} lacks the sections 'schema' and 'image_tokenizer': it holds a decoder alone, "
                                "which kyvo_ros.model.checkpoint.load_decoder reads; to see, a model needs all files")
@@ -220,7 +225,7 @@ def save_converted(folder: str | Path, name: str, config: DecoderConfig, weights
         (folder / file).chmod((folder / CONFIG).stat().st_mode)
     if text_tokenizer is not None:
         text_tokenizer.save(folder / TEXT_TOKENIZER)
-    write_checksums(folder, FILES)
+    write_checksums(folder, CHECKED_FILES)
 
 
 def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, Tensor]) -> None:
@@ -280,7 +285,7 @@ def save_shape_tokenizer(folder: str | Path, name: str, tokenizer: ShapeTokenize
     document = {"format_version": FORMAT_VERSION, "name": name, "shape_tokenizer": tokenizer.config.to_dict()}
     (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (folder / SHAPE_TOKENIZER).write_bytes(weights)
-    write_checksums(folder, FILES)
+    write_checksums(folder, CHECKED_FILES)
 
 
 def load_shape_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> tuple[str, ShapeTokenizer]:
@@ -299,7 +304,7 @@ def _existing(folder: str | Path) -> Path:
         raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
                                f"of a folder that holds {CONFIG}")
     try:
-        verify_checksums(folder, FILES)
+        verify_checksums(folder, CHECKED_FILES)
     except ChecksumError as error:
         raise ModelFolderError(str(error)) from error
     return folder

@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     args.out = args.out or (DEFAULT_SHAPE_OUT if shapes else DEFAULT_OUT)
     device = device_named(args.device)
     if shapes:
+        _check_alone(args)
         train_shapes(args.recipe, args.work, args.out, device, args.minutes, args.workers)
         return 0
     distributed.start(device)
@@ -99,6 +100,14 @@ def run(args: argparse.Namespace) -> int:
     finally:
         distributed.stop()
     return 0
+
+
+def _check_alone(args: argparse.Namespace) -> None:
+    """Raises TrainingError for what the stage `shapes` would leave unused."""
+    if args.source is not None or args.renders or args.until:
+        raise TrainingError("stage shapes takes neither --from nor --renders nor --until")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainingError("stage shapes runs in one process; start it without torchrun")
 
 
 def _stages(stage: str, until: str | None) -> list[str]:

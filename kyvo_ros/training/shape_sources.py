@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kyvo_ros.autoencoders.slat_encoding import encode_slat
-from kyvo_ros.autoencoders.slats import COLOR, FEATURES, OPENNESS, CubeFrame, Slat, to_grid
+from kyvo_ros.autoencoders.slats import COLOR, FEATURES, OPENNESS, RESOLUTION, CubeFrame, Slat, to_grid
 from kyvo_ros.data.assets import assets, make_asset
 from kyvo_ros.training.trainer import TrainingError
 
@@ -26,11 +26,12 @@ _UNIT = slice(COLOR.start, OPENNESS + 1)
 
 @dataclass(frozen=True, eq=False)
 class SlatSet:
-    """Many slats, a byte a feature, one after the other."""
+    """Many slats of one resolution, a byte a feature, one after the other."""
 
     coords: np.ndarray  # (sum N, 3) uint8
     feats: np.ndarray  # (sum N, 8) uint8; 0 to 254 over the feature's range
     ends: np.ndarray  # (S,) int64 where each slat ends
+    resolution: int = RESOLUTION  # voxels along each side, at most 256
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -41,7 +42,7 @@ class SlatSet:
         feats[:, _UNIT] = 2 * feats[:, _UNIT] - 1
         return cls(np.concatenate([slat.coords for slat in slats]).astype(np.uint8),
                    np.round(127 * feats.clip(-1, 1) + 127).astype(np.uint8),
-                   np.cumsum([len(slat.coords) for slat in slats]))
+                   np.cumsum([len(slat.coords) for slat in slats]), slats[0].resolution)
 
     def grid(self, index: int) -> Tensor:
         """(8, R, R, R) float32 of one slat."""
@@ -49,36 +50,38 @@ class SlatSet:
         feats = (self.feats[chosen].astype(np.float32) - 127) / 127
         feats[:, 0] *= 0.999  # what was active stays so
         feats[:, _UNIT] = (feats[:, _UNIT] + 1) / 2
-        return torch.as_tensor(to_grid(Slat(self.coords[chosen], feats, CubeFrame())))
+        return torch.as_tensor(to_grid(Slat(self.coords[chosen], feats, CubeFrame(), self.resolution)))
 
     def save(self, path: Path) -> None:
         """Write an .npz; inverse of `load`. A crash leaves no half file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial_path = path.with_name(path.stem + ".partial.npz")
-        np.savez_compressed(partial_path, coords=self.coords, feats=self.feats, ends=self.ends)
+        np.savez_compressed(partial_path, coords=self.coords, feats=self.feats, ends=self.ends,
+                            resolution=self.resolution)
         partial_path.replace(path)
 
     @classmethod
     def load(cls, paths: list[Path]) -> SlatSet:
-        """Read files, one after the other."""
+        """Read files of one resolution, one after the other."""
         coords, feats, ends, total = [], [], [], 0
         for path in paths:
             with np.load(path) as file:
                 coords.append(file["coords"])
                 feats.append(file["feats"])
                 ends.append(file["ends"] + total)
+                resolution = int(file["resolution"])
             total += len(coords[-1])
-        return cls(np.concatenate(coords), np.concatenate(feats), np.concatenate(ends))
+        return cls(np.concatenate(coords), np.concatenate(feats), np.concatenate(ends), resolution)
 
 
-def prepared_slats(folder: Path, split: str, count: int, workers: int) -> SlatSet:
+def prepared_slats(folder: Path, split: str, count: int, resolution: int, workers: int) -> SlatSet:
     """The first `count` assets of a split as slats, made where files are missing. Raises TrainingError for none."""
     if count < 1:
         raise TrainingError(f"expected at least one object of the split {split}, got {count}")
     shards = range((count + SHARD - 1) // SHARD)
-    paths = [folder / f"{split}_{shard:04d}_of_{count}.npz" for shard in shards]
+    paths = [folder / f"{split}_{resolution}_{shard:04d}_of_{count}.npz" for shard in shards]
     missing = [(shard, path) for shard, path in zip(shards, paths) if not path.exists()]
-    make = partial(_write_shard, split, count)
+    make = partial(_write_shard, split, count, resolution)
     if workers <= 1:
         for job in tqdm(missing, desc=f"slats {split}", unit=f"{SHARD} objects", disable=None):
             make(job)
@@ -88,10 +91,10 @@ def prepared_slats(folder: Path, split: str, count: int, workers: int) -> SlatSe
     return SlatSet.load(paths)
 
 
-def _write_shard(split: str, count: int, job: tuple[int, Path]) -> None:
+def _write_shard(split: str, count: int, resolution: int, job: tuple[int, Path]) -> None:
     shard, path = job
     chosen = list(assets(split, count))[shard * SHARD:(shard + 1) * SHARD]
-    SlatSet.of([encode_slat(make_asset(name, index)) for name, index in chosen]).save(path)
+    SlatSet.of([encode_slat(make_asset(name, index), resolution) for name, index in chosen]).save(path)
 
 
 def varied(grid: Tensor, rng: np.random.Generator) -> Tensor:

@@ -60,8 +60,8 @@ def train_shapes(recipe_path: Path, work: Path, out: Path, device: torch.device,
                  workers: int = 1) -> None:
     """Train a shape tokenizer by a recipe in a work folder and write its model folder; `minutes` limits each part."""
     recipe = load_shape_recipe(recipe_path)
-    slats = prepared_slats(work / "slats", "train", recipe.objects, workers)
-    held_out = prepared_slats(work / "slats", "instances", recipe.held_out, workers)
+    slats, held_out = (prepared_slats(work / "slats", split, count, recipe.tokenizer.resolution, workers)
+                       for split, count in (("train", recipe.objects), ("instances", recipe.held_out)))
     torch.manual_seed(recipe.seed)
     tokenizer = ShapeTokenizer(recipe.tokenizer).to(device)
     for name, settings, quantise in (("shape_encoder", recipe.encoder, False), ("shape_codes", recipe.codes, True)):

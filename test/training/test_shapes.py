@@ -1,6 +1,7 @@
 """Training of the shape tokenizer: recipe, slats of the library, losses, and the whole path to meshes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from kyvo_ros.cli import main
 from kyvo_ros.data.assets import make_asset
 from kyvo_ros.data.mesh_files import read_mesh, write_mesh
 from kyvo_ros.evaluation.image_metrics import ssim
-from kyvo_ros.model.folder import ModelFolderError, load_shape_tokenizer
+from kyvo_ros.model.folder import SHAPE_TOKENIZER, ModelFolderError, load_model, load_shape_tokenizer
 from kyvo_ros.training.plots import read_metrics
 from kyvo_ros.training.recipe import RecipeError
-from kyvo_ros.training.shape_sources import SlatSet, varied
+from kyvo_ros.training.shape_sources import SlatSet, prepared_slats, varied
 from kyvo_ros.training.shape_stage import ShapeLossSettings, slat_losses, structural_similarity
 from kyvo_ros.training.shapes import load_shape_recipe
+from kyvo_ros.training.trainer import TrainingError
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 TINY = """
@@ -46,8 +48,9 @@ def trained(tmp_path_factory) -> Path:
 
 def test_the_loss_of_one_shape_falls():
     torch.manual_seed(0)
-    tokenizer = ShapeTokenizer(ShapeTokenizerConfig(width=32, part_width=16, layers=1, codebook_size=66, code_dim=16))
-    blocks, kinds = tokenizer.split(torch.as_tensor(to_grid(encode_slat(make_asset("spoon", 0))))[None])
+    tokenizer = ShapeTokenizer(ShapeTokenizerConfig(resolution=32, block=4, width=32, part_width=16, layers=1,
+                                                    codebook_size=66, code_dim=16))
+    blocks, kinds = tokenizer.split(torch.as_tensor(to_grid(encode_slat(make_asset("spoon", 0), 32)))[None])
     optimizer = torch.optim.Adam(tokenizer.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
@@ -55,7 +58,7 @@ def test_the_loss_of_one_shape_falls():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -80,11 +83,13 @@ def test_a_mesh_becomes_tokens_and_a_mesh_again(trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("change, reason", [
-    ({"model": "other"}, "mean nothing to another"), ({"format": "x"}, "no codes as"), ({"codes": [1.5]}, "no codes as"),
-    ({"codes": [0]}, "expected codes"), ({"codes": [999] * 512}, "must lie in"), ({"edge_m": -1}, "no codes as"),
+    ({"model": "other"}, "mean nothing to another"), ({"format": "x"}, "no codes as"),
+    ({"codes": [1.5]}, "no codes as"), ({"codes": [0]}, "expected codes"), ({"codes": [999] * 512}, "must lie in"),
+    ({"edge_m": -1}, "no codes as"),
     ({"codes": [0] * 512}, "encloses nothing")])
 def test_tokens_that_do_not_fit_are_one_error(trained, tmp_path, capsys, change, reason):
-    record = {"format": "kyvo_ros shape 1", "model": "tiny-shapes", "center_m": [0, 0, 0], "edge_m": 1, "codes": [2] * 512}
+    record = {"format": "kyvo_ros shape 1", "model": "tiny-shapes", "center_m": [0, 0, 0], "edge_m": 1,
+              "codes": [2] * 512}
     (tmp_path / "t.json").write_text(json.dumps({**record, **change}))
     arguments = ["detokenize", str(tmp_path / "t.json"), "--out", str(tmp_path / "m.glb"), "--model",
                  str(trained / "model")]
@@ -109,10 +114,42 @@ def test_folders_are_checked(trained, tmp_path):
         load_shape_tokenizer(tmp_path / "nothing")
     name, tokenizer = load_shape_tokenizer(trained / "model")
     assert name == "tiny-shapes" and tokenizer.config.codebook_size == 66
+    with pytest.raises(ModelFolderError, match="holds a shape tokenizer alone"):
+        load_model(trained / "model")
+
+
+def test_a_damaged_folder_is_refused(trained, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(trained / "model", folder)
+    (folder / SHAPE_TOKENIZER).write_bytes((folder / SHAPE_TOKENIZER).read_bytes()[:-1] + b"!")
+    with pytest.raises(ModelFolderError, match="not the file that SHA256SUMS describes"):
+        load_shape_tokenizer(folder)
+    (folder / SHAPE_TOKENIZER).unlink()
+    with pytest.raises(ModelFolderError, match=f"{SHAPE_TOKENIZER} is missing"):
+        load_shape_tokenizer(folder)
+
+
+def test_slats_are_made_once_in_the_resolution_asked_for(tmp_path):
+    for count in (1, 2):
+        slats = prepared_slats(tmp_path, "train", count, resolution=16, workers=1)
+        assert len(slats) == count and slats.grid(0).shape == (8, 16, 16, 16)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    prepared_slats(tmp_path, "train", 2, resolution=16, workers=1)
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert prepared_slats(tmp_path, "train", 2, resolution=24, workers=1).grid(1).shape == (8, 24, 24, 24)
+    with pytest.raises(TrainingError, match="at least one object"):
+        prepared_slats(tmp_path, "train", 0, resolution=16, workers=1)
+
+
+@pytest.mark.parametrize("options, reason", [
+    (["--until", "codes"], "neither --from"), (["--renders", "."], "neither --from"), (["--dry-run"], "stage full")])
+def test_options_of_other_stages_are_refused(capsys, options, reason):
+    assert main(["train", "shapes", "--device", "cpu", "--threads", "1", *options]) == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_slats_survive_their_bytes(tmp_path):
-    slats = [encode_slat(make_asset(name, 0)) for name in ("egg", "spoon")]
+    slats = [encode_slat(make_asset(name, 0), 32) for name in ("egg", "spoon")]
     SlatSet.of(slats).save(tmp_path / "set.npz")
     stored = SlatSet.load([tmp_path / "set.npz"] * 2)
     assert len(stored) == 4
@@ -123,8 +160,8 @@ def test_slats_survive_their_bytes(tmp_path):
 
 
 def test_variations_turn_normals_with_the_shape():
-    grid = torch.as_tensor(to_grid(encode_slat(make_asset("chair", 0))))
-    axis = (torch.arange(64) - 31.5)
+    grid = torch.as_tensor(to_grid(encode_slat(make_asset("chair", 0), 32)))
+    axis = torch.arange(32) - 15.5
     seen = set()
     for seed in range(12):
         turned = varied(grid, np.random.default_rng(seed))
@@ -132,7 +169,7 @@ def test_variations_turn_normals_with_the_shape():
         outward = (turned[1] * axis[:, None, None]).sum() + (turned[2] * axis[None, :, None]).sum()
         before = (grid[1] * axis[:, None, None]).sum() + (grid[2] * axis[None, :, None]).sum()
         assert torch.allclose(outward, before, rtol=1e-3)
-        seen.add(tuple(turned[:, 20:44:6, 20:44:6, 20:44:6].flatten().tolist()))
+        seen.add(tuple(turned[:, 4:28:6, 4:28:6, 4:28:6].flatten().tolist()))
     assert len(seen) > 6
 
 

@@ -59,8 +59,9 @@ def stool(rng: Rng) -> list[Mesh]:
     seat = moved(lathe([(0, 0), (radius, 0), (radius + 0.02, 0.04), (radius, 0.08), (0, 0.08)]), z=height)
     leg = sweep([(radius * 1.05, 0, 0), (radius * 0.85, 0, height / 2), (radius * 0.6, 0, height + 0.03)], 0.035)
     ring = np.arange(32) * 2 * np.pi / 32
-    hoop = sweep(np.column_stack([radius * 0.93 * np.cos(ring), radius * 0.93 * np.sin(ring), np.full(32, height * 0.32)]),
-                 0.028, closed=True)
+    reach = radius * 0.93
+    path = np.column_stack([reach * np.cos(ring), reach * np.sin(ring), np.full(32, height * 0.32)])
+    hoop = sweep(path, 0.028, closed=True)
     return [decorated(seat, rng, any_color(rng))] + [finish(part) for part in (*around(leg, legs), hoop)]
 
 
@@ -80,12 +81,13 @@ def sofa(rng: Rng) -> list[Mesh]:
     cushion = (length - 2 * arm) / seats
     parts = [moved(rounded_box((length, depth, 0.2), 0.03), z=0.16),
              moved(rounded_box((length, 0.14, 0.45), 0.05), y=depth / 2, z=0.3)]
-    parts += at_each(rounded_box((arm, depth, 0.34), 0.05), [(x, 0, 0.25) for x in (-(length - arm) / 2, (length - arm) / 2)])
+    parts += at_each(rounded_box((arm, depth, 0.34), 0.05), [(side * (length - arm) / 2, 0, 0.25) for side in (-1, 1)])
     soft = [moved(rounded_box((cushion - 0.01, depth - 0.06, 0.12), 0.05), x=-length / 2 + arm + cushion * (i + 0.5),
                   y=-0.03, z=0.31) for i in range(seats)]
     feet = at_corners(_leg(0.08, 0.07, True), length / 2 - 0.06, depth / 2 - 0.06)
     shade = tuple(0.85 * value for value in color)
-    return [paint(p, color) for p in parts] + [paint(p, shade) for p in soft] + [paint(p, choice(rng, WOODS)) for p in feet]
+    return [paint(p, color) for p in parts] + [paint(p, shade) for p in soft] + [
+        paint(p, choice(rng, WOODS)) for p in feet]
 
 
 def bed(rng: Rng) -> list[Mesh]:

@@ -19,11 +19,6 @@ def turned(mesh: Mesh, axis: str, angle_deg: float) -> Mesh:
     return mesh.with_vertices(Rotation.from_euler(axis, angle_deg, degrees=True).apply(mesh.vertices))
 
 
-def stretched(mesh: Mesh, x: float = 1.0, y: float = 1.0, z: float = 1.0) -> Mesh:
-    """Scaled along the axes by positive factors."""
-    return mesh.with_vertices(mesh.vertices * (x, y, z))
-
-
 def around(mesh: Mesh, copies: int) -> list[Mesh]:
     """Copies turned evenly about z."""
     return [turned(mesh, "z", 360.0 * i / copies) for i in range(copies)]

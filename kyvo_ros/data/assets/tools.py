@@ -117,7 +117,8 @@ def pipe(rng: Rng) -> list[Mesh]:
     angle = np.linspace(0, np.pi / 2, 16)
     elbow = np.column_stack([bend * (1 - np.cos(angle)), np.zeros(16), bend * np.sin(angle)])
     path = np.concatenate([[(0, 0, -0.35), (0, 0, -0.2)], elbow, [(bend + 0.2, 0, bend), (bend + 0.35, 0, bend)]])
-    flange = lathe([(radius * 0.5, 0), (radius * 1.6, 0), (radius * 1.6, 0.08), (radius * 0.5, 0.08), (radius * 0.5, 0)])
+    inner, outer = radius * 0.5, radius * 1.6
+    flange = lathe([(inner, 0), (outer, 0), (outer, 0.08), (inner, 0.08), (inner, 0)])
     metal = choice(rng, METALS) if rng.random() < 0.5 else vivid(rng)
     ends = (moved(flange, z=-0.36), moved(turned(flange, "y", 90), x=bend + 0.28, z=bend))
     return [paint(part, metal) for part in (sweep(path, radius), *ends)]

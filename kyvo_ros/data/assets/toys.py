@@ -31,9 +31,11 @@ def book(rng: Rng) -> list[Mesh]:
 
 
 def house(rng: Rng) -> list[Mesh]:
-    width, depth, wall, roof = rng.uniform(0.6, 0.8), rng.uniform(0.6, 0.95), rng.uniform(0.35, 0.5), rng.uniform(0.25, 0.4)
+    width, depth = rng.uniform(0.6, 0.8), rng.uniform(0.6, 0.95)
+    wall, roof = rng.uniform(0.35, 0.5), rng.uniform(0.25, 0.4)
     body = moved(rounded_box((width, depth, wall), 0.0, cells=15), z=wall / 2)
-    gable = prism(_square_outline([(0.57 * width, -0.4 * roof), (0, 0.6 * roof), (-0.57 * width, -0.4 * roof)]), depth * 1.1)
+    corners = [(0.57 * width, -0.4 * roof), (0, 0.6 * roof), (-0.57 * width, -0.4 * roof)]
+    gable = prism(_polygon_outline(corners), depth * 1.1)
     gable = moved(turned(gable, "x", 90), y=depth * 0.55, z=wall + 0.4 * roof)
     chimney = moved(rounded_box((0.1, 0.1, 0.3), 0.0), x=width * 0.22, y=depth * 0.2, z=wall + roof * 0.7)
     door = moved(rounded_box((width * 0.22, 0.06, wall * 0.6), 0.0), y=-depth / 2, z=wall * 0.3)
@@ -41,14 +43,16 @@ def house(rng: Rng) -> list[Mesh]:
             paint(chimney, (0.6, 0.3, 0.25)), paint(door, any_color(rng))]
 
 
-def _square_outline(corners: list[tuple[float, float]], points: int = 16) -> np.ndarray:
-    """Points along the edges of a polygon."""
-    return np.concatenate([np.linspace(a, b, points, endpoint=False) for a, b in zip(corners, corners[1:] + corners[:1])])
+def _polygon_outline(corners: list[tuple[float, float]], points: int = 16) -> np.ndarray:
+    """Points along the edges of a polygon, so many an edge."""
+    edges = zip(corners, corners[1:] + corners[:1])
+    return np.concatenate([np.linspace(a, b, points, endpoint=False) for a, b in edges])
 
 
 def _wheel(radius: float, width: float) -> Mesh:
     """Its axle along y."""
-    return turned(lathe([(0, -width / 2), (radius, -width / 2), (radius, width / 2), (0, width / 2)], segments=32), "x", 90)
+    profile = [(0, -width / 2), (radius, -width / 2), (radius, width / 2), (0, width / 2)]
+    return turned(lathe(profile, segments=32), "x", 90)
 
 
 def car(rng: Rng) -> list[Mesh]:
@@ -77,7 +81,8 @@ def truck(rng: Rng) -> list[Mesh]:
 
 def airplane(rng: Rng) -> list[Mesh]:
     thick, span, chord = rng.uniform(0.08, 0.11), rng.uniform(0.85, 1.1), rng.uniform(0.18, 0.25)
-    body = turned(lathe([(0, -0.5), (thick * 0.6, -0.46), (thick, -0.3), (thick, 0.2), (thick * 0.4, 0.5), (0, 0.52)]), "y", 90)
+    profile = [(0, -0.5), (thick * 0.6, -0.46), (thick, -0.3), (thick, 0.2), (thick * 0.4, 0.5), (0, 0.52)]
+    body = turned(lathe(profile), "y", 90)
     wing = moved(rounded_box((chord, span, 0.055), 0.02), x=-0.05)
     tail = moved(rounded_box((0.12, span * 0.38, 0.05), 0.015), x=0.45)
     fin = moved(rounded_box((0.14, 0.05, 0.2), 0.02), x=0.45, z=0.12)
@@ -100,7 +105,8 @@ def robot(rng: Rng) -> list[Mesh]:
     body = moved(rounded_box((width, 0.24, tall), 0.04), z=0.25 + tall / 2)
     head = moved(rounded_box((width * 0.7, 0.2, 0.2), 0.04), z=0.25 + tall + 0.12)
     limbs = [moved(rounded_box((0.085, 0.1, 0.28), 0.03), x=x, z=0.14) for x in (-width / 4, width / 4)]
-    limbs += [moved(rounded_box((0.085, 0.1, tall), 0.03), x=x, z=0.23 + tall / 2) for x in (-width / 2 - 0.05, width / 2 + 0.05)]
+    limbs += [moved(rounded_box((0.085, 0.1, tall), 0.03), x=x, z=0.23 + tall / 2)
+              for x in (-width / 2 - 0.05, width / 2 + 0.05)]
     eyes = [moved(superquadric((0.08, 0.08, 0.08), cells=7), x=x, y=-0.1, z=0.25 + tall + 0.14) for x in (-0.07, 0.07)]
     horn = lathe([(0, 0), (0.028, 0), (0.028, 0.1), (0.045, 0.12), (0, 0.16)], segments=16)
     return [paint(body, color), paint(head, color), paint(moved(horn, z=0.25 + tall + 0.2), METALS[0])] + [
@@ -111,7 +117,8 @@ def snowman(rng: Rng) -> list[Mesh]:
     sizes = np.array([rng.uniform(0.42, 0.5), rng.uniform(0.3, 0.36), rng.uniform(0.2, 0.26)])
     heights = np.array([0.5, 1.28, 1.95]) * sizes[0] * 0.95 + (0, -0.03, -0.06)
     balls = [moved(superquadric((s, s, s)), z=z) for s, z in zip(sizes, heights)]
-    hat = moved(lathe([(0, 0), (0.15, 0), (0.15, 0.04), (0.09, 0.04), (0.09, 0.16), (0, 0.16)]), z=heights[2] + sizes[2] * 0.4)
+    hat = lathe([(0, 0), (0.15, 0), (0.15, 0.04), (0.09, 0.04), (0.09, 0.16), (0, 0.16)])
+    hat = moved(hat, z=heights[2] + sizes[2] * 0.4)
     nose = moved(turned(lathe([(0, 0), (0.035, 0), (0, 0.16)]), "x", 90), y=-sizes[2] * 0.45, z=heights[2])
     scarf = moved(lathe([(0.06, 0), (0.12, 0), (0.12, 0.06), (0.06, 0.06), (0.06, 0)]), z=heights[2] - sizes[2] * 0.5)
     return [paint(p, (0.93, 0.94, 0.97)) for p in balls] + [paint(hat, neutral(rng)), paint(nose, (0.9, 0.45, 0.1)),
@@ -120,7 +127,8 @@ def snowman(rng: Rng) -> list[Mesh]:
 
 def pawn(rng: Rng) -> list[Mesh]:
     foot, neck, head = rng.uniform(0.26, 0.34), rng.uniform(0.07, 0.11), rng.uniform(0.15, 0.2)
-    body = lathe([(0, 0), (foot, 0), (foot, 0.08), (foot * 0.6, 0.18), (neck, 0.6), (neck * 2, 0.63), (neck * 2, 0.69), (0, 0.69)])
+    body = lathe([(0, 0), (foot, 0), (foot, 0.08), (foot * 0.6, 0.18), (neck, 0.6), (neck * 2, 0.63), (neck * 2, 0.69),
+                  (0, 0.69)])
     color = choice(rng, ((0.93, 0.88, 0.75), (0.15, 0.13, 0.12), (0.6, 0.2, 0.15), (0.5, 0.34, 0.2)))
     return [paint(body, color), paint(moved(superquadric((2 * head,) * 3), z=0.69 + head * 0.8), color)]
 
@@ -131,7 +139,8 @@ def bell(rng: Rng) -> list[Mesh]:
     body = lathe([(0, 0.68), (crown - 0.08, 0.6), (crown * 1.2 - 0.06, 0.48), (mouth * 0.8 - 0.06, 0.15),
                   (mouth - 0.06, 0), *outer, (0, 0.75)])
     bow = np.arange(24) * 2 * np.pi / 24
-    loop = sweep(np.column_stack([0.1 * np.cos(bow), 0 * bow, 0.83 + 0.1 * np.sin(bow)]), 0.03, segments=12, closed=True)
+    path = np.column_stack([0.1 * np.cos(bow), 0 * bow, 0.83 + 0.1 * np.sin(bow)])
+    loop = sweep(path, 0.03, segments=12, closed=True)
     clapper = moved(superquadric((0.14, 0.14, 0.14)), z=0.06)
     rod = lathe([(0, 0.05), (0.025, 0.05), (0.025, 0.72), (0, 0.72)], segments=16)
     metal = choice(rng, METALS)

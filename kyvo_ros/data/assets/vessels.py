@@ -35,8 +35,8 @@ def mug(rng: Rng) -> list[Mesh]:
     radius, height, taper = rng.uniform(0.32, 0.45), rng.uniform(0.75, 1.05), rng.uniform(0.85, 1.1)
     color = any_color(rng)
     body = _cup([(radius * taper, 0), (radius, height * 0.3), (radius, height)], wall=rng.uniform(0.045, 0.06))
-    ear = _handle(radius - 0.02, height * rng.uniform(0.48, 0.56), rng.uniform(0.2, 0.32), height * rng.uniform(0.5, 0.65),
-                  rng.uniform(0.04, 0.06))
+    ear = _handle(radius - 0.02, height * rng.uniform(0.48, 0.56), rng.uniform(0.2, 0.32),
+                  height * rng.uniform(0.5, 0.65), rng.uniform(0.04, 0.06))
     return [decorated(body, rng, color), paint(ear, color)]
 
 
@@ -54,7 +54,8 @@ def bottle(rng: Rng) -> list[Mesh]:
     radius, shoulder, neck = rng.uniform(0.16, 0.26), rng.uniform(0.5, 0.7), rng.uniform(0.055, 0.09)
     top = shoulder + rng.uniform(0.1, 0.25)
     waist = radius * rng.uniform(0.8, 1.0)
-    glass = lathe([(0, 0), (radius, 0), (radius, 0.2), (waist, 0.35), (radius, shoulder), (neck, top), (neck, 1.0), (0, 1.0)])
+    glass = lathe([(0, 0), (radius, 0), (radius, 0.2), (waist, 0.35), (radius, shoulder), (neck, top), (neck, 1.0),
+                   (0, 1.0)])
     label = lathe([(radius * 0.5, 0.18), (radius + 0.012, 0.18), (radius + 0.012, 0.42), (radius * 0.5, 0.42),
                    (radius * 0.5, 0.18)])
     cap = moved(lathe([(0, 0), (neck * 1.35, 0), (neck * 1.35, 0.1), (0, 0.1)]), z=0.97)
@@ -69,8 +70,8 @@ def bowl(rng: Rng) -> list[Mesh]:
 
 
 def vase(rng: Rng) -> list[Mesh]:
-    knots = np.array([rng.uniform(0.15, 0.25), rng.uniform(0.22, 0.36), rng.uniform(0.14, 0.36), rng.uniform(0.08, 0.16),
-                      rng.uniform(0.12, 0.25)])
+    knots = np.array([rng.uniform(0.15, 0.25), rng.uniform(0.22, 0.36), rng.uniform(0.14, 0.36),
+                      rng.uniform(0.08, 0.16), rng.uniform(0.12, 0.25)])
     heights = np.linspace(0, 1, 24)
     radii = np.interp(heights, np.linspace(0, 1, 5), knots)
     smooth = np.convolve(np.pad(radii, 3, mode="edge"), np.ones(7) / 7, mode="valid")
@@ -94,25 +95,30 @@ def plate(rng: Rng) -> list[Mesh]:
 def wine_glass(rng: Rng) -> list[Mesh]:
     foot, stem, bulb = rng.uniform(0.2, 0.28), rng.uniform(0.35, 0.5), rng.uniform(0.2, 0.3)
     lip = bulb * rng.uniform(0.7, 1.0)
-    outer = [(foot, 0), (foot, 0.04), (0.04, 0.09), (0.035, stem), (bulb * 0.7, stem + 0.1), (bulb, stem + 0.25), (lip, 1.0)]
+    outer = [(foot, 0), (foot, 0.04), (0.04, 0.09), (0.035, stem), (bulb * 0.7, stem + 0.1), (bulb, stem + 0.25),
+             (lip, 1.0)]
     inner = [(lip - WALL, 1.0), (bulb - WALL, stem + 0.25), (bulb * 0.7 - WALL, stem + 0.14), (0, stem + 0.08)]
-    return [paint(lathe([(0, 0), *outer, *inner]), choice(rng, ((0.8, 0.85, 0.9), (0.7, 0.85, 0.8), (0.85, 0.7, 0.75))))]
+    tint = choice(rng, ((0.8, 0.85, 0.9), (0.7, 0.85, 0.8), (0.85, 0.7, 0.75)))
+    return [paint(lathe([(0, 0), *outer, *inner]), tint)]
 
 
 def jar(rng: Rng) -> list[Mesh]:
     radius, height = rng.uniform(0.28, 0.4), rng.uniform(0.5, 0.75)
-    body = lathe([(0, 0), (radius * 0.9, 0), (radius, 0.06), (radius, height * 0.8), (radius * 0.8, height), (0, height)])
-    lid = moved(lathe([(0, 0), (radius * 0.88, 0), (radius * 0.88, 0.12), (radius * 0.8, 0.15), (0, 0.15)]), z=height - 0.01)
+    body = lathe([(0, 0), (radius * 0.9, 0), (radius, 0.06), (radius, height * 0.8), (radius * 0.8, height),
+                  (0, height)])
+    lid = lathe([(0, 0), (radius * 0.88, 0), (radius * 0.88, 0.12), (radius * 0.8, 0.15), (0, 0.15)])
+    lid = moved(lid, z=height - 0.01)
     return [decorated(body, rng, any_color(rng)), paint(lid, any_color(rng))]
 
 
 def teapot(rng: Rng) -> list[Mesh]:
     width, height = rng.uniform(0.7, 0.85), rng.uniform(0.5, 0.65)
     body = moved(superquadric((width, width, height), rng.uniform(0.75, 1.05)), z=height / 2)
-    spout = sweep([(0.25, 0, height * 0.35), (0.42, 0, height * 0.45), (0.52, 0, height * 0.75), (0.62, 0, height * 0.95)],
-                  [0.1, 0.08, 0.06, 0.05])
+    path = [(0.25, 0, height * 0.35), (0.42, 0, height * 0.45), (0.52, 0, height * 0.75), (0.62, 0, height * 0.95)]
+    spout = sweep(path, [0.1, 0.08, 0.06, 0.05])
     ear = turned(_handle(0.3, height * 0.5, 0.28, height * 0.6, 0.045), "z", 180)
-    lid = moved(lathe([(0, 0), (0.2, 0), (0.16, 0.06), (0.04, 0.08), (0.06, 0.13), (0.03, 0.17), (0, 0.17)]), z=height * 0.94)
+    lid = lathe([(0, 0), (0.2, 0), (0.16, 0.06), (0.04, 0.08), (0.06, 0.13), (0.03, 0.17), (0, 0.17)])
+    lid = moved(lid, z=height * 0.94)
     color = any_color(rng)
     return [decorated(body, rng, color), paint(spout, color), paint(ear, color), paint(lid, any_color(rng))]
 
@@ -121,7 +127,8 @@ def bucket(rng: Rng) -> list[Mesh]:
     low, high, height = rng.uniform(0.25, 0.32), rng.uniform(0.36, 0.45), rng.uniform(0.6, 0.8)
     body = _cup([(low, 0), (high, height), (high + 0.03, height + 0.001), (high + 0.03, height + 0.04)], wall=0.05)
     bow = arc(high, 0, np.pi)
-    grip = sweep(np.column_stack([bow[:, 0], np.zeros(len(bow)), height - 0.05 + bow[:, 1] * rng.uniform(0.7, 1.0)]), 0.03)
+    rise = bow[:, 1] * rng.uniform(0.7, 1.0)
+    grip = sweep(np.column_stack([bow[:, 0], np.zeros(len(bow)), height - 0.05 + rise]), 0.03)
     return [decorated(body, rng, any_color(rng)), paint(grip, choice(rng, METALS))]
 
 
@@ -142,7 +149,8 @@ def pan(rng: Rng) -> list[Mesh]:
     radius, depth, reach = rng.uniform(0.35, 0.45), rng.uniform(0.12, 0.22), rng.uniform(0.45, 0.65)
     body = _cup([(radius * 0.85, 0), (radius, depth)], wall=0.05)
     grip = moved(rounded_box((reach, 0.1, 0.06), 0.025), x=radius + reach / 2 - 0.05, z=depth * 0.75)
-    return [paint(body, choice(rng, ((0.12, 0.12, 0.13), (0.6, 0.2, 0.15), (0.62, 0.63, 0.65)))), paint(grip, neutral(rng))]
+    color = choice(rng, ((0.12, 0.12, 0.13), (0.6, 0.2, 0.15), (0.62, 0.63, 0.65)))
+    return [paint(body, color), paint(grip, neutral(rng))]
 
 
 def carton(rng: Rng) -> list[Mesh]:
@@ -150,7 +158,8 @@ def carton(rng: Rng) -> list[Mesh]:
     body = moved(rounded_box((width, width, height), 0.02), z=height / 2)
     gable = rounded_box((width, width, 0.22), 0.0)
     share = gable.vertices[:, 2] / 0.22 + 0.5
-    gable = gable.with_vertices(gable.vertices * np.column_stack([np.ones_like(share), 1 - 0.85 * share, np.ones_like(share)]))
+    narrowing = np.column_stack([np.ones_like(share), 1 - 0.85 * share, np.ones_like(share)])
+    gable = gable.with_vertices(gable.vertices * narrowing)
     fin = moved(rounded_box((width, 0.06, 0.1), 0.0), z=height + 0.25)
     color = any_color(rng)
     return [decorated(body, rng, color), paint(moved(gable, z=height + 0.1), color), paint(fin, color)]
