@@ -37,10 +37,10 @@ class ShapeTokenizerConfig:
     code_dim: int = 128  # dimensions of a codebook vector
 
     def __post_init__(self) -> None:
+        if min(asdict(self).values()) < 1 or self.codebook_size <= _RESERVED:
+            raise ValueError(f"sizes must be positive and the codebook larger than {_RESERVED}, got {self}")
         if self.resolution % self.block or self.block % _PARTS:
             raise ValueError(f"resolution {self.resolution} must be a multiple of block {self.block}, and that even")
-        if min(self.width, self.part_width, self.layers, self.code_dim) < 1 or self.codebook_size <= _RESERVED:
-            raise ValueError(f"sizes must be positive and the codebook larger than {_RESERVED}, got {self}")
 
     @property
     def grid(self) -> int:

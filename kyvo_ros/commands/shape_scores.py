@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import check_counts, write_text
-from kyvo_ros.commands.shapes import add_tokenizer_options
+from kyvo_ros.commands.shapes import add_tokenizer_options, open_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
+    from kyvo_ros.autoencoders.slats import CubeFrame, Slat
     from kyvo_ros.scene.mesh import Mesh
 
 GROUPS = ("instances", "categories")
@@ -40,22 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `kyvo evaluate shapes`; returns the exit code. Raises UsageError, ModelFolderError."""
+    """Run `kyvo evaluate shapes`; returns the exit code. Raises UsageError, ModelFolderError, DeviceError."""
     from tqdm import tqdm
 
     from kyvo_ros.autoencoders.slat_encoding import encode_slat
     from kyvo_ros.data.assets import assets, make_asset
-    from kyvo_ros.model.folder import load_shape_tokenizer
 
     check_counts(args, "count")
-    name, tokenizer = load_shape_tokenizer(args.model, args.device)
+    name, tokenizer, device = open_tokenizer(args)
     report, pairs, used = {}, [], set()
     for group in GROUPS:
         rows = {variant: [] for variant in VARIANTS}
         for category, index in tqdm(list(assets(group, args.count)), desc=group, unit="object", disable=None):
             truth = make_asset(category, index)
             slat = encode_slat(truth, tokenizer.config.resolution)
-            grids, codes = _grids(tokenizer, slat, args.device)
+            grids, codes = _grids(tokenizer, slat, device)
             used |= set(codes)
             meshes = {variant: _mesh(grid, slat.frame) for variant, grid in grids.items()}
             for variant, mesh in meshes.items():
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _grids(tokenizer: ShapeTokenizer, slat, device: str) -> tuple[dict[str, np.ndarray], list[int]]:
+def _grids(tokenizer: ShapeTokenizer, slat: Slat, device: torch.device) -> tuple[dict[str, np.ndarray], list[int]]:
     """Feature grids by variant, and the codes."""
     import torch
 
@@ -88,14 +89,14 @@ def _grids(tokenizer: ShapeTokenizer, slat, device: str) -> tuple[dict[str, np.n
     return {name: value[0].cpu().numpy() for name, value in made.items()}, codes[0].tolist()
 
 
-def _mesh(grid: np.ndarray, frame) -> Mesh | None:
+def _mesh(grid: np.ndarray, frame: CubeFrame) -> Mesh | None:
     """The mesh of a grid; None where nothing is inside."""
     from kyvo_ros.autoencoders.slat_meshing import mesh_of_grid
 
     return mesh_of_grid(grid, frame) if (grid[0] < 0).any() else None
 
 
-def _scores(mesh: Mesh | None, truth: Mesh, frame) -> dict[str, float]:
+def _scores(mesh: Mesh | None, truth: Mesh, frame: CubeFrame) -> dict[str, float]:
     """Scores of surfaces and volumes. A mesh that is not there counts as a point at the cube's centre."""
     import numpy as np
 
@@ -114,7 +115,7 @@ def _scores(mesh: Mesh | None, truth: Mesh, frame) -> dict[str, float]:
             "volume_iou": overlap, "normal_consistency": scores.normal_consistency}
 
 
-def _outer_points(truth: Mesh, frame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _outer_points(truth: Mesh, frame: CubeFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Points and normals of the truth, without the surfaces that lie within it where its parts overlap."""
     import numpy as np
     from scipy.ndimage import binary_erosion

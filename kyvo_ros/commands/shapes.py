@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from kyvo_ros.commands.common import UsageError, write_text
 
 if TYPE_CHECKING:
+    import torch
+
+    from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
     from kyvo_ros.autoencoders.slats import CubeFrame
 
 FORMAT = "kyvo_ros shape 1"
@@ -37,21 +40,29 @@ def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     """Which shape tokenizer runs, and on what."""
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder of the shape tokenizer, as "
                         "`kyvo train shapes` writes it")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+
+
+def open_tokenizer(args: argparse.Namespace) -> tuple[str, ShapeTokenizer, torch.device]:
+    """Name and tokenizer of these options, and its device. Raises ModelFolderError, DeviceError."""
+    from kyvo_ros.model.folder import load_shape_tokenizer
+    from kyvo_ros.pipeline import choose_device
+
+    device = choose_device(args.device)
+    return *load_shape_tokenizer(args.model, device), device
 
 
 def tokenize(args: argparse.Namespace) -> int:
-    """Run `kyvo tokenize`; returns the exit code. Raises MeshError, ModelFolderError."""
+    """Run `kyvo tokenize`; returns the exit code. Raises MeshError, ModelFolderError, DeviceError."""
     import torch
 
     from kyvo_ros.autoencoders.slat_encoding import encode_slat
     from kyvo_ros.autoencoders.slats import to_grid
     from kyvo_ros.data.mesh_files import read_mesh
-    from kyvo_ros.model.folder import load_shape_tokenizer
 
-    name, tokenizer = load_shape_tokenizer(args.model, args.device)
+    name, tokenizer, device = open_tokenizer(args)
     slat = encode_slat(read_mesh(args.mesh), tokenizer.config.resolution)
-    codes = tokenizer.encode(torch.as_tensor(to_grid(slat))[None].to(args.device))[0].tolist()
+    codes = tokenizer.encode(torch.as_tensor(to_grid(slat))[None].to(device))[0].tolist()
     record = {"format": FORMAT, "model": name, "center_m": slat.frame.center_m, "edge_m": slat.frame.edge_m,
               "codes": codes}
     write_text(args.out, json.dumps(record) + "\n")
@@ -60,19 +71,21 @@ def tokenize(args: argparse.Namespace) -> int:
 
 
 def detokenize(args: argparse.Namespace) -> int:
-    """Run `kyvo detokenize`; returns the exit code. Raises UsageError, SlatError, ModelFolderError, MeshError."""
+    """Run `kyvo detokenize`; returns the exit code.
+
+    Raises UsageError, SlatError, MeshError, ModelFolderError, DeviceError.
+    """
     import torch
 
     from kyvo_ros.autoencoders.slat_meshing import mesh_of_grid
     from kyvo_ros.data.mesh_files import write_mesh
-    from kyvo_ros.model.folder import load_shape_tokenizer
 
     model, codes, frame = _read_tokens(args.tokens)
-    name, tokenizer = load_shape_tokenizer(args.model, args.device)
+    name, tokenizer, device = open_tokenizer(args)
     if name != model:
         raise UsageError(f"{args.tokens} holds codes of {model!r}, {args.model} is {name!r}; codes of one tokenizer "
                          "mean nothing to another")
-    grid = tokenizer.decode(torch.tensor([codes], device=args.device))[0].cpu().numpy()
+    grid = tokenizer.decode(torch.tensor([codes], device=device))[0].cpu().numpy()
     mesh = mesh_of_grid(grid, frame)
     write_mesh(args.out, mesh)
     print(f"{args.tokens}: {len(mesh.faces)} triangles, written to {args.out}")

@@ -38,6 +38,9 @@ class SlatSet:
 
     @classmethod
     def of(cls, slats: list[Slat]) -> SlatSet:
+        """Slats of one resolution. Raises ValueError where a byte does not hold its voxel indices."""
+        if slats[0].resolution > 256:
+            raise ValueError(f"resolution must be at most 256, got {slats[0].resolution}")
         feats = np.concatenate([slat.feats for slat in slats])
         feats[:, _UNIT] = 2 * feats[:, _UNIT] - 1
         return cls(np.concatenate([slat.coords for slat in slats]).astype(np.uint8),

@@ -58,7 +58,10 @@ def load_shape_recipe(path: Path) -> ShapeRecipe:
 
 def train_shapes(recipe_path: Path, work: Path, out: Path, device: torch.device, minutes: float | None = None,
                  workers: int = 1) -> None:
-    """Train a shape tokenizer by a recipe in a work folder and write its model folder; `minutes` limits each part."""
+    """Train a shape tokenizer by a recipe in a work folder and write its model folder; `minutes` limits each part.
+
+    The codes wait until the encoder has taken all its steps: what it learned later would be lost to them.
+    """
     recipe = load_shape_recipe(recipe_path)
     slats, held_out = (prepared_slats(work / "slats", split, count, recipe.tokenizer.resolution, workers)
                        for split, count in (("train", recipe.objects), ("instances", recipe.held_out)))
@@ -72,5 +75,8 @@ def train_shapes(recipe_path: Path, work: Path, out: Path, device: torch.device,
             stage.warm_up_codes(step_generator(settings.seed, 2**32 - 1))  # batches that no step draws
         trainer.run(minutes)
         plot_metrics(work / name / METRICS, work / name / "curve.png")
+        if not quantise and trainer.step < settings.total_steps:
+            log.info("%s is at step %d of %d; the same command goes on", name, trainer.step, settings.total_steps)
+            return
     save_shape_tokenizer(out, recipe.name, tokenizer)
     log.info("wrote %s", out)

@@ -55,6 +55,8 @@ def test_wrong_grids_and_codes_are_refused(tokenizer, grid):
         tokenizer.decode(torch.full((1, 512), 34))
     with pytest.raises(ValueError, match="multiple of block"):
         ShapeTokenizerConfig(resolution=20)
+    with pytest.raises(ValueError, match="sizes must be positive"):
+        ShapeTokenizerConfig(block=0)
 
 
 def test_the_codebook_has_every_code(tokenizer):

@@ -39,11 +39,15 @@ codes: {steps: 3, warmup_steps: 1, batch_size: 2, learning_rate: 1.0e-3, evaluat
 def trained(tmp_path_factory) -> Path:
     """A folder with what `kyvo train shapes` leaves."""
     folder = tmp_path_factory.mktemp("shapes")
-    (folder / "tiny.yaml").write_text(TINY)
-    arguments = ["train", "shapes", "--recipe", str(folder / "tiny.yaml"), "--work", str(folder / "work"),
-                 "--out", str(folder / "model"), "--workers", "1", "--threads", "1", "--device", "cpu"]
-    assert main(arguments) == 0
+    assert main(_training(folder, TINY)) == 0
     return folder
+
+
+def _training(folder: Path, recipe: str) -> list[str]:
+    """Arguments that train by a recipe in FOLDER/work, to FOLDER/model."""
+    (folder / "recipe.yaml").write_text(recipe)
+    return ["train", "shapes", "--recipe", str(folder / "recipe.yaml"), "--work", str(folder / "work"), "--out",
+            str(folder / "model"), "--workers", "1", "--threads", "1", "--device", "cpu"]
 
 
 def test_the_loss_of_one_shape_falls():
@@ -60,6 +64,16 @@ def test_the_loss_of_one_shape_falls():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_codes_wait_for_the_encoder(tmp_path):
+    """With no time at all an encoder takes one step; the same command goes on to the end."""
+    short = TINY.replace("steps: 12", "steps: 2").replace("width: 32", "resolution: 32, block: 4, width: 32")
+    arguments = _training(tmp_path, short)
+    assert main([*arguments, "--minutes", "0"]) == 0
+    assert not (tmp_path / "work" / "shape_codes").exists() and not (tmp_path / "model").exists()
+    assert main(arguments) == 0
+    assert load_shape_tokenizer(tmp_path / "model")[0] == "tiny-shapes"
 
 
 def test_the_codes_are_counted(trained):
@@ -80,6 +94,11 @@ def test_a_mesh_becomes_tokens_and_a_mesh_again(trained, tmp_path, capsys):
     made = read_mesh(again)
     assert made.is_watertight and np.abs(made.bounds.mean(axis=0) - mesh.bounds.mean(axis=0) - 5).max() < 0.2
     assert "512 codes" in capsys.readouterr().out
+
+
+def test_a_device_that_is_not_there_is_one_error(trained, capsys):
+    assert main(["evaluate", "shapes", "--model", str(trained / "model"), "--device", "abacus"]) == 2
+    assert "'abacus' cannot be used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change, reason", [
