@@ -11,7 +11,8 @@ Matrices are stored in float16 and loaded as float32; vectors (norms, biases, ru
 card, README.md, is written by training.
 
 A converted checkpoint is stored as it came (`save_converted`), its codebook with it: the decoder alone, which
-`load_decoder` reads, or with all that it needs to see.
+`load_decoder` reads, or with all that it needs to see. A folder may hold a shape tokenizer alone
+(`save_shape_tokenizer`, `load_shape_tokenizer`): the section `shape_tokenizer` of the configuration, and its weights.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
 from kyvo_ros.autoencoders.kinds import image_tokenizer_from_dict, image_tokenizer_to_dict
+from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
 from kyvo_ros.model.checksums import ChecksumError, renew_checksum, verify_checksums, write_checksums
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
@@ -44,9 +46,12 @@ from kyvo_ros.tokens.sequences import TASKS, SequenceBuilder
 from kyvo_ros.tokens.text import TextTokenizer, TextTokenizerError
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
-CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER = (
-    "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "tokenizer.json")
+CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER = (
+    "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "shape_tokenizer.safetensors",
+    "tokenizer.json")
 FILES = (CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER)
+#: What SHA256SUMS describes, of those that a folder has.
+CHECKED_FILES = (*FILES, SHAPE_TOKENIZER)
 #: Raised when a folder of the version before can no longer be read.
 FORMAT_VERSION = 1
 #: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
@@ -143,7 +148,7 @@ def save_model(folder: str | Path, bundle: ModelBundle) -> None:
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
     for file, tensors in weights.items():
         (folder / file).write_bytes(save(tensors))  # `save_file` would hide the file from other users
-    write_checksums(folder, FILES)
+    write_checksums(folder, CHECKED_FILES)
 
 
 def save_calibration(folder: str | Path, calibration: Calibration) -> None:
@@ -170,6 +175,9 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
     """
     folder = _existing(folder)
     section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
+    if "shape_tokenizer" in section.config:
+        raise ModelFolderError(f"{folder} holds a shape tokenizer alone, which tokenizes meshes; to see, a model needs "
+                               f"{', '.join(FILES)}")
     if "schema" not in section.config and "image_tokenizer" not in section.config:
         raise ModelFolderError(f"{folder} lacks the sections 'schema' and 'image_tokenizer': it holds a decoder alone, "
                                "which kyvo_ros.model.checkpoint.load_decoder reads; to see, a model needs all files")
@@ -217,7 +225,7 @@ def save_converted(folder: str | Path, name: str, config: DecoderConfig, weights
         (folder / file).chmod((folder / CONFIG).stat().st_mode)
     if text_tokenizer is not None:
         text_tokenizer.save(folder / TEXT_TOKENIZER)
-    write_checksums(folder, FILES)
+    write_checksums(folder, CHECKED_FILES)
 
 
 def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, Tensor]) -> None:
@@ -270,6 +278,26 @@ def _decoder_of(config: DecoderConfig, weights: dict[str, Tensor], path: Path, d
     return decoder.to(dtype=dtype).eval()
 
 
+def save_shape_tokenizer(folder: str | Path, name: str, tokenizer: ShapeTokenizer) -> None:
+    """Write a folder that holds a shape tokenizer alone; inverse of `load_shape_tokenizer` up to float16."""
+    folder = Path(folder)
+    weights = save(_stored(tokenizer, SHAPE_TOKENIZER))
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"format_version": FORMAT_VERSION, "name": name, "shape_tokenizer": tokenizer.config.to_dict()}
+    (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (folder / SHAPE_TOKENIZER).write_bytes(weights)
+    write_checksums(folder, CHECKED_FILES)
+
+
+def load_shape_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> tuple[str, ShapeTokenizer]:
+    """Name and shape tokenizer of a folder, in evaluation mode. Raises ModelFolderError as `load_model` does."""
+    folder = _existing(folder)
+    section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
+    tokenizer = ShapeTokenizer(section("shape_tokenizer", ShapeTokenizerConfig.from_dict))
+    _load_weights(tokenizer, folder / SHAPE_TOKENIZER)
+    return section("name", str), tokenizer.eval().to(device)
+
+
 def _existing(folder: str | Path) -> Path:
     """The folder, whose files are what its manifest says, where it has one. Raises ModelFolderError."""
     folder = Path(folder)
@@ -277,7 +305,7 @@ def _existing(folder: str | Path) -> Path:
         raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
                                f"of a folder that holds {CONFIG}")
     try:
-        verify_checksums(folder, FILES)
+        verify_checksums(folder, CHECKED_FILES)
     except ChecksumError as error:
         raise ModelFolderError(str(error)) from error
     return folder

@@ -7,6 +7,7 @@
     decoder    the language model                                  -> WORK/decoder/
     export     the model folder, with its card
     card       the card anew, after `kyvo evaluate ... --json MODEL/evaluation.json`
+    shapes     the shape tokenizer, with a recipe and a model folder of its own (see `shapes`)
     all        one after the other, with `--until STAGE` as far as that one
     full       a decoder in the published format and size, by a recipe of its own (see `full`)
 
@@ -26,25 +27,28 @@ import torch
 
 from kyvo_ros.training import distributed, full
 from kyvo_ros.training.recipe import RecipeError
+from kyvo_ros.training.shapes import train_shapes
 from kyvo_ros.training.stages import STAGES, Workshop
 from kyvo_ros.training.trainer import TrainingError
 
 log = logging.getLogger(__name__)
 
-DEFAULT_RECIPE = Path("recipes/clevr-nano.yaml")
+DEFAULT_RECIPE, DEFAULT_OUT = Path("recipes/clevr-nano.yaml"), Path("models/clevr-nano")
+DEFAULT_SHAPE_RECIPE, DEFAULT_SHAPE_OUT = Path("recipes/shapes/nano.yaml"), Path("models/shapes-nano")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo train`."""
-    parser.add_argument("stage", choices=(*STAGES, "all", "full"), help="which part of the recipe to train")
+    parser.add_argument("stage", choices=(*STAGES, "shapes", "all", "full"), help="which part of the recipe to train")
     parser.add_argument("--until", choices=tuple(STAGES), help="with `all`: the last stage to train")
-    parser.add_argument("--recipe", type=Path, default=DEFAULT_RECIPE, help="YAML file (default: %(default)s)")
+    parser.add_argument("--recipe", type=Path, help=f"YAML file (default: {DEFAULT_RECIPE}; for shapes "
+                        f"{DEFAULT_SHAPE_RECIPE})")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
     parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="CLEVR folders of real "
                         "renders to mix in (ours or CLEVR v1.0); the last ones of the first are kept for measuring")
     parser.add_argument("--from", dest="source", type=Path, help="model folder whose weights to start from")
-    parser.add_argument("--out", type=Path, default=Path("models/clevr-nano"),
-                        help="model folder to write (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help=f"model folder to write (default: {DEFAULT_OUT}; for shapes "
+                        f"{DEFAULT_SHAPE_OUT})")
     parser.add_argument("--minutes", type=float, help="stop each stage after this long, with a checkpoint")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
@@ -71,7 +75,14 @@ def run(args: argparse.Namespace) -> int:
     for folder in args.renders:
         if not folder.is_dir():
             raise TrainingError(f"--renders {folder} is no folder")
+    shapes = args.stage == "shapes"
+    args.recipe = args.recipe or (DEFAULT_SHAPE_RECIPE if shapes else DEFAULT_RECIPE)
+    args.out = args.out or (DEFAULT_SHAPE_OUT if shapes else DEFAULT_OUT)
     device = device_named(args.device)
+    if shapes:
+        _check_alone(args)
+        train_shapes(args.recipe, args.work, args.out, device, args.minutes, args.workers)
+        return 0
     distributed.start(device)
     if args.stage == "full":
         try:
@@ -89,6 +100,14 @@ def run(args: argparse.Namespace) -> int:
     finally:
         distributed.stop()
     return 0
+
+
+def _check_alone(args: argparse.Namespace) -> None:
+    """Raises TrainingError for what the stage `shapes` would leave unused."""
+    if args.source is not None or args.renders or args.until:
+        raise TrainingError("stage shapes takes neither --from nor --renders nor --until")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainingError("stage shapes runs in one process; start it without torchrun")
 
 
 def _stages(stage: str, until: str | None) -> list[str]:

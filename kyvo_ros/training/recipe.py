@@ -110,8 +110,7 @@ def load_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises RecipeError where the file is missing, broken, or has a wrong entry."""
     document = read_document(path)
     try:
-        blocks = {key: read_block(_BLOCKS[key], value, key) if key in _BLOCKS else value
-                  for key, value in document.items()}
+        blocks = read_blocks(document, _BLOCKS)
         if "schema" in blocks:
             blocks["schema"] = read_schema(path.parent / str(blocks["schema"]))
         return read_block(Recipe, blocks, "recipe")
@@ -120,7 +119,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def read_document(path: Path) -> dict:
-    """The mapping in a YAML file. Raises RecipeError."""
+    """The mapping in a YAML file. Raises RecipeError where it is missing, broken, or holds another thing."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -132,6 +131,11 @@ def read_document(path: Path) -> dict:
     return document
 
 
+def read_blocks(document: dict, kinds: dict[str, type]) -> dict:
+    """Entries that are blocks of their own as the dataclasses they are; raises what these raise, or RecipeError."""
+    return {key: read_block(kinds[key], value, key) if key in kinds else value for key, value in document.items()}
+
+
 def read_schema(path: Path) -> SceneSchema:
     """Read what `SceneSchema.to_dict` says, as JSON. Raises RecipeError with the file and the reason."""
     try:
@@ -141,7 +145,7 @@ def read_schema(path: Path) -> SceneSchema:
 
 
 def read_block(kind: type, values: object, where: str) -> object:
-    """A settings class from a mapping. Raises RecipeError, naming what it does not have."""
+    """A dataclass of a mapping. Raises RecipeError for settings that it does not have."""
     if not isinstance(values, dict):
         raise RecipeError(f"{where} must be a mapping of settings, got {values!r}")
     unknown = set(values) - {f.name for f in fields(kind)}
