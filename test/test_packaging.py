@@ -25,7 +25,13 @@ PYTHONS = ("3.10", "3.11", "3.12")
 #: Not in package.xml on purpose: its definitions reach the node through rclpy.
 OF_RCLPY = {"builtin_interfaces", "rosgraph_msgs"}
 #: Used where they are installed; the node says so where they are missed.
-OPTIONAL = {"moveit_msgs"}
+OPTIONAL = {"moveit_msgs", "peft"}
+#: Import -> rosdep key, where they differ.
+ROSDEP_KEYS = {"cv2": "python3-opencv", "matplotlib": "python3-matplotlib", "numba": "python3-numba",
+               "numpy": "python3-numpy", "scipy": "python3-scipy", "skimage": "python3-skimage", "tqdm": "python3-tqdm",
+               "yaml": "python3-yaml"}
+#: No rosdep key of every supported distribution holds a version that is new enough: package.xml says so.
+ONLY_FROM_SETUP = {"torch", "transformers", "tokenizers", "safetensors", "rosbags", "trimesh"}
 
 
 def _run(*command: str, cwd: Path) -> str:
@@ -149,17 +155,29 @@ def test_versions_are_one() -> None:
     assert versions == {kyvo_ros.__version__}
 
 
-def test_ros_packages_that_are_imported_are_dependencies() -> None:
-    declared = {depend.name for depend in parse_package(str(REPOSITORY / "package.xml")).exec_depends}
-    files = [*(REPOSITORY / "kyvo_ros" / "ros").rglob("*.py"), *(REPOSITORY / "launch").rglob("*.py")]
-    ros = re.compile(r"(rclpy|launch|launch_ros|tf2_ros|ament_\w+|\w+_msgs|\w+_interfaces)$")
-    for path in files:
+def _imports(folder: Path) -> dict[str, str]:
+    """{package that is imported: a file that does}, of the files below a folder; the standard library's left out."""
+    found = {}
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [node.module] if isinstance(node, ast.ImportFrom) else (
+            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else (
                 [alias.name for alias in node.names] if isinstance(node, ast.Import) else [])
-            for name in (str(name).split(".")[0] for name in names):
-                known = declared | OF_RCLPY | OPTIONAL
-                assert not ros.match(name) or name in known, f"{path} imports {name}: not in package.xml"
+            found.update({name.split(".")[0]: str(path.relative_to(REPOSITORY)) for name in names})
+    return {name: path for name, path in found.items() if name not in sys.stdlib_module_names | {"kyvo_ros"}}
+
+
+def test_packages_that_are_imported_are_dependencies() -> None:
+    """Each import is an exec_depend by its rosdep key, or one of the pins that `make setup` installs."""
+    declared = {depend.name for depend in parse_package(str(REPOSITORY / "package.xml")).exec_depends}
+    pinned = {pin.name for name in ("torch", "python") for pin in _pins()[name]}
+    imports = {**_imports(REPOSITORY / "launch"), **_imports(REPOSITORY / "kyvo_ros")}
+    assert {"rclpy", "launch_ros", "torch", "cv2"} <= set(imports)
+    for name, path in imports.items():
+        key = ROSDEP_KEYS.get(name, name)
+        assert key in declared | OF_RCLPY | OPTIONAL or name in ONLY_FROM_SETUP & pinned, (
+            f"{path} imports {name}: no {key} in package.xml")
+    unused = declared - {ROSDEP_KEYS.get(name, name) for name in imports}
+    assert unused == set(), f"package.xml depends on what nothing imports: {unused}"
 
 
 def test_license_is_the_one_stated() -> None:

@@ -6,7 +6,7 @@ that an answer rests on, and the scene before and after the edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,10 @@ def converse(call: Call, latest: SceneGraph, output: Path) -> None:
     response = call(Edit, "edit", Edit.Request(instruction=INSTRUCTION))
     if response.success:
         edited = scene_from_graph_msg(response.scene)
-        gone = sorted({item.id for item in scene.objects} - {item.id for item in edited.objects})
+        before, after = ({item.id for item in part.objects} for part in (scene, edited))
+        gone = sorted(before - after)
         print(f"{INSTRUCTION}\n  {len(scene)} objects before, {len(edited)} after; gone: {', '.join(gone) or 'none'}")
-        drawings.append(draw_plan(edited))
+        drawings.append(draw_plan(edited, _highlighted(edited, after - before)))
         captions.append(f"after: {INSTRUCTION}")
     else:
         print(f"{INSTRUCTION}\n  not done: {response.message}")
@@ -59,6 +60,6 @@ def _said(answer: Answer) -> str:
     return f"{answer.text}   (confidence {answer.confidence:.2f}{rests}; {answer.program})"
 
 
-def _highlighted(scene: Scene, ids: list[str]) -> list[Mark]:
+def _highlighted(scene: Scene, ids: Collection[str]) -> list[Mark]:
     return [Mark(RIGHT_RGB if item.id in ids else MISSED_RGB, item.id, thin=item.id not in ids)
             for item in scene.objects]

@@ -27,9 +27,9 @@ class NodeParameters:
         self._guard = threading.Lock()
         self._changed = changed
         self._check = check
+        from kyvo_ros.ros.distributions import watch_parameters
         self.current = Settings.from_values(_declare(node))
-        node.add_on_set_parameters_callback(self._on_set)
-        node.add_post_set_parameters_callback(self._after_set)
+        watch_parameters(node, self._on_set, self._after_set)
 
     def _candidate(self, parameters) -> Settings:
         known = {item.name for item in fields(Settings)}

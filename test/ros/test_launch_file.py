@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,16 @@ from kyvo_ros.ros.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAUNCH_FILE = REPOSITORY / "launch" / "kyvo.launch.py"
+XML_FILE = REPOSITORY / "launch" / "kyvo.launch.xml"
+CAMERA_FILE = REPOSITORY / "launch" / "with_camera.launch.py"
 
 
 def _tree() -> ast.Module:
     return ast.parse(LAUNCH_FILE.read_text())
 
 
-def _assigned(name: str) -> ast.expr:
-    return next(node.value for node in _tree().body
+def _assigned(name: str, tree: ast.Module | None = None) -> ast.expr:
+    return next(node.value for node in (tree or _tree()).body
                 if isinstance(node, ast.Assign) and node.targets[0].id == name)
 
 
@@ -69,9 +72,40 @@ def test_the_launch_description_is_made_where_launch_is_installed(monkeypatch: p
     assert declared == set(module.ARGUMENTS)
 
 
+def test_the_xml_file_has_the_same_arguments_and_passes_all_of_them() -> None:
+    root = xml.etree.ElementTree.parse(XML_FILE).getroot()
+    arguments = _assigned("ARGUMENTS")
+    same = {}
+    for key, value in zip(arguments.keys, arguments.values, strict=True):
+        default, text = value.elts
+        inside = "$(find-pkg-share kyvo_ros)/config/kyvo_node.yaml"  # what os.path.join gives in Python
+        same[key.value] = (default.value if isinstance(default, ast.Constant) else inside, text.value)
+    assert {a.get("name"): (a.get("default"), a.get("description")) for a in root.findall("arg")} == same
+    (include,) = root.findall("include")
+    assert include.get("file") == f"$(find-pkg-share kyvo_ros)/launch/{LAUNCH_FILE.name}"
+    assert {a.get("name"): a.get("value") for a in include} == {name: f"$(var {name})" for name in same}
+
+
+def test_the_camera_example_sets_parameters_that_exist() -> None:
+    tree = ast.parse(CAMERA_FILE.read_text())
+    names = [key.value for key in _assigned("ARGUMENTS", tree).keys]
+    assert all(f'value("{name}")' in CAMERA_FILE.read_text() for name in names)
+    nodes = {next(k.value.value for k in call.keywords if k.arg == "name"): call for call in ast.walk(tree)
+             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Node"}
+    ours = {k.arg: k.value for k in nodes["kyvo_node"].keywords}
+    given = {key.value for key in ours["parameters"].elts[0].keys}
+    assert given == {"support_plane_frame", "output_frame"} and given <= set(Settings.__dataclass_fields__)
+    assert ast.literal_eval(ours["remappings"]) == [("image", "image_raw")]
+    keywords = [keyword for call in nodes.values() for keyword in call.keywords]
+    assert [ast.unparse(k.value) for k in keywords if k.arg == "namespace"] == ["camera", "camera"]
+    assert set(ast.literal_eval(_assigned("DRIVERS", tree))) == {"v4l2_camera", "usb_cam"}
+
+
 def test_the_rviz_view_listens_to_the_node_s_topics() -> None:
     view = yaml.safe_load((REPOSITORY / "rviz" / "kyvo.rviz").read_text())
-    displays = {d["Class"].split("/")[1]: d for d in view["Visualization Manager"]["Displays"]}
-    assert displays["MarkerArray"]["Topic"]["Value"] == "markers"
-    assert displays["Image"]["Topic"]["Value"] == "annotated_image"
-    assert {"TF", "Grid"} <= set(displays)
+    displays = [(d["Class"].split("/")[1], d.get("Topic", {}).get("Value")) for d in
+                view["Visualization Manager"]["Displays"]]
+    assert {topic for kind, topic in displays if kind == "MarkerArray"} == {
+        "markers", "answer_markers", "scene_graph_markers"}
+    assert ("Image", "annotated_image") in displays
+    assert {"TF", "Grid"} <= {kind for kind, _ in displays}

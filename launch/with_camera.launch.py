@@ -1,0 +1,56 @@
+"""A camera driver and kyvo_node beside it, in one namespace: an example to copy.
+
+    ros2 launch kyvo_ros with_camera.launch.py camera:=front camera_info_url:=file:///path/front.yaml
+    ros2 launch kyvo_ros with_camera.launch.py camera:=left driver:=usb_cam video_device:=/dev/video2
+
+With camera:=front the driver publishes /front/image_raw and /front/camera_info, the node listens to these and publishes
+/front/scene and the rest. Each camera gets a support-plane frame of its own, <camera>_support_plane. The drivers are
+packages of their own (ros-<distribution>-v4l2-camera, ros-<distribution>-usb-cam), not dependencies of kyvo_ros; their
+parameters are taken from their documentation, the drivers themselves have not been run with it.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+ARGUMENTS = {
+    "camera": ("front", "Name of the camera: namespace of its topics and prefix of its frames."),
+    "driver": ("v4l2_camera", "Package of the driver: v4l2_camera or usb_cam."),
+    "video_device": ("/dev/video0", "Device of the camera."),
+    "camera_info_url": ("", "Calibration as file:// or package:// URL; empty is the driver's default."),
+    "output_frame": ("", "As in kyvo.launch.py; plane stands for the camera's own support-plane frame."),
+}
+#: Package -> its executable and the names it gives to the parameters of the device and of the optical frame.
+DRIVERS = {
+    "v4l2_camera": ("v4l2_camera_node", "video_device", "camera_frame_id"),
+    "usb_cam": ("usb_cam_node_exe", "video_device", "frame_id"),
+}
+
+
+def start_pair(context):
+    """The driver and the node, both in the camera's namespace."""
+    def value(name):
+        return LaunchConfiguration(name).perform(context)
+
+    camera, driver, plane = value("camera"), value("driver"), value("camera") + "_support_plane"
+    if driver not in DRIVERS:
+        raise ValueError(f"driver must be one of {', '.join(DRIVERS)}, got '{driver}'")
+    executable, device, frame = DRIVERS[driver]
+    settings = {device: value("video_device"), frame: camera + "_optical_frame"}
+    if value("camera_info_url"):
+        settings["camera_info_url"] = value("camera_info_url")
+    output = plane if value("output_frame") == "plane" else value("output_frame")
+    return [
+        Node(package=driver, executable=executable, name="camera", namespace=camera, output="screen",
+             parameters=[settings]),
+        Node(package="kyvo_ros", executable="kyvo_node", name="kyvo_node", namespace=camera, output="screen",
+             parameters=[{"support_plane_frame": plane, "output_frame": output}],
+             remappings=[("image", "image_raw")]),
+    ]
+
+
+def generate_launch_description():
+    declared = [DeclareLaunchArgument(name, default_value=default, description=text)
+                for name, (default, text) in ARGUMENTS.items()]
+    return LaunchDescription([*declared, OpaqueFunction(function=start_pair)])
