@@ -28,8 +28,8 @@ OF_RCLPY = {"builtin_interfaces", "rosgraph_msgs"}
 OPTIONAL = {"moveit_msgs", "peft"}
 #: Import -> rosdep key, where they differ.
 ROSDEP_KEYS = {"cv2": "python3-opencv", "matplotlib": "python3-matplotlib", "numba": "python3-numba",
-               "numpy": "python3-numpy", "scipy": "python3-scipy", "skimage": "python3-skimage", "tqdm": "python3-tqdm",
-               "yaml": "python3-yaml"}
+               "numpy": "python3-numpy", "scipy": "python3-scipy", "skimage": "python3-skimage",
+               "tqdm": "python3-tqdm", "yaml": "python3-yaml"}
 #: No rosdep key of every supported distribution holds a version that is new enough: package.xml says so.
 ONLY_FROM_SETUP = {"torch", "transformers", "tokenizers", "safetensors", "rosbags", "trimesh"}
 
