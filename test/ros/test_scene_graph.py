@@ -55,7 +55,9 @@ class Robot(Tester):
         return self.call(self._clients[service], SERVICES[service].Request(**fields))
 
     def stand(self, map_T_base: Transform, stamp_ns: int) -> None:
+        """Say where the robot is, and what its camera is like: best effort, so one that is lost comes again."""
         self.send_tf(map_T_base, "map", "base", stamp_ns)
+        self.infos.publish(harness.calibration("camera"))
 
     def look(self, shown: int, map_T_base: Transform = AT_THE_TABLE, frames: int = 1) -> None:
         """So many frames in the graph, of images that show the first objects."""
@@ -94,10 +96,10 @@ def started(tester: Tester, folder: Path) -> Iterator[Robot]:
     with Robot("/graph") as robot, FakeNode(robot, folder.parent / "graph.log", options, ready=False) as node:
         robot.wait(lambda: robot.statuses() or not node.child.running(), "diagnostics", 30.0)
         assert node.child.running(), node.log.read_text()
-        robot.wait(lambda: robot.tf.get_subscription_count() and robot.images.get_subscription_count(), "inputs")
+        topics = (robot.tf, robot.tf_static, robot.images, robot.infos)
+        robot.wait(lambda: all(topic.get_subscription_count() for topic in topics), "inputs")
         robot.send_tf(BASE_T_CAMERA, "base", "camera", 0, robot.tf_static)
         robot.stand(AT_THE_TABLE, robot.now_ns)
-        robot.infos.publish(harness.calibration("camera"))
         yield robot
         assert node.child.running(), f"the node ended:\n{node.log.read_text()}"
 
