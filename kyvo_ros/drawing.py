@@ -52,8 +52,12 @@ def default_mark(scene_object: SceneObject) -> Mark:
 
 def box_corners(scene_object: SceneObject) -> np.ndarray:
     """(8, 3) corners of an object's box, in the scene's frame."""
-    size_m = _UNKNOWN_SIZE_M if scene_object.size_m is None else scene_object.size_m
-    return scene_object.pose().apply(_CORNERS * size_m)
+    return scene_object.pose().apply(_CORNERS * _drawn_size_m(scene_object))
+
+
+def _drawn_size_m(scene_object: SceneObject) -> np.ndarray:
+    """(3,) extents that an object is drawn with, also where its own are not known."""
+    return np.array(_UNKNOWN_SIZE_M if scene_object.size_m is None else scene_object.size_m)
 
 
 def draw_scene(image_rgb: np.ndarray, scene: Scene, view: CameraView, *, marks: Sequence[Mark] | None = None,
@@ -130,7 +134,7 @@ def draw_plan(scene: Scene, marks: Sequence[Mark] | None = None, size: int = 320
     """
     marks = [default_mark(o) for o in scene.objects] if marks is None else marks
     places = scene.positions_m()[:, :2]
-    extents = np.array([_UNKNOWN_SIZE_M if o.size_m is None else o.size_m for o in scene.objects]).reshape(-1, 3)
+    extents = np.array([_drawn_size_m(o) for o in scene.objects]).reshape(-1, 3)
     low, high = ((f(places + sign * extents[:, :2]) if len(scene) else np.array([sign, sign]))
                  for f, sign in ((lambda p: p.min(axis=0), -1.0), (lambda p: p.max(axis=0), 1.0)))
     scale = size / (high - low).max()

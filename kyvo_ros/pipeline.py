@@ -120,8 +120,7 @@ class KyvoPipeline:
             seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
                     for image, view, lens in zip(images, views, lenses)]
             looks = [(look, m) for group, m in zip(seen, metres) for look in group]
-            cells = [lens.cells(look.plane and look.plane.scaled(1.0 / m), self._builder.image_grid)
-                     for group, m, lens in zip(seen, metres, lenses) for look in group]
+            cells = [self._cells(lens, look.plane, m) for group, m, lens in zip(seen, metres, lenses) for look in group]
             canonical = np.stack([look.image_rgb for look, _ in looks])
         with _timed(timings, "encode"):
             codes = self._image_tokenizer.encode(images_to_tensor(canonical).to(self.device)).cpu().numpy()
@@ -190,8 +189,7 @@ class KyvoPipeline:
                      seed: int | None = None) -> np.ndarray:
         """As `render`, for several scenes at once: (B, h, w, 3)."""
         unit_m = metres_per_unit or self.schema.metres_per_unit
-        cells = np.stack([self.lens(camera, unit_m).cells(camera and camera.scaled(1.0 / unit_m),
-                                                          self._builder.image_grid) for camera in cameras])
+        cells = np.stack([self._cells(self.lens(camera, unit_m), camera, unit_m) for camera in cameras])
         scaled = [_scaled(scene, self.schema.metres_per_unit / unit_m) for scene in scenes]
         return self._pixels(self._images.write(scaled, cells, temperature, top_k, seed))
 
@@ -231,6 +229,10 @@ class KyvoPipeline:
         `plane` in metres, None where nobody knows; `metres_per_unit` as for `answer`.
         """
         return self.canonical.seen_from(plane and plane.scaled(1.0 / (metres_per_unit or self.schema.metres_per_unit)))
+
+    def _cells(self, lens: CanonicalCamera, plane: PlaneCamera | None, metres_per_unit: float) -> np.ndarray:
+        """(h*w, 2) ground points, in units, of what a lens shows from a camera in metres."""
+        return lens.cells(plane and plane.scaled(1.0 / metres_per_unit), self._builder.image_grid)
 
     def nominal_plane(self) -> PlaneCamera:
         """Where a camera without a known plane is taken to stand, metres."""

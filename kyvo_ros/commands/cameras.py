@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from kyvo_ros.commands.common import (
-    add_effort, add_model_options, add_report_files, check_counts, load_pipeline, write_report,
+    add_data_folder, add_effort, add_model_options, add_report_files, check_counts, load_pipeline, write_report,
 )
 
 
@@ -16,8 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Score a CLEVR folder as other cameras would have seen it (resolution, focal length, aspect, roll, distortion; "
         "paired with the originals), without the camera's pose (paired), and renders from cameras elsewhere. Only "
         "objects count whose centre is in the model's canonical view and that the raw images show whole.")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
-    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    add_data_folder(parser)
     parser.add_argument("--other", type=Path, metavar="DIR", help="renders from other cameras, each with its own")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
     add_report_files(parser)

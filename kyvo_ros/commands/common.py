@@ -27,6 +27,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
 
 
+def add_data_folder(parser: argparse.ArgumentParser) -> None:
+    """Which images are scored."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
+    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+
+
 def add_effort(parser: argparse.ArgumentParser) -> None:
     """How hard the model looks."""
     parser.add_argument("--effort", choices=("fast", "accurate"), default="fast", help="look at an image once, or "

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    add_batch_size, add_effort, add_model_options, add_report_files, check_counts, load_pipeline, predict,
-    write_report,
+    add_batch_size, add_data_folder, add_effort, add_model_options, add_report_files, check_counts, load_pipeline,
+    predict, write_report,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Instruct changes of the scenes of a CLEVR folder, in phrasings that are never trained on, and compare the "
         "edited scenes with those that the instructions mean: Jaccard index by kind of edit. What cannot be done "
         "counts as a scene left as it was.")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
-    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    add_data_folder(parser)
     parser.add_argument("--scene", choices=("true", "predicted"), default="true",
                         help="what is edited (default: %(default)s)")
     parser.add_argument("--count", type=int, default=400, metavar="N", help="instructions (default: %(default)s)")

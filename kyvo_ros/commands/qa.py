@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    UsageError, add_batch_size, add_effort, add_model_options, add_report_files, check_counts, load_pipeline, predict,
-    write_report,
+    UsageError, add_batch_size, add_data_folder, add_effort, add_model_options, add_report_files, check_counts,
+    load_pipeline, predict, write_report,
 )
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Answer the questions of a CLEVR folder (questions.json) by programs that the model writes and the scene that "
         "it recognises, or the true one. An answer counts as right where it is the file's, a refusal as wrong.")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
-    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    add_data_folder(parser)
     parser.add_argument("--scene", choices=("true", "predicted"), default="predicted",
                         help="what questions are answered on (default: %(default)s)")
     parser.add_argument("--own", type=int, metavar="N", help="instead of the folder's questions, N of the project's "

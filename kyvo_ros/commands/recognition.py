@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    add_batch_size, add_effort, add_model_options, add_report_files, check_counts, load_pipeline, predict,
-    write_report,
+    add_batch_size, add_data_folder, add_effort, add_model_options, add_report_files, check_counts, load_pipeline,
+    predict, write_report,
 )
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Score recognised scenes against the ground truth of a CLEVR folder (scenes.json and images/, or CLEVR v1.0), "
         "in the frame on the support plane that the known camera pose gives.")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
-    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    add_data_folder(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--metric", choices=("own", "published"), default="own", help="published: also the Jaccard "
                         "index as the published Kyvo script computes it (default: %(default)s)")

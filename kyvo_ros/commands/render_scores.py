@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    add_batch_size, add_effort, add_model_options, add_report_files, add_sampling, check_counts, load_pipeline,
-    write_report,
+    add_batch_size, add_data_folder, add_effort, add_model_options, add_report_files, add_sampling, check_counts,
+    load_pipeline, write_report,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model: the Jaccard index between what was asked for and what is seen (cycle). Beside it PSNR, SSIM and L2 "
         "against the true images in the model's own view, and the same for the image tokenizer's reconstructions of "
         "the true images, which say what codes alone lose.")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
-    parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    add_data_folder(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet: what was asked for on the "
                         "true image, the true image, the drawing")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kyvo_ros.data.arrays import write_arrays
 from kyvo_ros.scene import PlaneCamera, Scene, SceneObject
 
 
@@ -43,10 +44,7 @@ class ExampleSet:
 
     def save(self, path: Path) -> None:
         """Write an uncompressed .npz; inverse of `load`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **{f.name: getattr(self, f.name) for f in fields(self)})
-        partial.replace(path)
+        write_arrays(path, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> ExampleSet:

@@ -25,7 +25,7 @@ class ChecksumError(ValueError):
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
     """Write the manifest of those of the files that are there."""
     lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names if (folder / name).is_file()]
-    _replace(folder / MANIFEST, "".join(lines))
+    replace_text(folder / MANIFEST, "".join(lines))
 
 
 def renew_checksum(folder: Path, name: str) -> None:
@@ -35,7 +35,7 @@ def renew_checksum(folder: Path, name: str) -> None:
     """
     if (folder / MANIFEST).is_file():
         sums = {**_read(folder / MANIFEST), name: sha256_of(folder / name)}
-        _replace(folder / MANIFEST, "".join(f"{digest}  {file}\n" for file, digest in sums.items()))
+        replace_text(folder / MANIFEST, "".join(f"{digest}  {file}\n" for file, digest in sums.items()))
 
 
 def verify_checksums(folder: Path, names: Iterable[str]) -> bool:
@@ -76,8 +76,8 @@ def _read(path: Path) -> dict[str, str]:
     return sums
 
 
-def _replace(path: Path, text: str) -> None:
-    """The old file stays until the new one is whole."""
+def replace_text(path: Path, text: str) -> None:
+    """Write a file; the old one stays until the new one is whole."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         fresh.write_text(text, encoding="utf-8")

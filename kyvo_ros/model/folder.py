@@ -18,7 +18,6 @@ A converted checkpoint is stored as it came (`save_converted`), its codebook wit
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +33,8 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
 from kyvo_ros.autoencoders.kinds import image_tokenizer_from_dict, image_tokenizer_to_dict
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
-from kyvo_ros.model.checksums import ChecksumError, renew_checksum, verify_checksums, write_checksums
+from kyvo_ros.model.checksums import (
+    ChecksumError, renew_checksum, replace_text, verify_checksums, write_checksums)
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.programs import program_grammars
@@ -158,12 +158,7 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> None:
     """
     path = _existing(folder) / CONFIG
     config = {**_read_config(path), "calibration": calibration.to_dict()}
-    fresh = path.with_name(f"{CONFIG}.{os.getpid()}")
-    try:
-        fresh.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    replace_text(path, json.dumps(config, indent=1) + "\n")
     renew_checksum(Path(folder), CONFIG)
 
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, images_to_tensor
+from kyvo_ros.data.arrays import write_arrays
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.model.decoder import Decoder
@@ -66,12 +67,9 @@ class CodeSet:
 
     def save(self, path: Path) -> None:
         """Write an .npz; inverse of `load`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         own = {name: value for name, value in vars(self).items() if name != "truth"}
         truth = {f"truth_{name}": value for name, value in vars(self.truth).items()}
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **own, **truth)
-        partial.replace(path)
+        write_arrays(path, **own, **truth)
 
     @classmethod
     def load(cls, path: Path) -> CodeSet:

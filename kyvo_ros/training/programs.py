@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from kyvo_ros.data.arrays import write_arrays
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.generation import generate
@@ -119,10 +120,7 @@ class SentenceSet:
 
     def save(self, path: Path) -> None:
         """Write an .npz; inverse of `load`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **vars(self))
-        partial.replace(path)
+        write_arrays(path, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> SentenceSet:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from kyvo_ros.autoencoders.slat_encoding import encode_slat
 from kyvo_ros.autoencoders.slats import COLOR, FEATURES, OPENNESS, RESOLUTION, CubeFrame, Slat, to_grid
+from kyvo_ros.data.arrays import write_arrays
 from kyvo_ros.data.assets import assets, make_asset
 from kyvo_ros.training.trainer import TrainingError
 
@@ -57,11 +58,8 @@ class SlatSet:
 
     def save(self, path: Path) -> None:
         """Write an .npz; inverse of `load`. A crash leaves no half file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial_path = path.with_name(path.stem + ".partial.npz")
-        np.savez_compressed(partial_path, coords=self.coords, feats=self.feats, ends=self.ends,
-                            resolution=self.resolution)
-        partial_path.replace(path)
+        write_arrays(path, compressed=True, coords=self.coords, feats=self.feats, ends=self.ends,
+                     resolution=self.resolution)
 
     @classmethod
     def load(cls, paths: list[Path]) -> SlatSet:

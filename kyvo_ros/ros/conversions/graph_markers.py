@@ -12,7 +12,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from kyvo_ros.ros.conversions.graphs import placed_objects, snapshot_header
-from kyvo_ros.ros.conversions.markers import MarkerBook
+from kyvo_ros.ros.conversions.markers import MarkerBook, shown_size_m
 from kyvo_ros.ros.conversions.placing import PlacedObject
 from kyvo_ros.ros.conversions.prototypes import maker
 from kyvo_ros.scene.memory import NamedRelation, Snapshot, essential_relations
@@ -20,7 +20,6 @@ from kyvo_ros.scene.memory import NamedRelation, Snapshot, essential_relations
 _COLOURS = {"left": (0.95, 0.55, 0.1), "behind": (0.2, 0.6, 0.95), "near": (0.3, 0.8, 0.3)}
 #: Diameters of shaft and head, in the size of the smaller object.
 _SHAFT, _HEAD = 0.04, 0.12
-_FALLBACK_SIZE_M = 0.1
 _marker = maker(Marker)
 
 
@@ -62,8 +61,7 @@ def _space(relation: NamedRelation) -> str:
 
 
 def _arrow(relation: NamedRelation, number: int, subject: PlacedObject, target: PlacedObject, header: Header) -> Marker:
-    sizes_m = [p.object.size_m for p in (subject, target)]
-    size_m = min(_FALLBACK_SIZE_M if extents is None else float(extents.min()) for extents in sizes_m)
+    size_m = min(min(shown_size_m(placed)) for placed in (subject, target))
     red, green, blue = _COLOURS[relation.predicate]
     ends = [Point(**dict(zip("xyz", p.position_m.tolist()))) for p in (subject, target)]
     return _marker(

@@ -68,9 +68,14 @@ class MarkerBook:
         return _marker(header=header, ns=space, id=number, action=Marker.DELETE)
 
 
+def shown_size_m(placed: PlacedObject) -> list[float]:
+    """Extents (x, y, z) that an object is drawn with, also where its own are not known."""
+    return [_FALLBACK_SIZE_M] * 3 if placed.object.size_m is None else placed.object.size_m.tolist()
+
+
 def _body(placed: PlacedObject, number: int, header: Header, lifetime: Duration) -> Marker:
     item = placed.object
-    size = [_FALLBACK_SIZE_M] * 3 if item.size_m is None else item.size_m.tolist()
+    size = shown_size_m(placed)
     red, green, blue = _COLOURS.get(item.attributes.get("color", ""), _NO_COLOUR)
     return _marker(
         header=header, ns=BOXES, id=number, type=_SHAPES.get(item.attributes.get("shape", ""), Marker.CUBE),
@@ -80,7 +85,7 @@ def _body(placed: PlacedObject, number: int, header: Header, lifetime: Duration)
 
 def _label(placed: PlacedObject, number: int, header: Header, lifetime: Duration) -> Marker:
     item = placed.object
-    height = _FALLBACK_SIZE_M if item.size_m is None else float(item.size_m[2])
+    height = shown_size_m(placed)[2]
     x, y, z = (placed.position_m + 0.9 * height * placed.up()).tolist()
     pose = Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(w=1.0))
     return _marker(
