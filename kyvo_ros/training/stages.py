@@ -34,7 +34,9 @@ from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
-from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
+from kyvo_ros.training.trainer import (
+    CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, start_from, step_generator,
+)
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ class Workshop:
         torch.manual_seed(self.recipe.examples.seed)
         tokenizer = ImageTokenizer(self.recipe.tokenizer).to(self.device)
         if self.started_from is not None:
-            tokenizer.load_state_dict(self.started_from.image_tokenizer.state_dict())
+            start_from(tokenizer, self.started_from.image_tokenizer.state_dict(), "image tokenizer")
         return tokenizer
 
     def new_dense_model(self) -> DenseModel:
