@@ -159,9 +159,31 @@ class Workshop:
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
             # The codebook stays this tokenizer's: that of a model folder is rounded, if it is the same at all.
-            model.decoder.load_state_dict({**self.started_from.decoder.state_dict(),
-                                           "embedding.codebook": tokenizer.codebook})
+            before = self.started_from.decoder
+            state = {**before.state_dict(), "embedding.codebook": tokenizer.codebook}
+            places = resized_grid(state["embedding.image_positions"], before.config.image_grid, tokenizer.grid)
+            start_from(model.decoder, {**state, "embedding.image_positions": places}, "decoder")
         return model
+
+
+def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, torch.Tensor]:
+    """Weights of a decoder to start from with this image tokenizer, without what it knows of other codes."""
+    own, codebook, state = decoder.embedding, tokenizer.codebook, decoder.state_dict()
+    same = own.codebook.shape == codebook.shape and torch.allclose(own.codebook, codebook, atol=1e-2)
+    if not same:
+        log.warning("the decoder starts from one that was trained on other image codes; it learns these anew")
+        del state["embedding.code_projection.weight"]
+        state["embedding.learned.weight"] = state["embedding.learned.weight"].clone()
+        state["embedding.learned.weight"][own.image_ids.start:own.image_ids.stop] = 0.0
+    positions = resized_grid(state["embedding.image_positions"], decoder.config.image_grid, tokenizer.grid)
+    # Even the same codebook is this tokenizer's: that of a model folder is rounded.
+    return {**state, "embedding.codebook": codebook, "embedding.image_positions": positions}
+
+
+def resized_grid(table: torch.Tensor, before: tuple[int, int], after: tuple[int, int]) -> torch.Tensor:
+    """A row for each cell of a grid (rows * columns, D) for the cells of another grid over the same image."""
+    image = table.T.reshape(1, -1, *before)
+    return torch.nn.functional.interpolate(image, after, mode="bilinear").flatten(2)[0].T.contiguous()
 
 
 def train_examples(shop: Workshop) -> None:
