@@ -25,7 +25,7 @@ from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_ques
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training import distributed
 from kyvo_ros.training.batches import ImageBatches
-from kyvo_ros.training.card import stage_history, write_card, write_history
+from kyvo_ros.training.card import note_start, stage_history, write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
@@ -109,8 +109,10 @@ class Workshop:
               model: torch.nn.Module, prepare: Callable[[], None] | None = None) -> None:
         """Run one stage to its end or to the time limit; `prepare` runs before its very first step."""
         trainer = Trainer(self.work / name, settings, model, stage.loss_of, stage.evaluate)
-        if not trainer.resume() and prepare is not None:
-            prepare()
+        if not trainer.resume():
+            note_start(self.work / name, self.source)
+            if prepare is not None:
+                prepare()
         trainer.run(self.minutes)
         if distributed.rank() == 0:
             plot_metrics(self.work / name / METRICS, self.work / name / "curve.png")
