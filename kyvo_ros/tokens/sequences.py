@@ -78,6 +78,10 @@ TASKS: dict[str, tuple[Segment, ...]] = {
 }
 
 
+#: The task of answering a question by a word, by the order in which image and scene stand in the prompt.
+ANSWER_TASKS = {"image_first": "I+3+Q->A", "scene_first": "3+I+Q->A"}
+
+
 @dataclass(frozen=True, eq=False)
 class Sequence:
     """A task's tokens."""
@@ -104,9 +108,9 @@ class SequenceBuilder:
         self.image_grid = tuple(image_grid)
         self.image_grammar = ImageGrammar(vocabulary, image_grid, image_order)  # of images in targets
         self._read_image = ImageGrammar(vocabulary, image_grid)
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._grammar = grammar
-        self._text_tokenizer = text_tokenizer
+        self.text_tokenizer = text_tokenizer
         self._writers = {"scene": self._scene, "text": self._text}
         for modality, program_grammar in (programs or {}).items():
             self._writers[modality] = partial(self._program, program_grammar)
@@ -161,7 +165,7 @@ class SequenceBuilder:
         return self._writers[segment.modality](value)
 
     def _id(self, name: str) -> int:
-        return self._vocabulary.structure_id(name)
+        return self.vocabulary.structure_id(name)
 
     @staticmethod
     def _image(grammar: ImageGrammar, codes: np.ndarray) -> list[_Token]:
@@ -178,7 +182,7 @@ class SequenceBuilder:
         return list(zip(ids, grammar.loss_positions(ids)))
 
     def _text(self, text: str) -> list[_Token]:
-        ids = self._text_tokenizer.encode(text)
+        ids = self.text_tokenizer.encode(text)
         return [(self._id("[TEXT-START]"), False), *((i, True) for i in (*ids, self._id("[TEXT-END]")))]
 
 

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.data.clevr import read_clevr
 from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.model.direct_answers import answer_words
+from kyvo_ros.tokens.answer_grammar import AnswerGrammar
+from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.tokens.sequences import ANSWER_TASKS, SequenceBuilder
 from kyvo_ros.training import distributed
+from kyvo_ros.training.answering import AnswerLesson, AnswerSet
+from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.language import CodeSet, TargetWriter, encode_examples
+from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.programs import Sentence, SentenceMaker, SentenceSet, clevr_sentences
 
 if TYPE_CHECKING:
@@ -72,6 +79,17 @@ def held_out_names(shop: Workshop, folder: Path) -> list[str]:
     """File names of the images that `make_examples` holds out."""
     samples = read_clevr(folder, "train", shop.schema)
     return [sample.image_path.name for sample in samples[len(samples) - shop.recipe.examples.held_out:]]
+
+
+def answer_lesson(codes: dict[str, CodeSet], builder: SequenceBuilder, recipe: Recipe,
+                  schema: SceneSchema) -> AnswerLesson:
+    """Questions about the synthetic images, or the renders where there are none, and about those held out."""
+    source, words, seed = codes.get("synthetic") or codes["renders"], word_values(schema), recipe.examples.seed
+    task = ANSWER_TASKS[recipe.modality_order]
+    grammar = AnswerGrammar(builder.vocabulary, builder.text_tokenizer, answer_words(schema))
+    made = AnswerSet.of(source, words, builder, task, recipe.examples.questions, seed)
+    kept = AnswerSet.of(codes["held_out"], words, builder, task, SCORED_SENTENCES, seed + 1, held_out=True)
+    return AnswerLesson(made, source, kept, codes["held_out"], grammar, f"answers_{recipe.modality_order}")
 
 
 def digest(tokenizer: ImageTokenizer) -> str:

@@ -16,11 +16,12 @@ from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.direct_answers import MAX_QUESTION_TOKENS
 from kyvo_ros.model.folder import ModelBundle, load_model, save_model
 from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
-from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.tokens.sequences import ANSWER_TASKS, SequenceBuilder
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_questions, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training import distributed
@@ -30,7 +31,7 @@ from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.plots import plot_metrics
-from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
+from kyvo_ros.training.preparation import answer_lesson, prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
@@ -41,8 +42,10 @@ from kyvo_ros.training.trainer import (
 log = logging.getLogger(__name__)
 
 #: The score of the last evaluation that a model must have reached before it offers a task: the share of held-out
-#: sentences whose program is right, and the Jaccard index of what it recognises in its own drawings of held-out scenes.
-LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2)}
+#: sentences whose program or answer is right, and the Jaccard index of what it recognises in its own drawings of held-out
+#: scenes.
+LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2),
+           **{task: (f"answers_{order}", 0.5) for order, task in ANSWER_TASKS.items()}}
 
 
 @dataclass(eq=False)
@@ -93,7 +96,8 @@ class Workshop:
 
     @cached_property
     def grammar(self) -> SceneGrammar:
-        return SceneGrammar(Vocabulary.small(self.recipe.tokenizer.codebook_size), self.text_tokenizer, self.schema)
+        vocabulary = Vocabulary.small(self.recipe.tokenizer.codebook_size, self.recipe.numbers.step)
+        return SceneGrammar(vocabulary, self.text_tokenizer, self.schema)
 
     @cached_property
     def builder(self) -> SequenceBuilder:
@@ -153,11 +157,7 @@ class Workshop:
 
     def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
         torch.manual_seed(self.recipe.examples.seed)
-        rows, columns = tokenizer.grid
-        longest = rows * columns + 8 + self.grammar.max_length
-        config = DecoderConfig(self.grammar.vocabulary, **vars(self.recipe.sizes), max_length=longest,
-                               code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid,
-                               image_order=self.recipe.image_order)
+        config = decoder_config(self.recipe, self.grammar, tokenizer)
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
             # The codebook stays this tokenizer's: that of a model folder is rounded, if it is the same at all.
@@ -166,6 +166,19 @@ class Workshop:
             places = resized_grid(state["embedding.image_positions"], before.config.image_grid, tokenizer.grid)
             start_from(model.decoder, {**state, "embedding.image_positions": places}, "decoder")
         return model
+
+
+def decoder_config(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> DecoderConfig:
+    """The decoder that a recipe asks for, with room for the longest sequence of its tasks."""
+    return DecoderConfig(grammar.vocabulary, **vars(recipe.sizes), max_length=longest_sequence(recipe, grammar, tokenizer),
+                         code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid, image_order=recipe.image_order,
+                         number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding)
+
+
+def longest_sequence(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> int:
+    """Tokens of an image, a scene and what stands between and behind them."""
+    rows, columns = tokenizer.grid
+    return rows * columns + 8 + grammar.max_length + (MAX_QUESTION_TOKENS if recipe.answer_ratio else 0)
 
 
 def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, torch.Tensor]:
@@ -235,7 +248,9 @@ def train_decoder(shop: Workshop) -> None:
         sentences=sentences.get("train"), held_out_sentences=scored, sentence_ratio=recipe.sentence_ratio,
         drawing=shop.drawing_lesson(tokenizer) if recipe.rendering_ratio else None,
         rendering_ratio=recipe.rendering_ratio,
-        canonical=recipe.canonical, device=shop.device)
+        canonical=recipe.canonical, device=shop.device,
+        answers=answer_lesson(codes, shop.builder, recipe, shop.schema) if recipe.answer_ratio else None,
+        answer_ratio=recipe.answer_ratio)
     shop.train("decoder", recipe.decoder, stage, model)
 
 

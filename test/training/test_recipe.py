@@ -37,7 +37,7 @@ def test_defaults_fill_what_is_left_out(tmp_path):
     (_MINIMAL + "colour: red\n", "recipe has no setting colour"),
     (_MINIMAL.replace("decoder: {steps: 1}", "decoder: {steps: 1, lr: 2}"), "decoder has no setting lr"),
     (_MINIMAL + "render_ratio: 2\n", r"render_ratio must lie in \[0, 1\], got 2"),
-    (_MINIMAL + "rendering_ratio: 0.9\n", "together must be at most 1, got 0.15 and 0.9"),
+    (_MINIMAL + "rendering_ratio: 0.9\n", "together must be at most 1, got 0.15, 0.9 and 0.0"),
     (_MINIMAL + "image_order: random\n", "image_order must be one of .* got 'random'"),
     (_MINIMAL + "first_codes: {weight: 0}\n", "positive weight"),
     (_MINIMAL + "tokenizer: {width: 100}\n", "must be a multiple of the stride"),
