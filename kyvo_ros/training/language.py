@@ -66,6 +66,9 @@ class CodeSet:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def __getitem__(self, rows: slice | np.ndarray) -> CodeSet:
+        return CodeSet(*(getattr(self, f.name)[rows] for f in fields(self)))
+
     def save(self, path: Path) -> None:
         """Write an .npz; inverse of `load`."""
         own = {name: value for name, value in vars(self).items() if name != "truth"}
