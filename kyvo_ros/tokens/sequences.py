@@ -108,9 +108,9 @@ class SequenceBuilder:
         self.image_grid = tuple(image_grid)
         self.image_grammar = ImageGrammar(vocabulary, image_grid, image_order)  # of images in targets
         self._read_image = ImageGrammar(vocabulary, image_grid)
-        self.vocabulary = vocabulary
+        self._vocabulary = vocabulary
         self._grammar = grammar
-        self.text_tokenizer = text_tokenizer
+        self._text_tokenizer = text_tokenizer
         self._writers = {"scene": self._scene, "text": self._text}
         for modality, program_grammar in (programs or {}).items():
             self._writers[modality] = partial(self._program, program_grammar)
@@ -142,6 +142,14 @@ class SequenceBuilder:
         sequence = _sequence([], [*target, (self._id("[EOS]"), False)])
         return sequence.token_ids, sequence.loss_mask
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self._vocabulary
+
+    @property
+    def text_tokenizer(self) -> TextTokenizer:
+        return self._text_tokenizer
+
     def _parts(self, task: str, roles: tuple[str, ...], fields: dict) -> tuple[list[_Token], list[_Token]]:
         """The tokens up to and with [OUTPUT-SEP], and those of the target segments."""
         if task not in TASKS:
@@ -165,7 +173,7 @@ class SequenceBuilder:
         return self._writers[segment.modality](value)
 
     def _id(self, name: str) -> int:
-        return self.vocabulary.structure_id(name)
+        return self._vocabulary.structure_id(name)
 
     @staticmethod
     def _image(grammar: ImageGrammar, codes: np.ndarray) -> list[_Token]:
@@ -182,7 +190,7 @@ class SequenceBuilder:
         return list(zip(ids, grammar.loss_positions(ids)))
 
     def _text(self, text: str) -> list[_Token]:
-        ids = self.text_tokenizer.encode(text)
+        ids = self._text_tokenizer.encode(text)
         return [(self._id("[TEXT-START]"), False), *((i, True) for i in (*ids, self._id("[TEXT-END]")))]
 
 

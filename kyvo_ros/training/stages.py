@@ -96,7 +96,7 @@ class Workshop:
 
     @cached_property
     def grammar(self) -> SceneGrammar:
-        vocabulary = Vocabulary.small(self.recipe.tokenizer.codebook_size, self.recipe.numbers.step)
+        vocabulary = Vocabulary.small(self.recipe.tokenizer.codebook_size, number_step=self.recipe.numbers.step)
         return SceneGrammar(vocabulary, self.text_tokenizer, self.schema)
 
     @cached_property

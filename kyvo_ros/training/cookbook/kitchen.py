@@ -127,7 +127,7 @@ class Kitchen:
 
     def _stage(self, row: Row, recipe: Recipe) -> LanguageStage:
         schema = self._schema(recipe)
-        vocabulary = Vocabulary.small(recipe.tokenizer.codebook_size, recipe.numbers.step)
+        vocabulary = Vocabulary.small(recipe.tokenizer.codebook_size, number_step=recipe.numbers.step)
         text_tokenizer = self.bundle.text_tokenizer
         grammar = SceneGrammar(vocabulary, text_tokenizer, schema)
         codes = {name: self._codes(name, recipe, TargetWriter(vocabulary, text_tokenizer, schema))
