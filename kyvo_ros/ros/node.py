@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -181,7 +182,7 @@ class KyvoNode(Node):
         result = self._recognizer.recognize(frame, pipeline, settings)
         self._outputs.publish(result, frame.message.header.stamp, settings)
         self._language.saw(frame, result)
-        self._graph.saw(frame, result, pipeline.field(result.view.plane, result.unit_m), settings)
+        self._graph.saw(frame, result, partial(pipeline.field, result.view.plane, result.unit_m), settings)
         self._status.frame_done(time.monotonic() - frame.arrived_s, result.inference_s, len(result.objects))
 
     def _failed(self, frame: Frame, error: Exception) -> None:
