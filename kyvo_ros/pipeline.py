@@ -22,7 +22,7 @@ import torch
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, CanonicalError, to_canonical
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
-from kyvo_ros.autoencoders.looks import EFFORTS, sights
+from kyvo_ros.autoencoders.looks import EFFORTS, Look, sights
 from kyvo_ros.model.direct_answers import DirectAnswerer
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
@@ -104,12 +104,15 @@ class KyvoPipeline:
 
     def recognize_batch(self, images: Sequence[np.ndarray],
                         cameras: Sequence[CameraView | PinholeCamera | None] | None = None,
-                        scale: str = "units", effort: str = "fast") -> list[Scene]:
-        """As `recognize`, for several images at once; they may come from different cameras."""
+                        scale: str = "units", effort: str | Sequence[Look] = "fast") -> list[Scene]:
+        """As `recognize`, for several images at once; they may come from different cameras. `effort` may also be the
+        looks themselves.
+        """
         if not len(images):
             return []
-        if effort not in EFFORTS:
+        if isinstance(effort, str) and effort not in EFFORTS:
             raise ValueError(f"effort must be one of {tuple(EFFORTS)}, got {effort!r}")
+        wanted = EFFORTS[effort] if isinstance(effort, str) else effort
         if cameras is None:
             cameras = [None] * len(images)
         if len(cameras) != len(images):
@@ -119,7 +122,7 @@ class KyvoPipeline:
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self._metres_per_unit(view.plane, scale) for view in views]
             lenses = [self.lens(view.plane, m) for view, m in zip(views, metres)]
-            seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
+            seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), wanted)
                     for image, view, lens in zip(images, views, lenses)]
             looks = [(look, m) for group, m in zip(seen, metres) for look in group]
             cells = [self._cells(lens, look.plane, m) for group, m, lens in zip(seen, metres, lenses) for look in group]

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from kyvo_ros.autoencoders.looks import Look
     from kyvo_ros.data.clevr import ClevrSample
     from kyvo_ros.pipeline import KyvoPipeline
-    from kyvo_ros.scene import Scene
+    from kyvo_ros.scene import CameraView, Scene
 
 
 class UsageError(ValueError):
@@ -71,15 +76,21 @@ def load_pipeline(args: argparse.Namespace) -> KyvoPipeline:
 
 
 def predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int,
-            effort: str = "fast") -> tuple[list[Scene], float]:
+            effort: str | Sequence[Look] = "fast") -> tuple[list[Scene], float]:
     """The scene of every sample, and the seconds of the pipeline alone."""
+    return recognised(pipeline, (s.image() for s in samples), [s.view for s in samples], batch_size, effort)
+
+
+def recognised(pipeline: KyvoPipeline, images: Iterable[np.ndarray], views: Sequence[CameraView], batch_size: int,
+               effort: str | Sequence[Look] = "fast") -> tuple[list[Scene], float]:
+    """The scene of every image, drawn from `images` a batch at a time, and the seconds of the pipeline alone."""
     from tqdm import tqdm
 
-    predictions, seconds = [], 0.0
-    with tqdm(total=len(samples), desc="recognising", unit="image", disable=None) as progress:
-        for start in range(0, len(samples), batch_size):
-            part = samples[start:start + batch_size]
-            predictions += pipeline.recognize_batch([s.image() for s in part], [s.view for s in part], effort=effort)
+    images, predictions, seconds = iter(images), [], 0.0
+    with tqdm(total=len(views), desc="recognising", unit="image", disable=None) as progress:
+        for start in range(0, len(views), batch_size):
+            part = views[start:start + batch_size]
+            predictions += pipeline.recognize_batch(list(islice(images, len(part))), part, effort=effort)
             seconds += sum(pipeline.last_timings_s.values())
             progress.update(len(part))
     return predictions, seconds
