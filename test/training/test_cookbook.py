@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ import yaml
 from tiny_model import tiny_bundle
 
 from kyvo_ros import cli
-from kyvo_ros.model.folder import save_model
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.folder import ModelBundle, load_model, save_model
 from kyvo_ros.training.cookbook.kitchen import RESULT, Kitchen
 from kyvo_ros.training.cookbook.rows import COMMON, chosen_rows, load_experiments
 from kyvo_ros.training.cookbook.scores import SCORE_NAMES
@@ -59,11 +63,20 @@ def test_a_row_that_is_not_there_is_named() -> None:
         chosen_rows(load_experiments(SHIPPED), ["soups"])
 
 
+def _bundle() -> ModelBundle:
+    """The tiny model with images of a size that the ray caster draws."""
+    tiny = tiny_bundle()
+    tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 24, widths=(8, 16), blocks=(0, 1), code_dim=8)).eval()
+    decoder = Decoder(replace(tiny.decoder.config, image_grid=tokenizer.grid), tokenizer.codebook).eval()
+    return replace(tiny, image_tokenizer=tokenizer, decoder=decoder,
+                   canonical=CanonicalCamera(32, 24, 35.0, 35.0, 16.0, 11.5))
+
+
 @pytest.fixture(scope="module")
 def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model, the shipped rows over a tiny common recipe, and images that are already there."""
     folder = tmp_path_factory.mktemp("kitchen")
-    save_model(folder / "model", tiny_bundle())
+    save_model(folder / "model", _bundle())
     shutil.copytree(SHIPPED, folder / "recipes")
     common = {**yaml.safe_load((SHIPPED / COMMON).read_text()), **TINY}
     (folder / "recipes" / COMMON).write_text(yaml.safe_dump(common))
@@ -76,8 +89,6 @@ def _cook(folder: Path, *more: str) -> int:
 
 
 def _kitchen(folder: Path) -> Kitchen:
-    from kyvo_ros.model.folder import load_model
-
     return Kitchen(load_model(folder / "model"), folder / "work", torch.device("cpu"))
 
 
