@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from kyvo_ros.data.clevr import ClevrSample
     from kyvo_ros.pipeline import KyvoPipeline
     from kyvo_ros.scene import CameraView, Scene
+    from kyvo_ros.tokens.schema import SceneSchema
+
+#: The split that scores are measured on.
+_SCORED = "val"
 
 
 class UsageError(ValueError):
@@ -36,6 +40,14 @@ def add_data_folder(parser: argparse.ArgumentParser) -> None:
     """Which images are scored."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+
+
+def add_held_out_images(parser: argparse.ArgumentParser) -> None:
+    """Which images are used to choose or fit something: those that training held out; see `held_out_images`."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder of training images")
+    parser.add_argument("--split", default="train", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    parser.add_argument("--last", type=int, metavar="N", help="images that training held out, counted from the end "
+                        "(default: the held_out that a recipe has where it states none)")
 
 
 def add_effort(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +85,20 @@ def load_pipeline(args: argparse.Namespace) -> KyvoPipeline:
     """The pipeline that the options of `add_model_options` name."""
     from kyvo_ros.pipeline import KyvoPipeline
     return KyvoPipeline.from_pretrained(args.model, args.device, args.threads)
+
+
+def held_out_images(args: argparse.Namespace, schema: SceneSchema) -> list[ClevrSample]:
+    """The images that the options of `add_held_out_images` name. Raises UsageError."""
+    from kyvo_ros.data.clevr import read_clevr
+    from kyvo_ros.training.recipe import ExampleSettings
+
+    if _SCORED in (args.split, args.data.resolve().name):
+        raise UsageError(f"'{_SCORED}' is for scoring; use images that training held out (--split train)")
+    last = args.last or ExampleSettings().held_out
+    samples = read_clevr(args.data, args.split, schema)
+    if last > len(samples):
+        raise UsageError(f"--last {last} is more than the {len(samples)} images of {args.data}")
+    return samples[-last:]
 
 
 def predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int,
