@@ -32,7 +32,7 @@ class ExampleSettings:
     """Which images are made for training."""
 
     synthetic: int = 20000  # scenes of the ray caster
-    render_views: int = 10  # virtual turns of every real render
+    render_views: int = 10  # virtual turns of every real render; 0 trains on none, and reads those held out alone
     turn_deg: float = 1.5  # largest pan and tilt of a virtual turn; half a token cell is about 1.6
     aim_jitter: float = 0.4  # units by which a synthetic camera looks beside the world's origin
     other_cameras: float = 0.5  # share of synthetic scenes seen from other distances and elevations than CLEVR's
