@@ -53,7 +53,7 @@ _PLAN = "plan.json"
 #: Share of a row's minutes in which the learning rate falls.
 _FALLING = 0.25
 #: Steps that no row reaches.
-_ENDLESS = 10**9
+_ENDLESS = 10**6
 
 
 @dataclass(eq=False)
