@@ -81,14 +81,24 @@ def held_out_names(shop: Workshop, folder: Path) -> list[str]:
     return [sample.image_path.name for sample in samples[len(samples) - shop.recipe.examples.held_out:]]
 
 
-def answer_lesson(codes: dict[str, CodeSet], builder: SequenceBuilder, recipe: Recipe,
-                  schema: SceneSchema) -> AnswerLesson:
-    """Questions about the synthetic images, or the renders where there are none, and about those held out."""
-    source, words, seed = codes.get("synthetic") or codes["renders"], word_values(schema), recipe.examples.seed
-    task = ANSWER_TASKS[recipe.modality_order]
+def answer_lesson(codes: dict[str, CodeSet], builder: SequenceBuilder, recipe: Recipe, schema: SceneSchema,
+                  folder: Path) -> AnswerLesson:
+    """Questions about the synthetic images, or the renders where there are none, and about those held out.
+
+    They are kept in a folder, which must belong to these codes and this order of image and scene.
+    """
+    source = codes.get("synthetic") or codes["renders"]
+    counts = {"train": recipe.examples.questions, "held_out": SCORED_SENTENCES}
+    pictures = {"train": source, "held_out": codes["held_out"]}
+    task, words = ANSWER_TASKS[recipe.modality_order], word_values(schema)
+    if distributed.rank() == 0:
+        for shift, name in enumerate(counts):
+            if not (folder / f"answers_{name}.npz").exists():
+                AnswerSet.of(pictures[name], words, builder, task, counts[name], recipe.examples.seed + shift,
+                             held_out=name == "held_out").save(folder / f"answers_{name}.npz")
+    distributed.wait()
+    made, kept = (AnswerSet.load(folder / f"answers_{name}.npz") for name in counts)
     grammar = AnswerGrammar(builder.vocabulary, builder.text_tokenizer, answer_words(schema))
-    made = AnswerSet.of(source, words, builder, task, recipe.examples.questions, seed)
-    kept = AnswerSet.of(codes["held_out"], words, builder, task, SCORED_SENTENCES, seed + 1, held_out=True)
     return AnswerLesson(made, source, kept, codes["held_out"], grammar, f"answers_{recipe.modality_order}")
 
 

@@ -113,6 +113,8 @@ class Recipe:
         if self.sentence_ratio + self.rendering_ratio + self.answer_ratio > 1.0:
             raise ValueError("sentence_ratio, rendering_ratio and answer_ratio together must be at most 1, got "
                              f"{self.sentence_ratio}, {self.rendering_ratio} and {self.answer_ratio}")
+        if self.answer_ratio and not self.examples.questions:
+            raise ValueError("answer_ratio needs examples with questions, got none")
         if self.modality_order not in ANSWER_TASKS:
             raise ValueError(f"modality_order must be one of {tuple(ANSWER_TASKS)}, got {self.modality_order!r}")
         if self.image_order not in ORDERS:

@@ -31,7 +31,7 @@ from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.plots import plot_metrics
-from kyvo_ros.training.preparation import answer_lesson, prepared_codes, prepared_sentences
+from kyvo_ros.training.preparation import answer_lesson, digest, prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
@@ -151,6 +151,10 @@ class Workshop:
             return self.trained("codes", self.new_dense_model()).tokenizer
         return self.new_tokenizer()
 
+    def answer_folder(self, tokenizer: ImageTokenizer) -> Path:
+        """Where questions to answer at once are kept."""
+        return self.work / "sequences" / f"answers_{self.recipe.modality_order}_{digest(tokenizer)}"
+
     def drawing_lesson(self, tokenizer: ImageTokenizer) -> DrawingLesson:
         return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
                              self.device)
@@ -249,7 +253,8 @@ def train_decoder(shop: Workshop) -> None:
         drawing=shop.drawing_lesson(tokenizer) if recipe.rendering_ratio else None,
         rendering_ratio=recipe.rendering_ratio,
         canonical=recipe.canonical, device=shop.device,
-        answers=answer_lesson(codes, shop.builder, recipe, shop.schema) if recipe.answer_ratio else None,
+        answers=answer_lesson(codes, shop.builder, recipe, shop.schema, shop.answer_folder(tokenizer))
+        if recipe.answer_ratio else None,
         answer_ratio=recipe.answer_ratio)
     shop.train("decoder", recipe.decoder, stage, model)
 

@@ -27,6 +27,8 @@ tokenizer: {width: 32, height: 24, widths: [8, 8], blocks: [0, 1], codebook_size
 sizes: {dim: 32, layers: 2, heads: 2, kv_heads: 1, ffn_dim: 48}
 render_ratio: 0.5
 rendering_ratio: 0.4
+answer_ratio: 0.2
+modality_order: scene_first
 image_order: alternating
 first_codes: {count: 2, weight: 3.0}
 encoder: {steps: 4, batch_size: 4, evaluate_every: 4, checkpoint_every: 2, log_every: 1}
@@ -91,6 +93,7 @@ def test_drawing_is_trained_and_scored_and_its_order_kept(trained):
     assert any("drawing" in row for row in rows) and any("words" in row for row in rows)
     (scores,) = (row["evaluation"] for row in rows if "evaluation" in row)
     assert scores["drawing_loss"] > 0 and 0 <= scores["drawing_codes"] <= 1 and 0 <= scores["drawing_cycle"] <= 1
+    assert 0 <= scores["answers_scene_first"] <= 1, "questions with the scene before the image are scored, too"
     config = json.loads((trained / "model" / "config.json").read_text())
     assert config["decoder"]["image_order"] == "alternating" and "3->I" not in config["tasks"], "six steps teach nothing"
 
@@ -111,6 +114,9 @@ def test_a_model_offers_only_what_it_has_learned(tmp_path):
     rows.append({"step": 3, "evaluation": {"programs_instructions": 0.6, "drawing_cycle": 0.2}})
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert learned_tasks(tmp_path / "metrics.jsonl") == ("T->E", "3->I")
+    rows.append({"step": 4, "evaluation": {"answers_scene_first": 0.5, "answers_image_first": 0.4}})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert learned_tasks(tmp_path / "metrics.jsonl") == ("3+I+Q->A",)
     assert learned_tasks(tmp_path / "none.jsonl") == ()
 
 

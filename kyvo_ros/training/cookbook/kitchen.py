@@ -21,11 +21,13 @@ from pathlib import Path
 import torch
 
 from kyvo_ros.autoencoders.folding import folded
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import ModelBundle
 from kyvo_ros.model.programs import program_grammars
+from kyvo_ros.scene.files import write_whole
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
@@ -65,6 +67,11 @@ class Kitchen:
     device: torch.device
     workers: int = 1
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.bundle.image_tokenizer, ImageTokenizer):
+            raise TrainingError(f"the image tokenizer of {self.bundle.name} is not one that `kyvo train` makes; give "
+                                "the cookbook another --model")
+
     @cached_property
     def work(self) -> Path:
         return self.root / digest(self.bundle.image_tokenizer)
@@ -100,7 +107,7 @@ class Kitchen:
                   "sequences": trainer.step * recipe.decoder.batch_size, "minutes": round(history["seconds"] / 60, 1),
                   "trained": sum(p.numel() for p in stage.model.decoder.parameters() if p.requires_grad),
                   "hardware": hardware()}
-        (folder / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_whole(folder / RESULT, json.dumps(result, indent=1) + "\n")
         return result
 
     def recipe(self, row: Row) -> Recipe:
@@ -118,7 +125,7 @@ class Kitchen:
             if left > 0:
                 trainer.run(left)
             falling = math.ceil(trainer.step * _FALLING / (1 - _FALLING))
-            plan.write_text(json.dumps({"steps": trainer.step, "decay_steps": falling}), encoding="utf-8")
+            write_whole(plan, json.dumps({"steps": trainer.step, "decay_steps": falling}))
         settings = replace(recipe.decoder, **json.loads(plan.read_text(encoding="utf-8")))
         trainer = Trainer(folder, settings, stage.model, stage.loss_of)
         trainer.resume()
@@ -146,7 +153,7 @@ class Kitchen:
             dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout, sentences=None,
             held_out_sentences={}, sentence_ratio=0.0, drawing=drawing if recipe.rendering_ratio else None,
             rendering_ratio=recipe.rendering_ratio, canonical=recipe.canonical, device=self.device,
-            answers=answer_lesson(codes, builder, recipe, schema) if recipe.answer_ratio else None,
+            answers=answer_lesson(codes, builder, recipe, schema, self.folder(row)) if recipe.answer_ratio else None,
             answer_ratio=recipe.answer_ratio)
 
     def _decoder(self, row: Row, recipe: Recipe, grammar: SceneGrammar) -> Decoder:
