@@ -69,7 +69,7 @@ class DecoderSizes:
 class NumberSettings:
     """How the decoder's numbers are spaced, read and written."""
 
-    step: float = SMALL_NUMBER_STEP  # of the grid, scene units; must divide its range
+    step: float = SMALL_NUMBER_STEP  # of the grid, scene units; must divide its range; programs need 0.05 or less
     embedding: str = "both"  # one of NUMBER_EMBEDDINGS
     head: bool = True  # the rows that score numbers also hold a projection of their sin-cos features
 

@@ -26,7 +26,6 @@ from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import ModelBundle
-from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.scene.files import write_whole
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
@@ -143,7 +142,7 @@ class Kitchen:
             codes["synthetic"] = codes["synthetic"][:row.scenes]
         decoder = self._decoder(row, recipe, grammar)
         builder = SequenceBuilder(vocabulary, grammar, text_tokenizer, self.bundle.image_tokenizer.grid,
-                                  program_grammars(vocabulary, text_tokenizer), decoder.config.image_order)
+                                  image_order=decoder.config.image_order)  # programs need finer numbers than 0.5
         held_out, words = codes["held_out"].truth, word_values(schema)
         drawing = DrawingLesson(builder, self._tokenizer, vocabulary, recipe.first_codes, self.device)
         return LanguageStage(
