@@ -54,10 +54,11 @@ def run(args: argparse.Namespace) -> int:
     experiments = load_experiments(args.recipes)
     rows = chosen_rows(experiments, args.only)
     device = choose_device(args.device)
-    kitchen = Kitchen(load_model(args.model or shipped_model(), device=device), args.work, device, args.workers)
+    bundle = load_model(args.model or shipped_model(), device=device)
+    kitchen = Kitchen(bundle, rows[0].recipe, args.work, device, args.workers)
     out, left_out = args.out or args.work / "report", []
     if not args.report:
-        kitchen.prepare(rows[0])
+        kitchen.prepare()
         for number, row in enumerate(rows, 1):
             print(f"row {number} of {len(rows)}: {row.path}", flush=True)
             try:

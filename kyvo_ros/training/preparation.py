@@ -13,12 +13,13 @@ from kyvo_ros.model.direct_answers import answer_words
 from kyvo_ros.tokens.answer_grammar import AnswerGrammar
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import ANSWER_TASKS, SequenceBuilder
+from kyvo_ros.tokens.vocabulary import SMALL_NUMBER_STEP
 from kyvo_ros.training import distributed
 from kyvo_ros.training.answering import AnswerLesson, AnswerSet
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.language import CodeSet, TargetWriter, encode_examples
-from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.programs import Sentence, SentenceMaker, SentenceSet, clevr_sentences
+from kyvo_ros.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from kyvo_ros.training.stages import Workshop
@@ -34,7 +35,9 @@ def prepared_codes(shop: Workshop, tokenizer: ImageTokenizer) -> dict[str, CodeS
     """
     writer = TargetWriter(shop.grammar.vocabulary, shop.text_tokenizer, shop.schema)
     sets = dict(zip(("synthetic", "renders", "held_out"), shop.examples))
-    paths = {name: shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}.npz"
+    step = shop.recipe.numbers.step
+    other = "" if step == SMALL_NUMBER_STEP else f"_{step:g}"  # targets are written in these numbers
+    paths = {name: shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}{other}.npz"
              for name, examples in sets.items() if examples is not None}
     for turn, (name, path) in enumerate(paths.items()):
         if path.exists() or turn % distributed.world_size() != distributed.rank():

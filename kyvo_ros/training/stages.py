@@ -42,8 +42,8 @@ from kyvo_ros.training.trainer import (
 log = logging.getLogger(__name__)
 
 #: The score of the last evaluation that a model must have reached before it offers a task: the share of held-out
-#: sentences whose program or answer is right, and the Jaccard index of what it recognises in its own drawings of held-out
-#: scenes.
+#: sentences whose program or answer is right, and the Jaccard index of what it recognises in its own drawings of
+#: held-out scenes.
 LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2),
            **{task: (f"answers_{order}", 0.5) for order, task in ANSWER_TASKS.items()}}
 
@@ -174,9 +174,10 @@ class Workshop:
 
 def decoder_config(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> DecoderConfig:
     """The decoder that a recipe asks for, with room for the longest sequence of its tasks."""
-    return DecoderConfig(grammar.vocabulary, **vars(recipe.sizes), max_length=longest_sequence(recipe, grammar, tokenizer),
-                         code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid, image_order=recipe.image_order,
-                         number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding)
+    return DecoderConfig(
+        grammar.vocabulary, **vars(recipe.sizes), max_length=longest_sequence(recipe, grammar, tokenizer),
+        code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid, image_order=recipe.image_order,
+        number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding)
 
 
 def longest_sequence(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> int:

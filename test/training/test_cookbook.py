@@ -22,7 +22,6 @@ from kyvo_ros.training.cookbook.kitchen import RESULT, Kitchen
 from kyvo_ros.training.cookbook.rows import COMMON, chosen_rows, load_experiments
 from kyvo_ros.training.cookbook.scores import SCORE_NAMES
 from kyvo_ros.training.recipe import RecipeError
-from kyvo_ros.training.sources import ExampleMaker
 
 SHIPPED = Path(__file__).resolve().parents[2] / "recipes" / "cookbook"
 TINY = {"examples": {"synthetic": 16, "other_cameras": 0.0, "backgrounds": 5, "questions": 8, "held_out": 4},
@@ -89,16 +88,15 @@ def _cook(folder: Path, *more: str) -> int:
 
 
 def _kitchen(folder: Path) -> Kitchen:
-    return Kitchen(load_model(folder / "model"), folder / "work", torch.device("cpu"))
+    common = load_experiments(folder / "recipes")[0].rows[0].recipe
+    return Kitchen(load_model(folder / "model"), common, folder / "work", torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
 def cooked(kitchen: Path) -> Path:
     """After one run of RUN, LoRA's library missing; images are made in this process, which spares a start of torch."""
-    place, row = _kitchen(kitchen), load_experiments(kitchen / "recipes")[0].rows[0]
-    recipe = place.recipe(row)
-    maker = ExampleMaker(recipe.canonical, place.bundle.schema, recipe.examples)
-    maker.synthetic(0).save(place.work / "examples" / "synthetic_0000.npz")
+    place = _kitchen(kitchen)
+    place.maker.synthetic(0).save(place.work / "examples" / "synthetic_0000.npz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "peft", None)
         assert _cook(kitchen, "--only", *RUN) == 1, "LoRA cannot run, the others can"

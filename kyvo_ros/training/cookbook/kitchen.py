@@ -1,10 +1,10 @@
 """Runs the rows of the cookbook in a work folder: images and codes once, then a short training and its scores a row.
 
-    WORK/<image tokenizer>/examples/   scenes of the ray caster
-    WORK/<image tokenizer>/codes_*.npz their image codes
-    WORK/<image tokenizer>/<row>/      checkpoint, metrics and RESULT of a row, named by what decides its weights
+    WORK/<images>/examples/    scenes of the ray caster
+    WORK/<images>/codes_*.npz  their image codes
+    WORK/<images>/<row>/       checkpoint, metrics and RESULT of a row
 
-So another model folder or a changed row begins anew, a row that two experiments share runs once, and whatever was
+Folders are named by what decides what is in them, so another model folder or a changed row begins anew, a row that two experiments share runs once, and whatever was
 interrupted goes on. The learning rate is warm for most of a row's minutes and falls over the rest.
 """
 
@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class Kitchen:
     """A model folder's image tokenizer and decoder at work on rows."""
 
     bundle: ModelBundle
+    common: Recipe  # whose images all rows share
     root: Path  # the work folder
     device: torch.device
     workers: int = 1
@@ -73,19 +74,21 @@ class Kitchen:
 
     @cached_property
     def work(self) -> Path:
-        return self.root / digest(self.bundle.image_tokenizer)
+        """Where images, their codes and rows are."""
+        images = self._with_model(self.common)
+        return self.root / _name([digest(self.bundle.image_tokenizer), images.examples, images.canonical,
+                                  images.max_objects])
 
     def folder(self, row: Row) -> Path:
-        """Where a row works; named by all that decides its weights."""
-        parts = [asdict(self.recipe(row)), row.start, row.method, row.scenes, row.scores,
-                 "" if row.start == "fresh" else self._base]
-        return self.work / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        """Where a row works."""
+        return self.work / _name([self._with_model(row.recipe), row.start, row.method, row.scenes, row.scores,
+                                  "" if row.start == "fresh" else self._base])
 
     @cached_property
     def _base(self) -> str:
         """Short name of the model folder's decoder."""
         tensors = self.bundle.decoder.state_dict().values()
-        return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)).hexdigest()[:12]
+        return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)).hexdigest()
 
     def result(self, row: Row) -> dict | None:
         """What a row has come to; None where it has not run to its end."""
@@ -97,7 +100,7 @@ class Kitchen:
         found = self.result(row)
         if found is not None:
             return found
-        folder, recipe = self.folder(row), self.recipe(row)
+        folder, recipe = self.folder(row), self._with_model(row.recipe)
         log.info("row %s in %s", row.path, folder)
         stage = self._stage(row, recipe)
         trainer = self._train(folder, recipe, stage, minutes)
@@ -109,9 +112,9 @@ class Kitchen:
         write_whole(folder / RESULT, json.dumps(result, indent=1) + "\n")
         return result
 
-    def recipe(self, row: Row) -> Recipe:
-        """The row's recipe with the images and codes of the model folder."""
-        return replace(row.recipe, canonical=self.bundle.canonical, schema=self.bundle.schema,
+    def _with_model(self, recipe: Recipe) -> Recipe:
+        """A recipe with the images and codes of the model folder."""
+        return replace(recipe, canonical=self.bundle.canonical, schema=self.bundle.schema,
                        tokenizer=self.bundle.image_tokenizer.config)
 
     def _train(self, folder: Path, recipe: Recipe, stage: LanguageStage, minutes: float) -> Trainer:
@@ -188,11 +191,15 @@ class Kitchen:
     def _schema(self, recipe: Recipe) -> SceneSchema:
         return replace(self.bundle.schema, max_objects=recipe.max_objects)
 
-    def prepare(self, row: Row) -> None:
-        """Make images and codes, where they are not there yet; any row will do."""
-        recipe = self.recipe(row)
-        maker = ExampleMaker(recipe.canonical, self._schema(recipe), recipe.examples, str(self.device))
-        make_examples(maker, self.work / "examples", (), self.workers)
+    @property
+    def maker(self) -> ExampleMaker:
+        """Of the images."""
+        return ExampleMaker(self.bundle.canonical, self._schema(self.common), self.common.examples, str(self.device))
+
+    def prepare(self) -> None:
+        """Make images and codes, where they are not there yet."""
+        recipe = self._with_model(self.common)
+        make_examples(self.maker, self.work / "examples", (), self.workers)
         synthetic, _, _ = load_examples(self.work / "examples")
         vocabulary = Vocabulary.small(recipe.tokenizer.codebook_size)
         writer = TargetWriter(vocabulary, self.bundle.text_tokenizer, self._schema(recipe))
@@ -215,3 +222,9 @@ class Kitchen:
         if writer.vocabulary == Vocabulary.small(recipe.tokenizer.codebook_size):
             return codes
         return replace(codes, **written_targets(codes.truth, writer, self.workers))
+
+
+def _name(parts: list) -> str:
+    """A short name of settings: the same settings, the same name."""
+    plain = [asdict(part) if is_dataclass(part) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
