@@ -164,11 +164,7 @@ class Workshop:
         config = decoder_config(self.recipe, self.grammar, tokenizer)
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
-            # The codebook stays this tokenizer's: that of a model folder is rounded, if it is the same at all.
-            before = self.started_from.decoder
-            state = {**before.state_dict(), "embedding.codebook": tokenizer.codebook}
-            places = resized_grid(state["embedding.image_positions"], before.config.image_grid, tokenizer.grid)
-            start_from(model.decoder, {**state, "embedding.image_positions": places}, "decoder")
+            start_from(model.decoder, state_for(self.started_from.decoder, tokenizer), "decoder")
         return model
 
 
