@@ -1,4 +1,4 @@
-"""The inference thread: one job at a time, errands first, then the newest item of the mailbox.
+"""The inference thread: one job at a time, errands first, then the newest items of the mailbox.
 
 Every job is guarded: one that raises is reported and the thread goes on. Knows nothing of ROS, images or models.
 """
@@ -6,7 +6,6 @@ Every job is guarded: one that raises is reported and the thread goes on. Knows 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,29 +22,22 @@ class WorkerStoppedError(RuntimeError):
 
 
 class Worker(Generic[T]):
-    """Runs `handle(item)` for the newest item of a mailbox, and errands given by `submit`, in one thread.
+    """Runs `handle(items)` for the newest items of a mailbox, and errands given by `submit`, in one thread.
 
-    `failed(item, error)` hears of every exception of `handle`. `min_period_s()` is asked before each item: the least
-    time in seconds between the starts of two items (0 for none).
+    `failed(items, error)` hears of every exception of `handle`. `most()` is asked before each job: from how many
+    senders items are taken at once.
     """
 
-    def __init__(self, mailbox: Mailbox[T], handle: Callable[[T], None], failed: Callable[[T, Exception], None],
-                 min_period_s: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, mailbox: Mailbox[T], handle: Callable[[list[T]], None],
+                 failed: Callable[[list[T], Exception], None], most: Callable[[], int] = lambda: 1) -> None:
         self._mailbox = mailbox
         self._handle = handle
         self._failed = failed
-        self._min_period_s = min_period_s
+        self._most = most
         self._errands: deque[tuple[Callable[[], Any], Future]] = deque()
         self._guard = threading.Lock()
         self._stopping = threading.Event()
-        self._pausing = False
-        self._last_start_s = -float("inf")
         self._thread = threading.Thread(target=self._run, name="kyvo_inference", daemon=True)
-
-    @property
-    def pausing(self) -> bool:
-        """True while the rate limit, not the work, keeps the next item waiting."""
-        return self._pausing
 
     @property
     def alive(self) -> bool:
@@ -55,7 +47,7 @@ class Worker(Generic[T]):
         self._thread.start()
 
     def submit(self, errand: Callable[[], Any]) -> Future:
-        """Run `errand` in the thread before the next item; the future carries its result or exception.
+        """Run `errand` in the thread before the next items; the future carries its result or exception.
 
         Raises WorkerStoppedError after `stop`.
         """
@@ -97,28 +89,15 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._run_errands()
-            if not self._rate_allows():
-                continue
-            item = self._mailbox.take(timeout_s=1.0, interrupted=self._interrupted)
-            if item is not None:
-                self._last_start_s = time.monotonic()
-                self._guarded(item)
+            items = self._mailbox.take(timeout_s=1.0, interrupted=self._interrupted, most=self._most())
+            if items:
+                self._guarded(items)
 
-    def _rate_allows(self) -> bool:
-        """Wait up to a second for the next item's turn (an errand ends the wait); True when it has come."""
-        wait_s = self._last_start_s + self._min_period_s() - time.monotonic()
-        if wait_s <= 0:
-            return True
-        self._pausing = True
-        self._mailbox.pause(min(wait_s, 1.0), self._interrupted)
-        self._pausing = False
-        return False
-
-    def _guarded(self, item: T) -> None:
+    def _guarded(self, items: list[T]) -> None:
         try:
-            self._handle(item)
-        except Exception as error:  # the boundary of the thread: whatever one frame does, the next one gets its turn
-            self._failed(item, error)
+            self._handle(items)
+        except Exception as error:  # the boundary of the thread: whatever one job does, the next one gets its turn
+            self._failed(items, error)
 
     def _run_errands(self) -> None:
         while True:

@@ -38,7 +38,7 @@ class Bench:
         infos.store(messages.camera_info())
         self.recognizer, self.pipeline = Recognizer(infos, self.tf, self.status), FakePipeline()
         self.now_s = 0.0
-        self.keeper = GraphKeeper(self.recognizer.frame_T_plane, self.status, self.told.append, lambda: self.now_s)
+        self.keeper = GraphKeeper(self.recognizer.frame_T_plane, self.told.append, lambda: self.now_s)
         self.settings, self.stamp_ns = settings, S
         self.keeper.follow(settings)
 
@@ -55,7 +55,7 @@ class Bench:
         pixels[0, 0] = shown, 0, 0
         frame = Frame(messages.image(pixels, header=messages.header("camera", stamp_ns)), self.now_s, epoch)
         result = self.recognizer.recognize(frame, self.pipeline, self.settings)
-        self.keeper.saw(frame, result, self.pipeline.field(), self.settings)
+        self.keeper.saw(frame, result, self.pipeline.field(), self.settings, self.status)
 
     def ids(self) -> list[str]:
         return [known.id for known in self.keeper.snapshot().objects]

@@ -17,18 +17,20 @@ class Bench:
     """A worker whose handler records items, waits for `gate` and raises for negative ones."""
 
     def __init__(self, min_period_s: float = 0.0) -> None:
-        self.box: Mailbox[int] = Mailbox()
+        self.mailbox: Mailbox[int] = Mailbox()
+        self.box = self.mailbox.slot(lambda: min_period_s)
         self.done: list[tuple[int, float]] = []
         self.failures: list[tuple[int, str]] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
-        self.min_period_s = min_period_s
-        self.worker = Worker(self.box, self._handle, lambda item, error: self.failures.append((item, str(error))),
-                             lambda: self.min_period_s)
+        self.most = 1
+        self.worker = Worker(self.mailbox, self._handle, lambda items, error: self.failures.append((*items, str(error))),
+                             lambda: self.most)
         self.worker.start()
 
-    def _handle(self, item: int) -> None:
+    def _handle(self, items: list[int]) -> None:
+        item = sum(items)
         self.entered.set()
         self.gate.wait(10.0)
         if item < 0:
@@ -85,6 +87,19 @@ def test_errands_go_before_the_waiting_item_and_carry_results_and_errors(bench: 
     assert order == ["errand after 1"]
 
 
+def test_waiting_items_of_several_senders_are_one_job_where_that_is_allowed(bench: Bench) -> None:
+    other = bench.mailbox.slot()
+    bench.gate.clear()
+    bench.box.put(1)
+    bench.entered.wait(5.0)
+    bench.most = 2
+    bench.box.put(20)
+    other.put(300)
+    bench.gate.set()
+    bench.wait(lambda: len(bench.done) == 2)
+    assert [item for item, _ in bench.done] == [1, 320]
+
+
 def test_an_errand_wakes_an_idle_worker_at_once(bench: Bench) -> None:
     time.sleep(0.05)
     start = time.monotonic()
@@ -110,7 +125,7 @@ def test_the_rate_limit_holds_items_but_not_errands() -> None:
     bench.wait(lambda: len(bench.done) == 1)
     bench.box.put(2)
     bench.box.put(3)
-    bench.wait(lambda: bench.worker.pausing)
+    bench.wait(lambda: bench.box.held)
     start = time.monotonic()
     bench.worker.submit(lambda: None).result(5.0)
     assert time.monotonic() - start < 0.15
