@@ -27,8 +27,8 @@ from kyvo_ros.ros.tf_listener import TransformSource
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 
 
-class Waiting(NamedTuple):
-    """A frame in the mailbox."""
+class Shot(NamedTuple):
+    """A frame and the camera that it comes from."""
 
     camera: Camera
     frame: Frame
@@ -46,7 +46,7 @@ class House:
     """What the cameras of a node share."""
 
     node: Node
-    mailbox: Mailbox[Waiting]
+    mailbox: Mailbox[Shot]
     transforms: TransformSource
     has_model: Callable[[], bool]
     group: CallbackGroup  # of all inputs
@@ -109,7 +109,7 @@ class Camera:
             self.status.dropped("no_listener")
             return
         held = self._slot.held
-        if self._slot.put(Waiting(self, self.newest)) is not None:
+        if self._slot.put(Shot(self, self.newest)) is not None:
             self.status.dropped("no_model" if not self._house.has_model() else "rate_limit" if held else "newer_frame")
 
     def _on_unreadable(self, name: str, why: str) -> None:
@@ -145,6 +145,9 @@ class Camera:
         """Say what a frame showed; `settings` are those that it was computed with."""
         self._outputs.publish(result, frame.message.header.stamp, settings)
         self.latest = Seen(frame, result)
+
+    def done(self, frame: Frame, result: Recognition) -> None:
+        """All that is to be done with a frame has been done."""
         self.status.frame_done(time.monotonic() - frame.arrived_s, result.inference_s, len(result.objects))
 
     def clear_markers(self) -> None:

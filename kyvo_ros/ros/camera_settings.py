@@ -64,8 +64,9 @@ def _of_camera(node: Settings, name: str, own: Own) -> Settings:
     """The node's settings with a camera's own over them; its support plane has its name, unless it says otherwise."""
     plane = own.get("support_plane_frame", f"{name}_{node.support_plane_frame}")
     output = own.get("output_frame", node.output_frame)
-    values = {**own, "support_plane_frame": plane, "output_frame": plane if output == node.support_plane_frame else output}
+    if output == node.support_plane_frame:
+        output = plane
     try:
-        return replace(node, **values)
+        return replace(node, **{**own, "support_plane_frame": plane, "output_frame": output})
     except SettingError as error:
         raise SettingError(f"camera {name}: {error}") from error

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kyvo_ros.ros.camera import Camera, Seen
+from kyvo_ros.ros.camera import Camera, Seen, Shot
 from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.settings import Settings
-
-
-class CameraNameError(ValueError):
-    """A request names a camera that the node does not have."""
 
 
 class Cameras:
@@ -35,31 +31,20 @@ class Cameras:
     def __iter__(self) -> Iterator[Camera]:
         return iter(tuple(self._by_name.values()))
 
-    def newest(self, name: str = "") -> Camera | None:
-        """The named camera, or of all the one with the newest image; None where no image has come.
+    def newest(self) -> Shot | None:
+        """The newest image; None where none has come."""
+        shots = [Shot(camera, frame) for camera in self if (frame := camera.newest) is not None]
+        return max(shots, key=lambda shot: shot.frame.arrived_s, default=None)
 
-        Raises CameraNameError.
-        """
-        having = [camera for camera in self._meant(name) if camera.newest is not None]
-        return max(having, key=lambda camera: camera.newest.arrived_s, default=None)
-
-    def latest(self, name: str = "") -> Seen | None:
-        """What was seen last by the named camera, or by any; None where nothing was. Raises CameraNameError."""
-        seen = [camera.latest for camera in self._meant(name) if camera.latest is not None]
+    def latest(self) -> Seen | None:
+        """What was seen last, by any camera; None where nothing was."""
+        seen = [camera.latest for camera in self if camera.latest is not None]
         return max(seen, key=lambda item: item.frame.arrived_s, default=None)
 
-    def of_image(self, name: str, frame_id: str) -> Camera:
-        """Whose settings hold for an image that a caller brings: the named camera's, else that of the image's frame,
-        else the first's. Raises CameraNameError.
+    def of_image(self, frame_id: str) -> Camera:
+        """Whose settings and calibrations hold for an image that a caller brings: those of the camera whose images are
+        of the same frame, else the first's.
         """
-        meant = self._meant(name)
-        own = (camera for camera in meant if camera.newest and camera.newest.message.header.frame_id == frame_id)
-        return next(own, meant[0])
-
-    def _meant(self, name: str) -> list[Camera]:
-        if not name:
-            return list(self)
-        if name not in self._by_name:
-            known = ", ".join(filter(None, self._by_name)) or "only one, without a name"
-            raise CameraNameError(f"there is no camera '{name}'; cameras: {known}")
-        return [self._by_name[name]]
+        cameras = tuple(self)
+        own = (c for c in cameras if (frame := c.newest) is not None and frame.message.header.frame_id == frame_id)
+        return next(own, cameras[0])

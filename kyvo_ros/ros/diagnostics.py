@@ -37,7 +37,9 @@ def _several(reports: Mapping[str, tuple[Report, Mapping[str, str]]], node_name:
     stage = reports[worst][0].worst()
     of_whom = "" if stage.stage == "model" else f"{worst}: "  # one model serves all
     message = "running" if stage.level == OK else f"{of_whom}{stage.stage}: {stage.message}"
-    statuses = [_status(node_name, stage.level, message, hardware_id, {**extra, "cameras": ", ".join(reports)})]
+    published = sum(int(report.values["frames published"]) for report, _ in reports.values())
+    sums = {"cameras": ", ".join(reports), "frames published": str(published)}
+    statuses = [_status(node_name, stage.level, message, hardware_id, {**extra, **sums})]
     for name, (report, own) in reports.items():
         summary, model, *stages = _statuses(report, f"{node_name}: {name}", hardware_id, own)
         if len(statuses) == 1:

@@ -150,17 +150,17 @@ class Language:
             at_stage(RECOGNIZE)
             frame = Frame(request.image, time.monotonic())
             info = request.camera_info if request.camera_info.width else None
-            camera = self._cameras.of_image("", request.image.header.frame_id)
+            camera = self._cameras.of_image(request.image.header.frame_id)
             return Seen(frame, camera.recognizer.recognize_once(frame, info, pipeline, camera.settings))
         _check_max_age(request.max_age_s)
         if not request.fresh:
             seen = self.latest()
             _check_age("scene", seen.frame, request.max_age_s)
             return seen
-        camera = self._cameras.newest()
-        frame = camera and camera.newest
-        if frame is None:
+        newest = self._cameras.newest()
+        if newest is None:
             raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
+        camera, frame = newest
         _check_age("image", frame, request.max_age_s)
         at_stage(RECOGNIZE)
         return Seen(frame, camera.recognizer.recognize(frame, pipeline, camera.settings))

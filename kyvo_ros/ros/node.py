@@ -1,7 +1,7 @@
 """`kyvo_node`: cameras in, scenes out.
 
-Callbacks only store; a worker thread takes the newest frames of the cameras in turn, runs them and publishes. Services, parameters and
-diagnostics stay alive meanwhile, and no frame, model or transform that fails ends the node.
+Callbacks only store; a worker thread takes the newest frames of the cameras in turn, runs them and publishes.
+Services, parameters and diagnostics stay alive meanwhile, and no frame, model or transform that fails ends the node.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 
-from kyvo_ros.ros.camera import Camera, House, Waiting
+from kyvo_ros.ros.camera import Camera, House, Shot
 from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.cameras import Cameras
 from kyvo_ros.ros.computing import compute
@@ -68,7 +68,7 @@ class KyvoNode(Node):
         self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
         self._graph_outputs = GraphOutputs(self)
         self._graph = GraphKeeper(partial(frame_T_plane, self._transforms), self._graph_outputs.publish)
-        mailbox: Mailbox[Waiting] = Mailbox()
+        mailbox: Mailbox[Shot] = Mailbox()
         self._worker = Worker(mailbox, self._process, self._failed, lambda: self.settings.batch or MOST_CAMERAS)
         self._server = Server(self._worker, lambda: self.settings)
         house = House(self, mailbox, self._transforms, lambda: self._slot.pipeline is not None,
@@ -128,10 +128,11 @@ class KyvoNode(Node):
 
     def _on_recognize(self, request: Recognize.Request, response: Recognize.Response) -> Recognize.Response:
         """Waits for the worker in a thread of its own."""
-        newest = self._cameras.newest()  # now, not when its turn has come
-        frame = Frame(request.image, time.monotonic()) if len(request.image.data) else newest and newest.newest
+        shot = self._cameras.newest()  # now, not when its turn has come
+        if len(request.image.data):
+            shot = Shot(self._cameras.of_image(request.image.header.frame_id), Frame(request.image, time.monotonic()))
         info = request.camera_info if request.camera_info.width else None
-        return self._server.serve(lambda: {"scene": self._recognize_now(frame, info)}, response)
+        return self._server.serve(lambda: {"scene": self._recognize_now(shot, info)}, response)
 
     # --- the worker's thread
 
@@ -141,34 +142,35 @@ class KyvoNode(Node):
             raise FrameDropped("no_model", self._slot.report().message)
         return pipeline
 
-    def _recognize_now(self, frame: Frame | None, info: CameraInfo | None) -> SceneGraph:
-        if frame is None:
+    def _recognize_now(self, shot: Shot | None, info: CameraInfo | None) -> SceneGraph:
+        if shot is None:
             raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
-        camera = self._cameras.of_image("", frame.message.header.frame_id)
+        camera, frame = shot
         result = camera.recognizer.recognize_once(frame, info, self._ready_pipeline(), camera.settings)
         return graph_of(result, frame.message.header.stamp)
 
-    def _process(self, waiting: list[Waiting]) -> None:
+    def _process(self, shots: list[Shot]) -> None:
         """The frames of several cameras, each guarded."""
         pipeline = self._ready_pipeline()
-        for item, settings, outcome in compute(waiting, pipeline):
+        for shot, settings, outcome in compute(shots, pipeline):
             try:
-                self._publish(item, settings, outcome, pipeline)
+                self._publish(shot, settings, outcome, pipeline)
             except Exception as error:  # the boundary of a frame: the others get their turn
-                self._failed([item], error)
+                self._failed([shot], error)
 
-    def _publish(self, item: Waiting, settings: Settings, outcome: Recognition | Exception, pipeline: Pipeline) -> None:
+    def _publish(self, shot: Shot, settings: Settings, outcome: Recognition | Exception, pipeline: Pipeline) -> None:
         if isinstance(outcome, Exception):
             raise outcome
-        camera, frame = item
+        camera, frame = shot
         camera.publish(frame, outcome, settings)
         field = pipeline.field(outcome.view.plane, outcome.unit_m)
         self._graph.saw(frame, outcome, field, settings, camera.status, camera.name)
+        camera.done(frame, outcome)
 
-    def _failed(self, waiting: list[Waiting], error: Exception) -> None:
+    def _failed(self, shots: list[Shot], error: Exception) -> None:
         reason, message = (error.reason, str(error)) if isinstance(error, FrameDropped) else (
             "inference_failed", f"a frame failed with {type(error).__name__}: {error}")
-        for camera, _ in waiting:
+        for camera, _ in shots:
             camera.status.dropped(reason, message)
         if reason == "inference_failed":
             self.get_logger().error("a frame failed:\n" + "".join(traceback.format_exception(error)),
@@ -177,7 +179,7 @@ class KyvoNode(Node):
     # --- diagnostics
 
     def _figures(self) -> dict[str, str]:
-        return {**self._graph.figures()}
+        return {"transforms ignored": str(self._transforms.ignored), **self._graph.figures()}
 
 
 def _check_change(old: Configuration, new: Configuration) -> None:

@@ -1,8 +1,8 @@
 """One frame from message to result: decode, camera, pose over the plane, pipeline, names, output frame.
 
 All that the node does with an image, without a node: it reads messages by their fields, asks a TransformSource and a
-pipeline, and gives a `Recognition`. Images of several cameras can be looked at together (`look_at`). A frame that cannot be used raises FrameDropped with a reason that the diagnostics
-count, and a message that says what to do.
+pipeline, and gives a `Recognition`. Images of several cameras can be looked at together (`look_at`). A frame that cannot
+be used raises FrameDropped with a reason that the diagnostics count, and a message that says what to do.
 """
 
 from __future__ import annotations

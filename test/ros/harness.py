@@ -209,8 +209,12 @@ class FakeNode:
         self.child = Child([*command, "--ros-args", *namespace, *arguments], log)
 
     def __enter__(self) -> FakeNode:
-        if self.ready:
-            self.make_healthy()
+        try:
+            if self.ready:
+                self.make_healthy()
+        except BaseException:
+            self.child.end()
+            raise
         return self
 
     def make_healthy(self) -> None:

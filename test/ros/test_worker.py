@@ -25,9 +25,11 @@ class Bench:
         self.gate.set()
         self.entered = threading.Event()
         self.most = 1
-        self.worker = Worker(self.mailbox, self._handle, lambda items, error: self.failures.append((*items, str(error))),
-                             lambda: self.most)
+        self.worker = Worker(self.mailbox, self._handle, self._failed, lambda: self.most)
         self.worker.start()
+
+    def _failed(self, items: list[int], error: Exception) -> None:
+        self.failures += [(item, str(error)) for item in items]
 
     def _handle(self, items: list[int]) -> None:
         item = sum(items)
