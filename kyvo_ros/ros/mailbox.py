@@ -80,7 +80,7 @@ class Mailbox(Generic[T]):
 
     def take(self, timeout_s: float, interrupted: Callable[[], bool] = lambda: False, most: int = 1) -> list[T]:
         """The letters of up to `most` senders whose turn it is, waited for up to `timeout_s` seconds or until
-        `interrupted()`; empty where none came.
+        `interrupted()`; empty where none came. With `most` of 0 it only waits.
 
         After a change of what `interrupted` looks at, call `wake`.
         """
@@ -88,7 +88,7 @@ class Mailbox(Generic[T]):
         with self._changed:
             while not interrupted():
                 now_s = time.monotonic()
-                filled = [slot for slot in self._slots if slot.filled]
+                filled = [slot for slot in self._slots if slot.filled] if most else []
                 ready = [slot for slot in filled if slot.due_s <= now_s][:most]
                 if ready:
                     self._slots = [slot for slot in self._slots if slot not in ready] + ready

@@ -1,6 +1,7 @@
 """`kyvo_node`: cameras in, scenes out.
 
-Callbacks only store; a worker thread takes the newest frames of the cameras in turn, runs them and publishes.
+Callbacks only store; a worker thread takes the newest frames of the cameras in turn, has them computed, several at the
+same time where there are cores for it, and publishes them in their order.
 Services, parameters and diagnostics stay alive meanwhile, and no frame, model or transform that fails ends the node.
 """
 
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 
@@ -28,7 +29,7 @@ from sensor_msgs.msg import CameraInfo
 from kyvo_ros.ros.camera import Camera, House, Shot
 from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.cameras import Cameras
-from kyvo_ros.ros.computing import compute
+from kyvo_ros.ros.computing import Computed, finished, prepared, seen
 from kyvo_ros.ros.conversions.results import graph_of
 from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.graph_files import GraphFiles
@@ -45,7 +46,7 @@ from kyvo_ros.ros.reporting import REPEAT_LOG_S, Reporter
 from kyvo_ros.ros.serving import Server
 from kyvo_ros.ros.settings import MOST_CAMERAS, SettingError, Settings
 from kyvo_ros.ros.tf_listener import transform_source
-from kyvo_ros.ros.worker import Worker, WorkerStoppedError
+from kyvo_ros.ros.worker import Job, Worker, WorkerStoppedError
 
 #: One for the inputs, two for service calls that wait (recognize; ask, edit or render), one for the scene graph's, two
 #: for parameters and diagnostics, one for a transition of a managed node.
@@ -69,7 +70,8 @@ class KyvoNode(Node):
         self._graph_outputs = GraphOutputs(self)
         self._graph = GraphKeeper(partial(frame_T_plane, self._transforms), self._graph_outputs.publish)
         mailbox: Mailbox[Shot] = Mailbox()
-        self._worker = Worker(mailbox, self._process, self._failed, lambda: self.settings.batch or MOST_CAMERAS)
+        self._worker = Worker(mailbox, self._process, self._failed, lambda: self.settings.batch or MOST_CAMERAS,
+                              lambda: self._slot.parallel_frames(self.settings))
         self._server = Server(self._worker, lambda: self.settings)
         house = House(self, mailbox, self._transforms, lambda: self._slot.pipeline is not None,
                       MutuallyExclusiveCallbackGroup())
@@ -149,23 +151,30 @@ class KyvoNode(Node):
         result = camera.recognizer.recognize_once(frame, info, self._ready_pipeline(), camera.settings)
         return graph_of(result, frame.message.header.stamp)
 
-    def _process(self, shots: list[Shot]) -> None:
+    def _process(self, shots: list[Shot]) -> Job:
         """The frames of several cameras, each guarded."""
         pipeline = self._ready_pipeline()
-        for shot, settings, outcome in compute(shots, pipeline):
+        ready, hopeless = prepared(shots, pipeline)
+        self._publish_all(hopeless, pipeline)
+        if ready:
+            scenes, inference_s = yield partial(seen, ready, pipeline)
+            self._publish_all(finished(ready, scenes, inference_s, pipeline), pipeline)
+
+    def _publish_all(self, results: Iterable[Computed], pipeline: Pipeline) -> None:
+        for shot, settings, outcome in results:
             try:
+                if isinstance(outcome, Exception):
+                    raise outcome
                 self._publish(shot, settings, outcome, pipeline)
             except Exception as error:  # the boundary of a frame: the others get their turn
                 self._failed([shot], error)
 
-    def _publish(self, shot: Shot, settings: Settings, outcome: Recognition | Exception, pipeline: Pipeline) -> None:
-        if isinstance(outcome, Exception):
-            raise outcome
+    def _publish(self, shot: Shot, settings: Settings, result: Recognition, pipeline: Pipeline) -> None:
         camera, frame = shot
-        camera.publish(frame, outcome, settings)
-        field = pipeline.field(outcome.view.plane, outcome.unit_m)
-        self._graph.saw(frame, outcome, field, settings, camera.status, camera.name)
-        camera.done(frame, outcome)
+        camera.publish(frame, result, settings)
+        field = pipeline.field(result.view.plane, result.unit_m)
+        self._graph.saw(frame, result, field, settings, camera.status, camera.name)
+        camera.done(frame, result)
 
     def _failed(self, shots: list[Shot], error: Exception) -> None:
         reason, message = (error.reason, str(error)) if isinstance(error, FrameDropped) else (

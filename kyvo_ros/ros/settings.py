@@ -43,7 +43,12 @@ class Settings:
         "Folder of the model; empty means the model shipped with the package. A change loads the "
         "new model between two frames; the old one stays where that fails."))
     device: str = _setting("auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda, or cuda:N.")
-    threads: int = _setting(0, "CPU threads of the model; 0 leaves the choice to the pipeline.", minimum=0, maximum=256)
+    parallel_frames: int = _setting(0, (
+        "Images that are computed at the same time, each on its threads; results keep the order of the images. 0: two "
+        "on a CPU of several cores, one on a GPU. 1 is for the least delay of a single image, more for more images a "
+        "second."), minimum=0, maximum=16)
+    threads: int = _setting(0, (
+        "CPU threads for each image that is being computed; 0 shares the cores among them."), minimum=0, maximum=256)
     effort: str = _setting("fast", (
         "fast looks at an image once; accurate looks several times, shifted against the cells of the model's image "
         "tokens, and gives what the looks agree on: better places, fewer frames."

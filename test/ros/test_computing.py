@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 
 from kyvo_ros.ros.camera import Shot  # noqa: E402
 from kyvo_ros.ros.camera_infos import CameraInfoCache  # noqa: E402
-from kyvo_ros.ros.computing import compute  # noqa: E402
+from kyvo_ros.ros.computing import Computed, finished, prepared, seen  # noqa: E402
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognition, Recognizer  # noqa: E402
 from kyvo_ros.ros.settings import Settings  # noqa: E402
 from kyvo_ros.ros.status import Status  # noqa: E402
@@ -33,6 +33,12 @@ def _shot(camera: SimpleNamespace, first: tuple[int, int, int], **fields) -> Sho
     pixels[0, 0] = first
     message = messages.image(pixels, **fields)
     return Shot(camera, Frame(message, 0.0))
+
+
+def compute(shots: list[Shot], pipeline: FakePipeline) -> list[Computed]:
+    """All that the node does with frames, one step after the other."""
+    ready, failed = prepared(shots, pipeline)
+    return [*failed, *finished(ready, *seen(ready, pipeline), pipeline)]
 
 
 def _counts(shots: list[Shot], pipeline: FakePipeline) -> list[int | str]:
@@ -79,7 +85,7 @@ def test_cameras_that_look_in_different_ways_are_computed_apart(pipeline: FakePi
 
 def test_each_frame_has_the_settings_that_it_was_computed_with(pipeline: FakePipeline) -> None:
     camera = _camera(confidence_threshold=0.95)
-    computed = next(compute([_shot(camera, (3, 0, 0))], pipeline))
+    computed = compute([_shot(camera, (3, 0, 0))], pipeline)[0]
     assert computed.settings is camera.settings and not computed.outcome.objects
 
 
