@@ -39,6 +39,7 @@ from kyvo_ros.ros.language_services import LanguageServices
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
 from kyvo_ros.ros.parameters import NodeParameters
+from kyvo_ros.ros.qos import REQUESTS
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, frame_T_plane
 from kyvo_ros.ros.regions import RegionError, check_mask
 from kyvo_ros.ros.reporting import REPEAT_LOG_S, Reporter
@@ -77,7 +78,8 @@ class KyvoNode(Node):
         self._language = Language(self._cameras, self._ready_pipeline, lambda: self.settings, self._graph)
         self._follow(self._declared.current)
         self._reporter = Reporter(self, self._cameras, self._slot, self._figures)
-        self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
+        self.create_service(Recognize, "recognize", self._on_recognize, qos_profile=REQUESTS,
+                            callback_group=MutuallyExclusiveCallbackGroup())
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()
