@@ -21,6 +21,7 @@ from kyvo_msgs.msg import SceneGraph
 from kyvo_msgs.srv import Recognize
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
+from rclpy.handle import InvalidHandle
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
@@ -204,7 +205,9 @@ def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
             executor.spin()
         except ExternalShutdownException:
             stop.set()
-        except Exception:  # what a callback raises, and rclpy itself where a subscription goes while it waits
+        except InvalidHandle as error:  # a subscription or service was taken back while rclpy waited for it
+            node.get_logger().debug(str(error))
+        except Exception:  # what a callback raises
             node.get_logger().error("a callback failed:\n" + traceback.format_exc())
 
 
