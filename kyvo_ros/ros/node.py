@@ -65,7 +65,6 @@ class KyvoNode(Node):
         super().__init__("kyvo_node", **options)
         self._active = active
         self._declared = NodeParameters(self, self._settings_changed, _check_change)
-        _check_change(Configuration(), self._declared.current)
         self._slot = ModelSlot(factory)
         self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
         self._graph_outputs = GraphOutputs(self)
