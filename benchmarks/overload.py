@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,9 @@ def main() -> None:
     given = parser.parse_args()
     keep_dds_on_this_computer()
     if given.send:
-        send(given.send, given.hz)
+        with suppress(KeyboardInterrupt):  # which is how it is ended
+            send(given.send, given.hz)
+        return
     parameters = [f"threads:={given.threads}", f"batch:={given.batch}"]
     if given.model:
         parameters.append(f"model:={given.model}")
