@@ -1,4 +1,4 @@
-"""Frames of several cameras that wait at the same time, through one pipeline. Knows nothing of ROS."""
+"""Frames of several cameras that wait at the same time, through one pipeline."""
 
 from __future__ import annotations
 

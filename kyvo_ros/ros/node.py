@@ -21,6 +21,7 @@ import rclpy
 from kyvo_msgs.msg import SceneGraph
 from kyvo_msgs.srv import Recognize
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -40,6 +41,7 @@ from kyvo_ros.ros.language_services import LanguageServices
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
 from kyvo_ros.ros.parameters import NodeParameters
+from kyvo_ros.ros.qos import REQUESTS
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, frame_T_plane
 from kyvo_ros.ros.regions import RegionError, check_mask
 from kyvo_ros.ros.reporting import REPEAT_LOG_S, Reporter
@@ -64,7 +66,6 @@ class KyvoNode(Node):
         super().__init__("kyvo_node", **options)
         self._active = active
         self._declared = NodeParameters(self, self._settings_changed, _check_change)
-        _check_change(Configuration(), self._declared.current)
         self._slot = ModelSlot(factory)
         self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
         self._graph_outputs = GraphOutputs(self)
@@ -79,7 +80,8 @@ class KyvoNode(Node):
         self._language = Language(self._cameras, self._ready_pipeline, lambda: self.settings, self._graph)
         self._follow(self._declared.current)
         self._reporter = Reporter(self, self._cameras, self._slot, self._figures)
-        self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
+        self.create_service(Recognize, "recognize", self._on_recognize, qos_profile=REQUESTS,
+                            callback_group=MutuallyExclusiveCallbackGroup())
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()
@@ -211,7 +213,9 @@ def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
             executor.spin()
         except ExternalShutdownException:
             stop.set()
-        except Exception:  # what a callback raises, and rclpy itself where a subscription goes while it waits
+        except InvalidHandle as error:  # a subscription or service was taken back while rclpy waited for it
+            node.get_logger().debug(str(error))
+        except Exception:  # what a callback raises
             node.get_logger().error("a callback failed:\n" + traceback.format_exc())
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from kyvo_ros.ros.camera_settings import OWN_SETTINGS, Configuration
 from kyvo_ros.ros.settings import MOST_CAMERAS, SettingError, Settings
+from kyvo_ros.ros.status import DROP_REASONS
 
 
 def test_own_settings_are_settings() -> None:
@@ -84,3 +86,9 @@ def test_empty_names_are_none() -> None:
 def test_regions_that_cannot_be_are_refused(roi: list, reason: str) -> None:
     with pytest.raises(SettingError, match=reason):
         Settings(roi=roi)
+
+
+def test_the_page_on_cameras_names_all_of_them_and_every_reason_of_a_drop() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cameras.md").read_text()
+    missing = {name for name in (*OWN_SETTINGS, *DROP_REASONS) if f"`{name}`" not in page}
+    assert not missing

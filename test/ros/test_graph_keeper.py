@@ -314,8 +314,8 @@ def test_each_camera_s_time_may_jump() -> None:
     pair = Pair()
     pair.look_with("front", 5)
     pair.look_with("back", 5)
-    pair.look_with("front", 3, back_s=100.0, epoch=1)
-    pair.look_with("back", 3, back_s=100.0, epoch=1)
+    pair.look_with("front", 3, back_s=1.2, epoch=1)
+    pair.look_with("back", 3, back_s=1.2, epoch=1)
     assert len(pair.ids()) == 3 and pair.worst()[1] == 0
     assert pair.keeper.figures()["frames in the scene graph"] == "16"
 
