@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, assets, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, omni3d, published,
-    qa, recognition, recognize, render, render_scores, shape_scores, shapes)
+    ask, assets, background, bag, calibrate, cameras, checksums, convert, cookbook, doctor, edit, edit_scores, looks,
+    omni3d, published, qa, recognition, recognize, render, render_scores, shape_scores, shapes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +53,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     render_scores.add_arguments(tasks.add_parser("render", help="scenes drawn: what is found in the pictures"))
     background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
+    looks.add_arguments(tasks.add_parser("looks", help="sets of looks: what each is worth, to choose an effort"))
     shape_scores.add_arguments(tasks.add_parser("shapes", help="what a shape tokenizer keeps of unseen objects"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
     bag.add_arguments(commands.add_parser("bag", help="scenes of recordings, folders of images and videos, as a bag"))
@@ -64,6 +65,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     shapes.add_tokenize_arguments(commands.add_parser("tokenize", help="a mesh to shape codes"))
     shapes.add_detokenize_arguments(commands.add_parser("detokenize", help="shape codes to a mesh"))
     calibrate.add_arguments(commands.add_parser("calibrate", help="fit what a model's confidences are worth"))
+    cookbook.add_arguments(commands.add_parser("cookbook", help="the paper's ablations at a small size"))
     train = commands.add_parser("train", help="train the image tokenizer and the decoder")
     if with_training:
         from kyvo_ros.training import command

@@ -22,7 +22,8 @@ import torch
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, CanonicalError, to_canonical
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
-from kyvo_ros.autoencoders.looks import EFFORTS, sights
+from kyvo_ros.autoencoders.looks import EFFORTS, Look, sights
+from kyvo_ros.model.direct_answers import DirectAnswerer
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
@@ -71,6 +72,7 @@ class KyvoPipeline:
         self._decoder = CachedDecoder(bundle.decoder.to(self.device))
         self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs, bundle.tasks)
         self._images = ImageWriter(self._decoder, bundle.builder, bundle.tasks)
+        self._answers = DirectAnswerer(self._decoder, bundle.builder, bundle.schema, bundle.tasks)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
@@ -102,12 +104,15 @@ class KyvoPipeline:
 
     def recognize_batch(self, images: Sequence[np.ndarray],
                         cameras: Sequence[CameraView | PinholeCamera | None] | None = None,
-                        scale: str = "units", effort: str = "fast") -> list[Scene]:
-        """As `recognize`, for several images at once; they may come from different cameras."""
+                        scale: str = "units", effort: str | Sequence[Look] = "fast") -> list[Scene]:
+        """As `recognize`, for several images at once; they may come from different cameras. `effort` may also be the
+        looks themselves.
+        """
         if not len(images):
             return []
-        if effort not in EFFORTS:
+        if isinstance(effort, str) and effort not in EFFORTS:
             raise ValueError(f"effort must be one of {tuple(EFFORTS)}, got {effort!r}")
+        wanted = EFFORTS[effort] if isinstance(effort, str) else effort
         if cameras is None:
             cameras = [None] * len(images)
         if len(cameras) != len(images):
@@ -117,7 +122,7 @@ class KyvoPipeline:
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self._metres_per_unit(view.plane, scale) for view in views]
             lenses = [self.lens(view.plane, m) for view, m in zip(views, metres)]
-            seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS[effort])
+            seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), wanted)
                     for image, view, lens in zip(images, views, lenses)]
             looks = [(look, m) for group, m in zip(seen, metres) for look in group]
             cells = [self._cells(lens, look.plane, m) for group, m, lens in zip(seen, metres, lenses) for look in group]
@@ -157,6 +162,22 @@ class KyvoPipeline:
         unit_m = metres_per_unit or self.schema.metres_per_unit
         answer = Executor(scene, camera_position_m, RELATION_EPSILON_UNITS * unit_m).run(program)
         return replace(answer, confidence=answer.confidence * probability)
+
+    def answer_directly(self, question: str, image: np.ndarray,
+                        camera: CameraView | PinholeCamera | None = None) -> tuple[str, float]:
+        """The word with which the model answers a question about an image, without a program, and its probability.
+
+        The image and the scene that the model recognises in it stand before the question in the order that it was
+        trained for. Image, camera and errors as for `recognize`; SentenceError and UntrainedTaskError as for `answer`.
+        """
+        view = self.view_of(image, camera)
+        lens = self.lens(view.plane)
+        canonical = to_canonical(image, view, lens)
+        codes = self._image_tokenizer.encode(images_to_tensor(canonical[None]).to(self.device)).cpu().numpy()
+        cells = self._cells(lens, view.plane, self.schema.metres_per_unit)
+        (generation,) = self._generate(codes, cells[None])
+        scene = self._grammar.decode_scene(generation.token_ids)
+        return self._answers.answer(question, scene, codes[0], cells)
 
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene:
         """The scene as an instruction changes it; objects keep their order and ids, a new one comes last.

@@ -7,18 +7,14 @@ renders that it was trained on, which recipes hold out.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    UsageError, add_batch_size, add_model_options, check_counts, load_pipeline, predict,
+    add_batch_size, add_held_out_images, add_model_options, check_counts, held_out_images, load_pipeline, predict,
 )
 
 if TYPE_CHECKING:
     from kyvo_ros.scene import Calibration, Scene
-
-#: The split that scores are measured on.
-_SCORED = "val"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Fit temperatures of the confidences and factors of the position's variance to the last images of a training "
         "folder, and write them into the model folder's config.json, in place of those that are there.")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder of training images")
-    parser.add_argument("--split", default="train", help="of a CLEVR v1.0 folder (default: %(default)s)")
-    parser.add_argument("--last", type=int, metavar="N", help="images that training held out, counted from the end "
-                        "(default: the held_out that a recipe has where it states none)")
+    add_held_out_images(parser)
     add_batch_size(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -37,26 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo calibrate`; returns the exit code. Raises UsageError, CalibrationError and what loading raises."""
-    from kyvo_ros.data.clevr import read_clevr
     from kyvo_ros.evaluation.calibration import fit_calibration
     from kyvo_ros.model.folder import save_calibration
     from kyvo_ros.pipeline import shipped_model
     from kyvo_ros.scene import Calibration
-    from kyvo_ros.training.recipe import ExampleSettings
 
     check_counts(args, "last", "batch_size")
-    if _SCORED in (args.split, args.data.resolve().name):
-        raise UsageError(f"'{_SCORED}' is for scoring; calibrate on images that training held out (--split train)")
-    last = args.last or ExampleSettings().held_out
     pipeline = load_pipeline(args)
     pipeline.calibration = Calibration()
-    samples = read_clevr(args.data, args.split, pipeline.schema)
-    if last > len(samples):
-        raise UsageError(f"--last {last} is more than the {len(samples)} images of {args.data}")
-    predictions, _ = predict(pipeline, samples[-last:], args.batch_size)
-    pairs = [(p, s.scene) for p, s in zip(predictions, samples[-last:])]
+    samples = held_out_images(args, pipeline.schema)
+    predictions, _ = predict(pipeline, samples, args.batch_size)
+    pairs = [(p, s.scene) for p, s in zip(predictions, samples)]
     calibration = fit_calibration(pairs)
-    print(f"{pipeline.name} on the last {last} images of {args.data}\n\n{_comparison(pairs)}\n")
+    print(f"{pipeline.name} on the last {len(samples)} images of {args.data}\n\n{_comparison(pairs)}\n")
     print(_settings(calibration))
     folder = shipped_model() if args.model is None else args.model
     save_calibration(folder, calibration)

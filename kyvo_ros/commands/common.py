@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from kyvo_ros.autoencoders.looks import Look
     from kyvo_ros.data.clevr import ClevrSample
     from kyvo_ros.pipeline import KyvoPipeline
-    from kyvo_ros.scene import Scene
+    from kyvo_ros.scene import CameraView, Scene
+    from kyvo_ros.tokens.schema import SceneSchema
+
+#: The split that scores are measured on.
+_SCORED = "val"
 
 
 class UsageError(ValueError):
@@ -31,6 +40,14 @@ def add_data_folder(parser: argparse.ArgumentParser) -> None:
     """Which images are scored."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder")
     parser.add_argument("--split", default="val", help="of a CLEVR v1.0 folder (default: %(default)s)")
+
+
+def add_held_out_images(parser: argparse.ArgumentParser) -> None:
+    """Which images are used to choose or fit something: those that training held out; see `held_out_images`."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CLEVR folder of training images")
+    parser.add_argument("--split", default="train", help="of a CLEVR v1.0 folder (default: %(default)s)")
+    parser.add_argument("--last", type=int, metavar="N", help="images that training held out, counted from the end "
+                        "(default: the held_out that a recipe has where it states none)")
 
 
 def add_effort(parser: argparse.ArgumentParser) -> None:
@@ -70,16 +87,36 @@ def load_pipeline(args: argparse.Namespace) -> KyvoPipeline:
     return KyvoPipeline.from_pretrained(args.model, args.device, args.threads)
 
 
+def held_out_images(args: argparse.Namespace, schema: SceneSchema) -> list[ClevrSample]:
+    """The images that the options of `add_held_out_images` name. Raises UsageError."""
+    from kyvo_ros.data.clevr import read_clevr
+    from kyvo_ros.training.recipe import ExampleSettings
+
+    if _SCORED in (args.split, args.data.resolve().name):
+        raise UsageError(f"'{_SCORED}' is for scoring; use images that training held out (--split train)")
+    last = args.last or ExampleSettings().held_out
+    samples = read_clevr(args.data, args.split, schema)
+    if last > len(samples):
+        raise UsageError(f"--last {last} is more than the {len(samples)} images of {args.data}")
+    return samples[-last:]
+
+
 def predict(pipeline: KyvoPipeline, samples: list[ClevrSample], batch_size: int,
-            effort: str = "fast") -> tuple[list[Scene], float]:
+            effort: str | Sequence[Look] = "fast") -> tuple[list[Scene], float]:
     """The scene of every sample, and the seconds of the pipeline alone."""
+    return recognised(pipeline, (s.image() for s in samples), [s.view for s in samples], batch_size, effort)
+
+
+def recognised(pipeline: KyvoPipeline, images: Iterable[np.ndarray], views: Sequence[CameraView], batch_size: int,
+               effort: str | Sequence[Look] = "fast") -> tuple[list[Scene], float]:
+    """The scene of every image, drawn from `images` a batch at a time, and the seconds of the pipeline alone."""
     from tqdm import tqdm
 
-    predictions, seconds = [], 0.0
-    with tqdm(total=len(samples), desc="recognising", unit="image", disable=None) as progress:
-        for start in range(0, len(samples), batch_size):
-            part = samples[start:start + batch_size]
-            predictions += pipeline.recognize_batch([s.image() for s in part], [s.view for s in part], effort=effort)
+    images, predictions, seconds = iter(images), [], 0.0
+    with tqdm(total=len(views), desc="recognising", unit="image", disable=None) as progress:
+        for start in range(0, len(views), batch_size):
+            part = views[start:start + batch_size]
+            predictions += pipeline.recognize_batch(list(islice(images, len(part))), part, effort=effort)
             seconds += sum(pipeline.last_timings_s.values())
             progress.update(len(part))
     return predictions, seconds

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
     add_batch_size, add_data_folder, add_effort, add_model_options, add_report_files, add_sampling, check_counts,
-    load_pipeline, write_report,
+    load_pipeline, recognised, write_report,
 )
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
     truths = [to_canonical(sample.image(), sample.view, lens) for lens, sample in zip(lenses, samples)]
     drawn = _drawn(pipeline, samples, args)
     held = [pipeline.reconstruct(sample.image(), sample.view) for sample in samples]
-    report = DrawingReport(*(PictureScores.of(asked, _seen(pipeline, pictures, views, args), pictures, truths)
-                             for pictures in (drawn, held)))
+    report = DrawingReport(*(PictureScores.of(
+        asked, recognised(pipeline, pictures, views, args.batch_size, args.effort)[0], pictures, truths)
+        for pictures in (drawn, held)))
     print(f"{pipeline.name} on {args.data} ({len(samples)} scenes)\n\n{report.markdown()}")
     document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "effort": args.effort,
                 "temperature": args.temperature, "top_k": args.top_k, "seed": args.seed}
@@ -80,14 +81,6 @@ def _drawn(pipeline: KyvoPipeline, samples: list[ClevrSample], args: argparse.Na
             [s.scene for s in part], [s.view.plane for s in part], temperature=args.temperature, top_k=args.top_k,
             seed=args.seed + start))
     return pictures
-
-
-def _seen(pipeline: KyvoPipeline, pictures: list[np.ndarray], views: list[CameraView],
-          args: argparse.Namespace) -> list:
-    """The scenes that the same model recognises in pictures."""
-    size = args.batch_size
-    return [scene for start in range(0, len(pictures), size) for scene in pipeline.recognize_batch(
-        pictures[start:start + size], views[start:start + size], effort=args.effort)]
 
 
 def _write_sheet(path: Path, samples: list[ClevrSample], views: list[CameraView], truths: list[np.ndarray],

@@ -8,10 +8,11 @@ from elsewhere than the manifest; who may write the whole folder may write the m
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from kyvo_ros.scene.files import write_whole
 
 MANIFEST = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
@@ -25,7 +26,7 @@ class ChecksumError(ValueError):
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
     """Write the manifest of those of the files that are there."""
     lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names if (folder / name).is_file()]
-    replace_text(folder / MANIFEST, "".join(lines))
+    write_whole(folder / MANIFEST, "".join(lines))
 
 
 def renew_checksum(folder: Path, name: str) -> None:
@@ -35,7 +36,7 @@ def renew_checksum(folder: Path, name: str) -> None:
     """
     if (folder / MANIFEST).is_file():
         sums = {**_read(folder / MANIFEST), name: sha256_of(folder / name)}
-        replace_text(folder / MANIFEST, "".join(f"{digest}  {file}\n" for file, digest in sums.items()))
+        write_whole(folder / MANIFEST, "".join(f"{digest}  {file}\n" for file, digest in sums.items()))
 
 
 def verify_checksums(folder: Path, names: Iterable[str]) -> bool:
@@ -74,16 +75,6 @@ def _read(path: Path) -> dict[str, str]:
             raise ChecksumError(f"{path} is broken at {line[:80]!r}; {_advice(path.parent)}")
         sums[match.group(2)] = match.group(1)
     return sums
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file; the old one stays until the new one is whole."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _advice(folder: Path) -> str:

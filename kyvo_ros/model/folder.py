@@ -33,12 +33,12 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
 from kyvo_ros.autoencoders.kinds import image_tokenizer_from_dict, image_tokenizer_to_dict
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
-from kyvo_ros.model.checksums import (
-    ChecksumError, renew_checksum, replace_text, verify_checksums, write_checksums)
+from kyvo_ros.model.checksums import ChecksumError, renew_checksum, verify_checksums, write_checksums
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.scene import Calibration
+from kyvo_ros.scene.files import write_whole
 from kyvo_ros.tokens.program_grammar import ProgramGrammar
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
@@ -158,7 +158,7 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> None:
     """
     path = _existing(folder) / CONFIG
     config = {**_read_config(path), "calibration": calibration.to_dict()}
-    replace_text(path, json.dumps(config, indent=1) + "\n")
+    write_whole(path, json.dumps(config, indent=1) + "\n")
     renew_checksum(Path(folder), CONFIG)
 
 

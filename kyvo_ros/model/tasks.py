@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from kyvo_ros.tokens.sequences import ANSWER_TASKS
+
 
 class UntrainedTaskError(ValueError):
     """A model is asked for what it was not trained for."""
 
 
 #: What the tasks of a pipeline are, in words.
-_WORDS = {"Q->P": "answering questions", "T->E": "editing by instructions", "3->I": "drawing scenes"}
+_WORDS = {"Q->P": "answering questions", "T->E": "editing by instructions", "3->I": "drawing scenes",
+          **dict.fromkeys(ANSWER_TASKS.values(), "answering at once, without a program")}
 
 
 def check_trained(task: str, tasks: Collection[str]) -> None:

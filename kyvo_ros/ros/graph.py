@@ -70,13 +70,15 @@ class GraphKeeper:
                 self._memory = SceneMemory(settings.memory_frame, _config(settings, 1.0, 0.0))
                 self._tell(self._memory.snapshot())
 
-    def saw(self, frame: Frame, result: Recognition, field: RecognizedField, settings: Settings, status: Status,
-            camera: str = "") -> None:
-        """Take in what a frame of a camera showed, or say in its `status` why not."""
+    def saw(self, frame: Frame, result: Recognition, field: Callable[[], RecognizedField], settings: Settings,
+            status: Status, camera: str = "") -> None:
+        """Take in what a frame of a camera showed, or say in its `status` why not; `field` is asked where a graph is
+        kept.
+        """
         if not settings.memory_frame:
             return
         try:
-            self._fuse(frame, result, self._frame_T_plane(frame, result, settings), field, settings, camera)
+            self._fuse(frame, result, self._frame_T_plane(frame, result, settings), field(), settings, camera)
         except FrameDropped as error:
             self._leave_out(status, *DROP_REASONS[error.reason], error)
         except MemoryTimeError as error:

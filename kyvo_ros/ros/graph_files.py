@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kyvo_ros.ros.graph import GraphError
-from kyvo_ros.scene.memory import MemoryRecordError, PathError, path_below, read_record, record_to_text, write_whole
+from kyvo_ros.scene.files import write_whole
+from kyvo_ros.scene.memory import MemoryRecordError, PathError, path_below, read_record, record_to_text
 
 
 def default_folder() -> str:

@@ -174,7 +174,7 @@ class KyvoNode(Node):
     def _publish(self, shot: Shot, settings: Settings, result: Recognition, pipeline: Pipeline) -> None:
         camera, frame = shot
         camera.publish(frame, result, settings)
-        field = pipeline.field(result.view.plane, result.unit_m)
+        field = partial(pipeline.field, result.view.plane, result.unit_m)
         self._graph.saw(frame, result, field, settings, camera.status, camera.name)
         camera.done(frame, result)
 

@@ -78,6 +78,10 @@ TASKS: dict[str, tuple[Segment, ...]] = {
 }
 
 
+#: The task of answering a question by a word, by the order in which image and scene stand in the prompt.
+ANSWER_TASKS = {"image_first": "I+3+Q->A", "scene_first": "3+I+Q->A"}
+
+
 @dataclass(frozen=True, eq=False)
 class Sequence:
     """A task's tokens."""
@@ -137,6 +141,14 @@ class SequenceBuilder:
         _, target = self._parts(task, ("target",), fields)
         sequence = _sequence([], [*target, (self._id("[EOS]"), False)])
         return sequence.token_ids, sequence.loss_mask
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self._vocabulary
+
+    @property
+    def text_tokenizer(self) -> TextTokenizer:
+        return self._text_tokenizer
 
     def _parts(self, task: str, roles: tuple[str, ...], fields: dict) -> tuple[list[_Token], list[_Token]]:
         """The tokens up to and with [OUTPUT-SEP], and those of the target segments."""

@@ -27,6 +27,8 @@ _SMALL_STRUCTURE = (
     "[SHAPE-END]", "[QUESTION]", "[ANSWER]", "[INSTRUCTION]", "[MASK]",
 )
 _SMALL_STRUCTURE_COUNT = 64
+#: Of the small preset's numbers, in scene units; the paper's best.
+SMALL_NUMBER_STEP = 0.05
 
 #: In the order of the published tokenizer, which calls the last one [OUTPUT-START].
 _PAPER_STRUCTURE = (
@@ -91,13 +93,13 @@ class Vocabulary:
         return cls(_LLAMA_TEXT_SIZE, numbers, _OBJECTRON_STRUCTURE, image_codes, 0, _LLAMA_NAMES)
 
     @classmethod
-    def small(cls, image_codes: int = 1024) -> Vocabulary:
+    def small(cls, image_codes: int = 1024, number_step: float = SMALL_NUMBER_STEP) -> Vocabulary:
         """The one of the shipped models, 2,313 ids with 1,024 image codes.
 
         CLEVR reaches 4.25 in the support-plane frame; a camera that aims beside its centre reaches further.
         """
         spare = (f"[RESERVED-{i}]" for i in range(len(_SMALL_STRUCTURE), _SMALL_STRUCTURE_COUNT))
-        return cls(1024, NumberGrid(-5.0, 5.0, 0.05), (*_SMALL_STRUCTURE, *spare), image_codes)
+        return cls(1024, NumberGrid(-5.0, 5.0, number_step), (*_SMALL_STRUCTURE, *spare), image_codes)
 
     @cached_property
     def _ranges(self) -> dict[str, range]:

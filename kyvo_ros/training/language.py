@@ -38,6 +38,7 @@ from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
+from kyvo_ros.training.answering import AnswerLesson
 from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
@@ -64,6 +65,9 @@ class CodeSet:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> CodeSet:
+        return CodeSet(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def save(self, path: Path) -> None:
         """Write an .npz; inverse of `load`."""
@@ -108,18 +112,25 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: Tar
                     canonical: CanonicalCamera, device: torch.device, workers: int = 1) -> CodeSet:
     """Codes and target tokens of all examples of a set."""
     truth = examples.without_images()
-    ids, worth, values = zip(*_write_targets(writer, truth, workers))
-    targets = _padded(ids, writer.vocabulary.structure_id("[PAD]"), np.int16)
     cells = np.stack([canonical.zoomed(truth.zoom(i)).cells(truth.plane_camera(i), tokenizer.grid)
                       for i in range(len(truth))])
-    return CodeSet(_encode(examples.images, tokenizer, device), cells, targets, _padded(worth, False, bool),
-                   _padded(values, np.nan, np.float32), np.array([len(row) for row in ids]), truth)
+    return CodeSet(_encode(examples.images, tokenizer, device), cells, truth=truth,
+                   **written_targets(truth, writer, workers))
+
+
+def written_targets(truth: ExampleSet, writer: TargetWriter, workers: int = 1) -> dict[str, np.ndarray]:
+    """What a `CodeSet` holds of the targets of its examples, by name."""
+    ids, worth, values = zip(*_write_targets(writer, truth, workers))
+    return {"targets": _padded(ids, writer.vocabulary.structure_id("[PAD]"), np.int16),
+            "worth": _padded(worth, False, bool), "values": _padded(values, np.nan, np.float32),
+            "length": np.array([len(row) for row in ids])}
 
 
 @torch.no_grad()
-def _encode(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device, batch: int = 64) -> np.ndarray:
+def _encode(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device) -> np.ndarray:
     """(N, h, w, 3) uint8 -> (N, cells) int16 codes."""
     tokenizer = folded(tokenizer)
+    batch = 4 if device.type == "cpu" else 64  # a CPU's caches hold no more
     starts = tqdm(range(0, len(images), batch), desc="codes", unit="batch", mininterval=5)
     codes = [tokenizer.encode(images_to_tensor(images[i:i + batch]).to(device)).flatten(1).cpu() for i in starts]
     return torch.cat(codes).numpy().astype(np.int16)
@@ -197,6 +208,8 @@ class LanguageStage:
     rendering_ratio: float  # share of batches that are scenes to draw
     canonical: CanonicalCamera
     device: torch.device
+    answers: AnswerLesson | None = None  # where the decoder also learns to answer at once
+    answer_ratio: float = 0.0  # share of batches that are questions to answer
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         share = rng.random()
@@ -204,6 +217,9 @@ class LanguageStage:
             rows = self.sentences.draw(SENTENCES_FOR_AN_IMAGE * self.batch_size, rng)
             loss = sentence_loss(self.model.decoder, self.sentences, rows, self.device)
             return loss, {"sentences": float(loss.detach())}
+        if self.answers is not None and share > 1 - self.answer_ratio:
+            loss = self.answers.loss(self.model.decoder, self.batch_size, rng)
+            return loss, {"answers": float(loss.detach())}
         source = self._source(rng)
         if self.drawing is not None and share < self.sentence_ratio + self.rendering_ratio:
             return self._drawing_loss(source, rng)
@@ -310,6 +326,18 @@ class LanguageStage:
         """Jaccard index of generated scenes on renders held out of training, the share of right programs, and how well
         held-out scenes are drawn.
         """
+        pairs = list(zip(self.recognised(), self.held_out_scenes))
+        scores = {f"jaccard_{tau}": float(np.mean([jaccard_index(a, b, tau) for a, b in pairs]))
+                  for tau in (0.05, 0.1, 0.25, 0.5)}
+        scores |= {f"programs_{name}": exact_programs(self.model.decoder, *held_out)
+                   for name, held_out in self.held_out_sentences.items()}
+        if self.answers is not None:
+            scores[self.answers.score] = self.answers.held_out_score(self.model.decoder)
+        return {name: round(score, 4) for name, score in {**scores, **self._drawing_scores()}.items()}
+
+    @torch.no_grad()
+    def recognised(self, sub_grid: bool = True) -> list[Scene]:
+        """What is generated for the held-out images; `sub_grid` as in `SceneGrammar.decode_scene`."""
         scenes = []
         for start in range(0, len(self.held_out), 32):
             part = slice(start, start + 32)
@@ -317,13 +345,8 @@ class LanguageStage:
             cells = torch.as_tensor(self.held_out.cells[part]).to(self.device)
             written = generate(self.model.decoder, prompts, cells=cells, prefix_length=prompts.shape[1] - 1,
                                grammar=self.grammar)
-            scenes += [self.grammar.decode_scene(w.token_ids, w.distributions) for w in written]
-        pairs = list(zip(scenes, self.held_out_scenes))
-        scores = {f"jaccard_{tau}": float(np.mean([jaccard_index(a, b, tau) for a, b in pairs]))
-                  for tau in (0.05, 0.1, 0.25, 0.5)}
-        scores |= {f"programs_{name}": exact_programs(self.model.decoder, *held_out)
-                   for name, held_out in self.held_out_sentences.items()}
-        return {name: round(score, 4) for name, score in {**scores, **self._drawing_scores()}.items()}
+            scenes += [self.grammar.decode_scene(w.token_ids, w.distributions, sub_grid) for w in written]
+        return scenes
 
     def _drawing_scores(self) -> dict[str, float]:
         shown = [i for i, scene in enumerate(self.held_out_scenes) if len(scene)][:CYCLED]

@@ -23,7 +23,7 @@ def plot_metrics(metrics: Path, picture: Path) -> None:
     rows = read_metrics(metrics)
     if not rows:
         return
-    pyplot = _pyplot()
+    pyplot = pyplot_without_screen()
     figure, left = pyplot.subplots(figsize=(8, 4.5))
     losses = [(r["step"], r["loss"]) for r in rows if "loss" in r]
     left.plot(*zip(*losses), color="0.6", linewidth=0.8, label="loss")
@@ -48,7 +48,7 @@ def plot_learning(runs: Sequence[dict], picture: Path) -> None:
     `runs` as in `training.json`. The hours of the stages before the decoder count too; where they lie is shaded, and
     each run is named with its hardware.
     """
-    pyplot = _pyplot()
+    pyplot = pyplot_without_screen()
     figure, axes = pyplot.subplots(figsize=(9, 4.5))
     curves: dict[str, list[tuple[float, float]]] = {}
     begin = 0.0
@@ -75,7 +75,7 @@ def plot_learning(runs: Sequence[dict], picture: Path) -> None:
     pyplot.close(figure)
 
 
-def _pyplot():
+def pyplot_without_screen():
     """Matplotlib's drawing module, without a screen."""
     import matplotlib
 

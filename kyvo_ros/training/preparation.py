@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.data.clevr import read_clevr
 from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.model.direct_answers import answer_words
+from kyvo_ros.tokens.answer_grammar import AnswerGrammar
+from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.tokens.sequences import ANSWER_TASKS, SequenceBuilder
 from kyvo_ros.training import distributed
+from kyvo_ros.training.answering import AnswerLesson, AnswerSet
+from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.language import CodeSet, TargetWriter, encode_examples
+from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.programs import Sentence, SentenceMaker, SentenceSet, clevr_sentences
 
 if TYPE_CHECKING:
@@ -72,6 +79,27 @@ def held_out_names(shop: Workshop, folder: Path) -> list[str]:
     """File names of the images that `make_examples` holds out."""
     samples = read_clevr(folder, "train", shop.schema)
     return [sample.image_path.name for sample in samples[len(samples) - shop.recipe.examples.held_out:]]
+
+
+def answer_lesson(codes: dict[str, CodeSet], builder: SequenceBuilder, recipe: Recipe, schema: SceneSchema,
+                  folder: Path) -> AnswerLesson:
+    """Questions about the synthetic images, or the renders where there are none, and about those held out.
+
+    They are kept in a folder, which must belong to these codes and this order of image and scene.
+    """
+    source = codes.get("synthetic") or codes["renders"]
+    counts = {"train": recipe.examples.questions, "held_out": SCORED_SENTENCES}
+    pictures = {"train": source, "held_out": codes["held_out"]}
+    task, words = ANSWER_TASKS[recipe.modality_order], word_values(schema)
+    if distributed.rank() == 0:
+        for shift, name in enumerate(counts):
+            if not (folder / f"answers_{name}.npz").exists():
+                AnswerSet.of(pictures[name], words, builder, task, counts[name], recipe.examples.seed + shift,
+                             held_out=name == "held_out").save(folder / f"answers_{name}.npz")
+    distributed.wait()
+    made, kept = (AnswerSet.load(folder / f"answers_{name}.npz") for name in counts)
+    grammar = AnswerGrammar(builder.vocabulary, builder.text_tokenizer, answer_words(schema))
+    return AnswerLesson(made, source, kept, codes["held_out"], grammar, f"answers_{recipe.modality_order}")
 
 
 def digest(tokenizer: ImageTokenizer) -> str:

@@ -14,8 +14,11 @@ import yaml
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizerConfig
+from kyvo_ros.model.config import NUMBER_EMBEDDINGS
 from kyvo_ros.tokens.image_orders import ORDERS
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
+from kyvo_ros.tokens.sequences import ANSWER_TASKS
+from kyvo_ros.tokens.vocabulary import SMALL_NUMBER_STEP, Vocabulary
 from kyvo_ros.training.rendering import FirstCodes
 from kyvo_ros.training.trainer import RunSettings
 
@@ -29,7 +32,7 @@ class ExampleSettings:
     """Which images are made for training."""
 
     synthetic: int = 20000  # scenes of the ray caster
-    render_views: int = 10  # virtual turns of every real render
+    render_views: int = 10  # virtual turns of every real render; 0 trains on none, and reads those held out alone
     turn_deg: float = 1.5  # largest pan and tilt of a virtual turn; half a token cell is about 1.6
     aim_jitter: float = 0.4  # units by which a synthetic camera looks beside the world's origin
     other_cameras: float = 0.5  # share of synthetic scenes seen from other distances and elevations than CLEVR's
@@ -63,6 +66,20 @@ class DecoderSizes:
 
 
 @dataclass(frozen=True)
+class NumberSettings:
+    """How the decoder's numbers are spaced, read and written."""
+
+    step: float = SMALL_NUMBER_STEP  # of the grid, scene units; must divide its range; programs need 0.05 or less
+    embedding: str = "both"  # one of NUMBER_EMBEDDINGS
+    head: bool = True  # the rows that score numbers also hold a projection of their sin-cos features
+
+    def __post_init__(self) -> None:
+        if self.embedding not in NUMBER_EMBEDDINGS:
+            raise ValueError(f"embedding must be one of {NUMBER_EMBEDDINGS}, got {self.embedding!r}")
+        Vocabulary.small(number_step=self.step)  # raises ValueError for a step that does not divide the range
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The settings of the four trained stages, and what they share."""
 
@@ -75,24 +92,31 @@ class Recipe:
     canonical: CanonicalCamera = field(default_factory=CanonicalCamera)
     tokenizer: ImageTokenizerConfig = field(default_factory=ImageTokenizerConfig)
     sizes: DecoderSizes = field(default_factory=DecoderSizes)
+    numbers: NumberSettings = field(default_factory=NumberSettings)
     schema: SceneSchema = CLEVR_SCHEMA  # in a file, the path of a JSON file beside the recipe; its objects and words
     render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
     dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
     sentence_ratio: float = 0.15  # share of batches that are sentences with programs; 0 leaves them out
     rendering_ratio: float = 0.0  # share of batches that are scenes to draw; 0 leaves the task out
+    answer_ratio: float = 0.0  # share of batches that are questions about an image and its scene; 0 leaves the task out
+    modality_order: str = "image_first"  # of image and scene before such a question, a key of ANSWER_TASKS
     image_order: str = "spiral"  # in which the codes of a picture are written; see `tokens.image_orders`
     first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene
 
     def __post_init__(self) -> None:
-        for name in ("render_ratio", "camera_dropout", "sentence_ratio", "rendering_ratio"):
+        for name in ("render_ratio", "camera_dropout", "sentence_ratio", "rendering_ratio", "answer_ratio"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.sentence_ratio + self.rendering_ratio > 1.0:
-            raise ValueError("sentence_ratio and rendering_ratio together must be at most 1, got "
-                             f"{self.sentence_ratio} and {self.rendering_ratio}")
+        if self.sentence_ratio + self.rendering_ratio + self.answer_ratio > 1.0:
+            raise ValueError("sentence_ratio, rendering_ratio and answer_ratio together must be at most 1, got "
+                             f"{self.sentence_ratio}, {self.rendering_ratio} and {self.answer_ratio}")
+        if self.answer_ratio and not self.examples.questions:
+            raise ValueError("answer_ratio needs examples with questions, got none")
+        if self.modality_order not in ANSWER_TASKS:
+            raise ValueError(f"modality_order must be one of {tuple(ANSWER_TASKS)}, got {self.modality_order!r}")
         if self.image_order not in ORDERS:
             raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
         for name in ("label_sigma", "dense_weight"):
@@ -103,12 +127,16 @@ class Recipe:
 #: How the entries of a recipe that are blocks of their own are read.
 _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "pixels": RunSettings, "decoder": RunSettings,
            "examples": ExampleSettings, "canonical": CanonicalCamera, "tokenizer": ImageTokenizerConfig,
-           "sizes": DecoderSizes, "first_codes": FirstCodes}
+           "sizes": DecoderSizes, "numbers": NumberSettings, "first_codes": FirstCodes}
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises RecipeError where the file is missing, broken, or has a wrong entry."""
-    document = read_document(path)
+    return recipe_of(read_document(path), path)
+
+
+def recipe_of(document: dict, path: Path) -> Recipe:
+    """The recipe that a mapping is; `path` is the file that it comes from. Raises RecipeError for a wrong entry."""
     try:
         blocks = read_blocks(document, _BLOCKS)
         if "schema" in blocks:

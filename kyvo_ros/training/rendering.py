@@ -147,11 +147,17 @@ def cycle_scores(decoder: Decoder, tokenizer: ImageTokenizer, builder: SequenceB
     seen_codes = tokenizer.encode(tokenizer.decode(torch.from_numpy(codes).to(cached.device))).cpu().numpy()
 
     def jaccard(images: np.ndarray) -> float:
-        prompts = [builder.prompt("I->3", image_codes=image) for image in images]
-        ids = torch.from_numpy(np.stack([prompt.token_ids for prompt in prompts])).to(cached.device)
-        seen = generate(cached, ids, cells=torch.from_numpy(cells).to(cached.device), grammar=grammar,
-                        prefix_length=prompts[0].prefix_length)
-        return float(np.mean([jaccard_index(grammar.decode_scene(s.token_ids, s.distributions), scene, CYCLE_TAU_M)
-                              for s, scene in zip(seen, scenes)]))
+        seen = recognised_codes(cached, builder, grammar, images, cells)
+        return float(np.mean([jaccard_index(s, scene, CYCLE_TAU_M) for s, scene in zip(seen, scenes)]))
 
     return {"drawing_cycle": jaccard(seen_codes), "drawing_cycle_codes": jaccard(codes)}
+
+
+def recognised_codes(cached: CachedDecoder, builder: SequenceBuilder, grammar: SceneGrammar, codes: np.ndarray,
+                     cells: np.ndarray) -> list[Scene]:
+    """What a decoder recognises in pictures by their codes (B, h, w) and the ground points (B, h*w, 2) of the cells."""
+    prompts = [builder.prompt("I->3", image_codes=image) for image in codes]
+    ids = torch.from_numpy(np.stack([prompt.token_ids for prompt in prompts])).to(cached.device)
+    written = generate(cached, ids, cells=torch.from_numpy(cells).to(cached.device), grammar=grammar,
+                       prefix_length=prompts[0].prefix_length)
+    return [grammar.decode_scene(w.token_ids, w.distributions) for w in written]

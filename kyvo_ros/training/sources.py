@@ -167,10 +167,10 @@ def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], wo
             first, *more = [read_clevr(path, "train", maker.schema) for path in renders]
             kept = len(first) - maker.settings.held_out
             maker.held_out(first[kept:]).save(folder / "held_out.npz")
-            samples = [*first[:kept], *(sample for part in more for sample in part)]
+            samples = [*first[:kept], *(sample for part in more for sample in part)] if maker.settings.render_views else []
             jobs = pool.map(maker.turned, samples, chunksize=16)
             bar = tqdm(jobs, total=len(samples), desc="renders", unit="image", mininterval=5)
-            ExampleSet.concatenate(list(bar)).save(folder / "renders.npz")
+            ExampleSet.concatenate([maker.held_out([]), *bar]).save(folder / "renders.npz")
         jobs = pool.map(partial(_write_shard, maker, folder), missing)
         list(tqdm(jobs, total=len(missing), desc="synthetic", unit=f"{SHARD} scenes", mininterval=5))
 
@@ -199,4 +199,4 @@ def load_examples(folder: Path) -> tuple[ExampleSet | None, ExampleSet | None, E
     if (folder / "backgrounds.npz").exists():
         made.append(ExampleSet.load(folder / "backgrounds.npz"))
     made = [part for part in made if len(part)]
-    return ExampleSet.concatenate(made) if made else None, renders, held_out
+    return ExampleSet.concatenate(made) if made else None, renders if renders else None, held_out

@@ -16,31 +16,36 @@ from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.direct_answers import MAX_QUESTION_TOKENS
 from kyvo_ros.model.folder import ModelBundle, load_model, save_model
 from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
-from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.tokens.sequences import ANSWER_TASKS, SequenceBuilder
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_questions, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training import distributed
 from kyvo_ros.training.batches import ImageBatches
-from kyvo_ros.training.card import stage_history, write_card, write_history
+from kyvo_ros.training.card import note_start, stage_history, write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.plots import plot_metrics
-from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
+from kyvo_ros.training.preparation import answer_lesson, digest, prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
-from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
+from kyvo_ros.training.trainer import (
+    CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, start_from, step_generator,
+)
 
 log = logging.getLogger(__name__)
 
 #: The score of the last evaluation that a model must have reached before it offers a task: the share of held-out
-#: sentences whose program is right, and the Jaccard index of what it recognises in its own drawings of held-out scenes.
-LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2)}
+#: sentences whose program or answer is right, and the Jaccard index of what it recognises in its own drawings of held-out
+#: scenes.
+LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2),
+           **{task: (f"answers_{order}", 0.5) for order, task in ANSWER_TASKS.items()}}
 
 
 @dataclass(eq=False)
@@ -91,7 +96,8 @@ class Workshop:
 
     @cached_property
     def grammar(self) -> SceneGrammar:
-        return SceneGrammar(Vocabulary.small(self.recipe.tokenizer.codebook_size), self.text_tokenizer, self.schema)
+        vocabulary = Vocabulary.small(self.recipe.tokenizer.codebook_size, number_step=self.recipe.numbers.step)
+        return SceneGrammar(vocabulary, self.text_tokenizer, self.schema)
 
     @cached_property
     def builder(self) -> SequenceBuilder:
@@ -107,8 +113,10 @@ class Workshop:
               model: torch.nn.Module, prepare: Callable[[], None] | None = None) -> None:
         """Run one stage to its end or to the time limit; `prepare` runs before its very first step."""
         trainer = Trainer(self.work / name, settings, model, stage.loss_of, stage.evaluate)
-        if not trainer.resume() and prepare is not None:
-            prepare()
+        if not trainer.resume():
+            note_start(self.work / name, self.source)
+            if prepare is not None:
+                prepare()
         trainer.run(self.minutes)
         if distributed.rank() == 0:
             plot_metrics(self.work / name / METRICS, self.work / name / "curve.png")
@@ -117,7 +125,7 @@ class Workshop:
         torch.manual_seed(self.recipe.examples.seed)
         tokenizer = ImageTokenizer(self.recipe.tokenizer).to(self.device)
         if self.started_from is not None:
-            tokenizer.load_state_dict(self.started_from.image_tokenizer.state_dict())
+            start_from(tokenizer, self.started_from.image_tokenizer.state_dict(), "image tokenizer")
         return tokenizer
 
     def new_dense_model(self) -> DenseModel:
@@ -143,23 +151,54 @@ class Workshop:
             return self.trained("codes", self.new_dense_model()).tokenizer
         return self.new_tokenizer()
 
+    def answer_folder(self, tokenizer: ImageTokenizer) -> Path:
+        """Where questions to answer at once are kept."""
+        return self.work / "sequences" / f"answers_{self.recipe.modality_order}_{digest(tokenizer)}"
+
     def drawing_lesson(self, tokenizer: ImageTokenizer) -> DrawingLesson:
         return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
                              self.device)
 
     def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
         torch.manual_seed(self.recipe.examples.seed)
-        rows, columns = tokenizer.grid
-        longest = rows * columns + 8 + self.grammar.max_length
-        config = DecoderConfig(self.grammar.vocabulary, **vars(self.recipe.sizes), max_length=longest,
-                               code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid,
-                               image_order=self.recipe.image_order)
+        config = decoder_config(self.recipe, self.grammar, tokenizer)
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
-            # The codebook stays this tokenizer's: that of a model folder is rounded, if it is the same at all.
-            model.decoder.load_state_dict({**self.started_from.decoder.state_dict(),
-                                           "embedding.codebook": tokenizer.codebook})
+            start_from(model.decoder, state_for(self.started_from.decoder, tokenizer), "decoder")
         return model
+
+
+def decoder_config(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> DecoderConfig:
+    """The decoder that a recipe asks for, with room for the longest sequence of its tasks."""
+    return DecoderConfig(grammar.vocabulary, **vars(recipe.sizes), max_length=longest_sequence(recipe, grammar, tokenizer),
+                         code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid, image_order=recipe.image_order,
+                         number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding)
+
+
+def longest_sequence(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> int:
+    """Tokens of an image, a scene and what stands between and behind them."""
+    rows, columns = tokenizer.grid
+    return rows * columns + 8 + grammar.max_length + (MAX_QUESTION_TOKENS if recipe.answer_ratio else 0)
+
+
+def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, torch.Tensor]:
+    """Weights of a decoder to start from with this image tokenizer, without what it knows of other codes."""
+    own, codebook, state = decoder.embedding, tokenizer.codebook, decoder.state_dict()
+    same = own.codebook.shape == codebook.shape and torch.allclose(own.codebook, codebook, atol=1e-2)
+    if not same:
+        log.warning("the decoder starts from one that was trained on other image codes; it learns these anew")
+        del state["embedding.code_projection.weight"]
+        state["embedding.learned.weight"] = state["embedding.learned.weight"].clone()
+        state["embedding.learned.weight"][own.image_ids.start:own.image_ids.stop] = 0.0
+    positions = resized_grid(state["embedding.image_positions"], decoder.config.image_grid, tokenizer.grid)
+    # Even the same codebook is this tokenizer's: that of a model folder is rounded.
+    return {**state, "embedding.codebook": codebook, "embedding.image_positions": positions}
+
+
+def resized_grid(table: torch.Tensor, before: tuple[int, int], after: tuple[int, int]) -> torch.Tensor:
+    """A row for each cell of a grid (rows * columns, D) for the cells of another grid over the same image."""
+    image = table.T.reshape(1, -1, *before)
+    return torch.nn.functional.interpolate(image, after, mode="bilinear").flatten(2)[0].T.contiguous()
 
 
 def train_examples(shop: Workshop) -> None:
@@ -209,7 +248,10 @@ def train_decoder(shop: Workshop) -> None:
         sentences=sentences.get("train"), held_out_sentences=scored, sentence_ratio=recipe.sentence_ratio,
         drawing=shop.drawing_lesson(tokenizer) if recipe.rendering_ratio else None,
         rendering_ratio=recipe.rendering_ratio,
-        canonical=recipe.canonical, device=shop.device)
+        canonical=recipe.canonical, device=shop.device,
+        answers=answer_lesson(codes, shop.builder, recipe, shop.schema, shop.answer_folder(tokenizer))
+        if recipe.answer_ratio else None,
+        answer_ratio=recipe.answer_ratio)
     shop.train("decoder", recipe.decoder, stage, model)
 
 

@@ -55,7 +55,7 @@ class Bench:
         pixels[0, 0] = shown, 0, 0
         frame = Frame(messages.image(pixels, header=messages.header("camera", stamp_ns)), self.now_s, epoch)
         result = self.recognizer.recognize(frame, self.pipeline, self.settings)
-        self.keeper.saw(frame, result, self.pipeline.field(), self.settings, self.status)
+        self.keeper.saw(frame, result, self.pipeline.field, self.settings, self.status)
 
     def ids(self) -> list[str]:
         return [known.id for known in self.keeper.snapshot().objects]
@@ -109,6 +109,13 @@ def test_a_full_scene_says_nothing_of_what_it_does_not_name(bench: Bench) -> Non
     bench.pipeline.field = lambda: replace(full, max_objects=2)
     bench.look(1, frames=30)
     assert len(bench.ids()) == 1
+
+
+def test_without_a_graph_nobody_asks_what_the_camera_can_see() -> None:
+    bench = Bench(replace(SETTINGS, memory_frame=""))
+    bench.pipeline.field = lambda: pytest.fail("there is no graph that could use it")
+    bench.look(frames=1)
+    assert bench.told == []
 
 
 def test_a_missing_transform_is_named_and_leaves_the_frame_out(bench: Bench) -> None:
@@ -286,7 +293,7 @@ class Pair(Bench):
             if camera == "back":  # the same objects, seen from there
                 there = result.scene.transformed(Transform.from_yaw(math.pi, np.zeros(3)), result.scene.frame_id)
                 result = replace(result, scene=there)
-            self.keeper.saw(frame, result, self.pipeline.field(), self.settings, self.status, camera)
+            self.keeper.saw(frame, result, self.pipeline.field, self.settings, self.status, camera)
 
 
 def test_the_graph_fuses_all_cameras() -> None:

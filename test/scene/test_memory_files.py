@@ -1,4 +1,4 @@
-"""Files below a folder: what leads out of it is refused, and nothing is half written."""
+"""Paths below a folder: what leads out of it is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from memory_world import MAP, World, thing
 
 from kyvo_ros.scene.memory import (
-    MemoryRecordError, PathError, SceneMemory, memory_to_dict, path_below, restore_memory, write_whole)
+    MemoryRecordError, PathError, SceneMemory, memory_to_dict, path_below, restore_memory)
 
 
 @pytest.mark.parametrize("name", ["a.json", "rooms/a.json", "rooms/../a.json", "./a.json", "..a"])
@@ -35,15 +35,6 @@ def test_links_are_followed_before_it_is_judged(tmp_path: Path) -> None:
             path_below(inside, name)
     (tmp_path / "shortcut").symlink_to(inside)
     assert path_below(tmp_path / "shortcut", "a.json") == (inside / "a.json").resolve()
-
-
-def test_a_full_disk_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.graphml"
-    write_whole(path, "first")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, "second")
-    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
 
 
 def test_words_that_no_message_can_hold_are_refused() -> None:

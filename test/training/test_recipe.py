@@ -9,7 +9,7 @@ from kyvo_ros.tokens.schema import CLEVR_SCHEMA, ExtentTable, LocationAttribute,
 from kyvo_ros.training.recipe import RecipeError, load_recipe
 
 RECIPES = sorted(path for path in (Path(__file__).resolve().parents[2] / "recipes").rglob("*.yaml")
-                 if path.parent.name not in ("full", "shapes"))  # of other kinds (see test_full, test_shapes)
+                 if path.parent.name not in ("full", "shapes", "cookbook"))  # of other kinds, with tests of their own
 _MINIMAL = "name: x\nencoder: {steps: 1}\ncodes: {steps: 1}\npixels: {steps: 1}\ndecoder: {steps: 1}\n"
 
 
@@ -37,7 +37,11 @@ def test_defaults_fill_what_is_left_out(tmp_path):
     (_MINIMAL + "colour: red\n", "recipe has no setting colour"),
     (_MINIMAL.replace("decoder: {steps: 1}", "decoder: {steps: 1, lr: 2}"), "decoder has no setting lr"),
     (_MINIMAL + "render_ratio: 2\n", r"render_ratio must lie in \[0, 1\], got 2"),
-    (_MINIMAL + "rendering_ratio: 0.9\n", "together must be at most 1, got 0.15 and 0.9"),
+    (_MINIMAL + "rendering_ratio: 0.9\n", "together must be at most 1, got 0.15, 0.9 and 0.0"),
+    (_MINIMAL + "modality_order: text_first\n", "modality_order must be one of .* got 'text_first'"),
+    (_MINIMAL + "answer_ratio: 0.2\nexamples: {questions: 0}\n", "answer_ratio needs examples with questions"),
+    (_MINIMAL + "numbers: {embedding: none}\n", "embedding must be one of .* got 'none'"),
+    (_MINIMAL + "numbers: {step: 0.3}\n", "must divide the range"),
     (_MINIMAL + "image_order: random\n", "image_order must be one of .* got 'random'"),
     (_MINIMAL + "first_codes: {weight: 0}\n", "positive weight"),
     (_MINIMAL + "tokenizer: {width: 100}\n", "must be a multiple of the stride"),

@@ -17,7 +17,7 @@ from kyvo_ros.scene import Transform, view_from_pose
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.recipe import ExampleSettings, load_recipe
-from kyvo_ros.training.sources import REACH_UNITS, ExampleMaker
+from kyvo_ros.training.sources import REACH_UNITS, ExampleMaker, load_examples, make_examples
 
 CONES = Path(__file__).resolve().parents[2] / "recipes" / "cones" / "clevr-cones.yaml"
 SMALL = CanonicalCamera(width=64, height=40, fx=70.0, fy=70.0, cx=32.0, cy=19.0)
@@ -75,3 +75,18 @@ def test_objects_stand_in_the_image_where_the_truth_says() -> None:
                                                        u.clip(0, SMALL.width - 1).astype(int)]
     apart = np.abs(at.astype(int) - elsewhere).max(axis=1)
     assert inside.sum() > 10 and np.median(apart[inside & (np.abs(u - SMALL.cx) > 6)]) > 30
+
+
+def test_without_views_only_the_renders_that_are_held_out_are_read(tmp_path, monkeypatch) -> None:
+    """As `recipes/ablations/synthetic-only.yaml` trains: on no render, measured on those held out."""
+    view = view_from_pose(clevr_camera(), Transform.from_matrix(look_at(np.array([[7.0, -6.0, 5.0]]), np.zeros((1, 3)))[0]))
+    red = clevr_object({"size": "large", "color": "red", "material": "rubber", "shape": "sphere"}, [1.0, 0.5, 0.7], 0.0)
+    for name in ("2.png", "3.png"):  # the images before them are not even there
+        write_rgb(tmp_path / name, np.full((240, 320, 3), 90, np.uint8))
+    samples = [ClevrSample(tmp_path / f"{i}.png", in_plane_frame([red], view), view, i) for i in range(4)]
+    monkeypatch.setattr("kyvo_ros.training.sources.read_clevr", lambda path, split, schema: samples)
+    maker = ExampleMaker(SMALL, CLEVR_SCHEMA, ExampleSettings(synthetic=0, backgrounds=5, render_views=0, held_out=2))
+    make_examples(maker, tmp_path / "examples", [tmp_path], workers=1)
+    synthetic, renders, held_out = load_examples(tmp_path / "examples")
+    assert len(synthetic) == 5 and renders is None and len(held_out) == 2
+    assert (held_out.count == 1).all()

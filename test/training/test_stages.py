@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from kyvo_ros import cli
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.model.folder import load_model
 from kyvo_ros.pipeline import KyvoPipeline
 from kyvo_ros.training.preparation import held_out_names
-from kyvo_ros.training.stages import Workshop, learned_tasks
+from kyvo_ros.training.stages import Workshop, learned_tasks, resized_grid, state_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -24,6 +27,8 @@ tokenizer: {width: 32, height: 24, widths: [8, 8], blocks: [0, 1], codebook_size
 sizes: {dim: 32, layers: 2, heads: 2, kv_heads: 1, ffn_dim: 48}
 render_ratio: 0.5
 rendering_ratio: 0.4
+answer_ratio: 0.2
+modality_order: scene_first
 image_order: alternating
 first_codes: {count: 2, weight: 3.0}
 encoder: {steps: 4, batch_size: 4, evaluate_every: 4, checkpoint_every: 2, log_every: 1}
@@ -88,6 +93,7 @@ def test_drawing_is_trained_and_scored_and_its_order_kept(trained):
     assert any("drawing" in row for row in rows) and any("words" in row for row in rows)
     (scores,) = (row["evaluation"] for row in rows if "evaluation" in row)
     assert scores["drawing_loss"] > 0 and 0 <= scores["drawing_codes"] <= 1 and 0 <= scores["drawing_cycle"] <= 1
+    assert 0 <= scores["answers_scene_first"] <= 1, "questions with the scene before the image are scored, too"
     config = json.loads((trained / "model" / "config.json").read_text())
     assert config["decoder"]["image_order"] == "alternating" and "3->I" not in config["tasks"], "six steps teach nothing"
 
@@ -108,6 +114,9 @@ def test_a_model_offers_only_what_it_has_learned(tmp_path):
     rows.append({"step": 3, "evaluation": {"programs_instructions": 0.6, "drawing_cycle": 0.2}})
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert learned_tasks(tmp_path / "metrics.jsonl") == ("T->E", "3->I")
+    rows.append({"step": 4, "evaluation": {"answers_scene_first": 0.5, "answers_image_first": 0.4}})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert learned_tasks(tmp_path / "metrics.jsonl") == ("3+I+Q->A",)
     assert learned_tasks(tmp_path / "none.jsonl") == ()
 
 
@@ -126,6 +135,28 @@ def test_training_starts_again_from_a_model_folder(trained, tmp_path):
     code = cli.main(["train", "decoder", "--recipe", str(trained / "toy.yaml"), "--work", str(tmp_path / "work"), "--from",
                      str(trained / "model"), "--device", "cpu", "--threads", "1"])
     assert code == 0 and (tmp_path / "work" / "decoder" / "checkpoint.pt").exists()
+
+
+def test_a_decoder_starts_with_other_image_codes_by_what_does_not_hang_on_them(trained):
+    bundle = load_model(trained / "model")
+    before = bundle.decoder.state_dict()
+    same = state_for(bundle.decoder, bundle.image_tokenizer)
+    assert all(torch.equal(same[name], value) for name, value in before.items() if name != "embedding.image_positions")
+    assert torch.allclose(same["embedding.image_positions"], before["embedding.image_positions"], atol=1e-6)
+    finer = ImageTokenizer(replace(bundle.image_tokenizer.config, width=64, height=48))
+    other = state_for(bundle.decoder, finer)
+    ids = bundle.decoder.embedding.image_ids
+    rows = other["embedding.learned.weight"]
+    assert not rows[ids.start:ids.stop].any() and torch.equal(rows[:ids.start], before["embedding.learned.weight"][:ids.start])
+    assert "embedding.code_projection.weight" not in other and torch.equal(other["embedding.codebook"], finer.codebook)
+    assert other["embedding.image_positions"].shape == (12 * 16, 32)
+
+
+def test_a_grid_is_resized_place_by_place():
+    across = torch.arange(8.0).repeat(6).unsqueeze(1)  # 6 rows of 8 columns that hold their number
+    finer = resized_grid(across, (6, 8), (12, 16)).reshape(12, 16)
+    assert torch.allclose(finer[5, 1:-1], (torch.arange(1, 15) + 0.5) / 2 - 0.5)
+    assert torch.equal(finer[0], finer[11])
 
 
 @pytest.mark.parametrize("stage,message", [("codes", "run `kyvo train encoder` before"), ("encoder", "run `kyvo train examples` first")])

@@ -6,7 +6,7 @@ Not imported by `kyvo_ros.scene`, which installs numpy alone.
 from kyvo_ros.scene.memory.config import (
     MemoryConfig, MemoryConfigError, MemoryInputError, MemoryRecordError, MemoryTimeError)
 from kyvo_ros.scene.memory.essential import essential_relations
-from kyvo_ros.scene.memory.files import PathError, path_below, write_whole
+from kyvo_ros.scene.memory.files import PathError, path_below
 from kyvo_ros.scene.memory.graph import Fusion, SceneMemory
 from kyvo_ros.scene.memory.graphml import to_graphml
 from kyvo_ros.scene.memory.records import (
@@ -21,5 +21,4 @@ __all__ = [
     "MemoryTimeError", "NEAR", "NamedRelation", "ON", "PAIR_RELATIONS", "PathError", "Query", "SUPPORT_PLANE_ID",
     "SceneMemory", "Snapshot", "Viewpoint", "Window", "essential_relations", "load_memory", "memory_to_dict",
     "path_below", "read_record", "record_to_text", "restore_memory", "save_memory", "to_graphml", "upright",
-    "write_whole",
 ]

@@ -1,9 +1,7 @@
-"""Files below one folder, written whole or not at all."""
+"""Paths of files below one folder."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 
@@ -21,18 +19,3 @@ def path_below(folder: str | Path, name: str) -> Path:
     if not name or Path(name).is_absolute() or path == root or not path.is_relative_to(root):
         raise PathError(f"expected the name of a file below {root}, such as kitchen.json, got {name!r}")
     return path
-
-
-def write_whole(path: str | Path, text: str) -> None:
-    """Write a file; one of that name is replaced at the end, and stays as it was where an OSError is raised."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -17,7 +17,7 @@ import numpy as np
 from kyvo_ros.scene.memory.beliefs import MAX_EVIDENCE, AttributeBeliefs
 from kyvo_ros.scene.memory.checks import MOST_M, checked_covariance, checked_stamp
 from kyvo_ros.scene.memory.config import MemoryRecordError
-from kyvo_ros.scene.memory.files import write_whole
+from kyvo_ros.scene.files import write_whole
 from kyvo_ros.scene.memory.filters import PositionFilter, YawFilter
 from kyvo_ros.scene.memory.graph import MemoryState, SceneMemory
 from kyvo_ros.scene.memory.relations import NamedRelation

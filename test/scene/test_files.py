@@ -1,0 +1,28 @@
+"""Texts that are written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kyvo_ros.scene.files import write_whole
+
+
+def test_a_full_disk_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.graphml"
+    write_whole(path, "first")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, "second")
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_who_may_read_a_file_stays_and_a_new_one_is_like_any_other(tmp_path: Path) -> None:
+    path, ordinary = tmp_path / "a.json", tmp_path / "ordinary"
+    ordinary.write_text("")
+    write_whole(path, "first")
+    assert path.stat().st_mode == ordinary.stat().st_mode
+    path.chmod(0o640)
+    write_whole(path, "second")
+    assert path.read_text() == "second" and path.stat().st_mode & 0o777 == 0o640

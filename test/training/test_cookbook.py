@@ -1,0 +1,141 @@
+"""The cookbook: rows from files, short runs that are passed over once they are done, and the report beside the paper."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_model import tiny_bundle
+
+from kyvo_ros import cli
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.folder import ModelBundle, load_model, save_model
+from kyvo_ros.training.cookbook.kitchen import RESULT, Kitchen
+from kyvo_ros.training.cookbook.rows import COMMON, chosen_rows, load_experiments
+from kyvo_ros.training.cookbook.scores import SCORE_NAMES
+from kyvo_ros.training.recipe import RecipeError
+from kyvo_ros.training.sources import ExampleMaker
+
+SHIPPED = Path(__file__).resolve().parents[2] / "recipes" / "cookbook"
+TINY = {"examples": {"synthetic": 16, "other_cameras": 0.0, "backgrounds": 5, "questions": 8, "held_out": 4},
+        "sizes": {"dim": 32, "layers": 2, "heads": 2, "kv_heads": 1, "ffn_dim": 32}, "max_objects": 4,
+        "decoder": {"steps": 1, "batch_size": 2, "log_every": 1}}
+RUN = ("steps/0.5", "order/scene-first", "methods/lora", "methods/full")
+
+
+def test_the_shipped_rows_load_and_each_has_its_name() -> None:
+    experiments = load_experiments(SHIPPED)
+    assert {e.name for e in experiments} == {"steps", "embeddings", "drawing", "order", "methods", "sizes"}
+    rows = chosen_rows(experiments, [])
+    assert len({row.path for row in rows}) == len(rows)
+    assert all(set(row.paper) <= set(SCORE_NAMES) for row in rows)
+    assert [row.path for row in chosen_rows(experiments, ["order", "steps/0.5"])] == [
+        "order/image-first", "order/scene-first", "steps/0.5"]
+    assert {row.name: row.recipe.numbers.step for row in chosen_rows(experiments, ["steps"])} == {
+        "0.005": 0.005, "0.05": 0.05, "0.5": 0.5}
+
+
+@pytest.mark.parametrize("text,message", [
+    ("title: a\ntext: b\nsource: c\nscores: [beauty]\nrows: []\n", "scores must be of"),
+    ("title: a\ntext: b\nsource: c\nscores: [drawing]\nrows: [{name: x}]\n", "is scored on drawing and does not train it"),
+    ("title: a\ntext: b\nsource: c\nscores: [recognition]\nrows: [{name: x, start: warm}]\n", "start must be one of"),
+    ("title: a\ntext: b\nsource: c\nscores: [recognition]\nrows: [{name: x, changes: {max_objects: 2}}]\n", "all rows share"),
+    ("title: a\ntext: b\nsource: c\nscores: [recognition]\nrows: [{name: x, changes: {numbers: {step: 0.3}}}]\n",
+     "must divide the range"),
+])
+def test_wrong_entries_are_named(tmp_path: Path, text: str, message: str) -> None:
+    shutil.copy(SHIPPED / COMMON, tmp_path)
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        load_experiments(tmp_path)
+
+
+def test_a_row_that_is_not_there_is_named() -> None:
+    with pytest.raises(RecipeError, match="the cookbook has no soups; it has drawing/raster"):
+        chosen_rows(load_experiments(SHIPPED), ["soups"])
+
+
+def _bundle() -> ModelBundle:
+    """The tiny model with images of a size that the ray caster draws."""
+    tiny = tiny_bundle()
+    tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 24, widths=(8, 16), blocks=(0, 1), code_dim=8)).eval()
+    decoder = Decoder(replace(tiny.decoder.config, image_grid=tokenizer.grid), tokenizer.codebook).eval()
+    return replace(tiny, image_tokenizer=tokenizer, decoder=decoder,
+                   canonical=CanonicalCamera(32, 24, 35.0, 35.0, 16.0, 11.5))
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model, the shipped rows over a tiny common recipe, and images that are already there."""
+    folder = tmp_path_factory.mktemp("kitchen")
+    save_model(folder / "model", _bundle())
+    shutil.copytree(SHIPPED, folder / "recipes")
+    common = {**yaml.safe_load((SHIPPED / COMMON).read_text()), **TINY}
+    (folder / "recipes" / COMMON).write_text(yaml.safe_dump(common))
+    return folder
+
+
+def _cook(folder: Path, *more: str) -> int:
+    return cli.main(["cookbook", "--recipes", str(folder / "recipes"), "--work", str(folder / "work"), "--model",
+                     str(folder / "model"), "--device", "cpu", "--workers", "1", "--minutes", "0.0001", *more])
+
+
+def _kitchen(folder: Path) -> Kitchen:
+    return Kitchen(load_model(folder / "model"), folder / "work", torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def cooked(kitchen: Path) -> Path:
+    """After one run of RUN, LoRA's library missing; images are made in this process, which spares a start of torch."""
+    place, row = _kitchen(kitchen), load_experiments(kitchen / "recipes")[0].rows[0]
+    recipe = place.recipe(row)
+    maker = ExampleMaker(recipe.canonical, place.bundle.schema, recipe.examples)
+    maker.synthetic(0).save(place.work / "examples" / "synthetic_0000.npz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "peft", None)
+        assert _cook(kitchen, "--only", *RUN) == 1, "LoRA cannot run, the others can"
+    return kitchen
+
+
+def test_rows_are_scored_on_what_they_train(cooked: Path) -> None:
+    place, rows = _kitchen(cooked), chosen_rows(load_experiments(cooked / "recipes"), RUN)
+    results = {row.path: place.result(row) for row in rows}
+    assert results["methods/lora"] is None
+    scores = {path: set(result["scores"]) for path, result in results.items() if result}
+    assert scores["steps/0.5"] == {"jaccard", "jaccard_0.05", "jaccard_0.25"}
+    assert scores["order/scene-first"] == {"answers"}
+    assert scores["methods/full"] == scores["steps/0.5"] | {"drawing_loss", "ssim", "l2", "seen"}
+    assert all(result["steps"] == 2 and result["sequences"] == 4 for result in results.values() if result)
+
+
+def test_what_has_run_is_passed_over_and_the_report_says_it_beside_the_paper(cooked: Path, capsys) -> None:
+    place = _kitchen(cooked)
+    (row,) = chosen_rows(load_experiments(cooked / "recipes"), ["steps/0.5"])
+    before = (place.folder(row) / RESULT).stat().st_mtime_ns
+    assert _cook(cooked, "--only", "steps/0.5", "--out", str(cooked / "report")) == 0
+    assert (place.folder(row) / RESULT).stat().st_mtime_ns == before
+    report = (cooked / "report" / "README.md").read_text()
+    line = next(line for line in report.splitlines() if line.startswith("| 0.5 |"))
+    assert "0.2352" in line and f"{place.result(row)['scores']['jaccard']:.4f}" in line and "--only steps/0.5" in line
+    assert "| 0.005 | - | - | - | 0.5707 | - | - | - |" in report and "3 of 25 rows have run" in report
+    assert (cooked / "report" / "steps.png").exists() and not (cooked / "report" / "sizes.png").exists()
+    assert _cook(cooked, "--report") == 0 and (cooked / "work" / "report" / "README.md").exists()
+    assert "row 1 of" not in capsys.readouterr().out.split("wrote")[-2]
+
+
+def test_an_interrupted_row_goes_on_with_its_plan(cooked: Path) -> None:
+    place = _kitchen(cooked)
+    (row,) = chosen_rows(load_experiments(cooked / "recipes"), ["steps/0.5"])
+    result = place.result(row)
+    (place.folder(row) / RESULT).unlink()
+    (place.folder(row) / "plan.json").write_text(json.dumps({"steps": 1, "decay_steps": 3}))
+    assert place.run(row, 0.0001)["steps"] == 4, "from the checkpoint at step 2"
+    assert result["steps"] == 2
