@@ -1,13 +1,12 @@
 """One frame from message to result: decode, camera, pose over the plane, pipeline, names, output frame.
 
 All that the node does with an image, without a node: it reads messages by their fields, asks a TransformSource and a
-pipeline, and gives a `Recognition`. Images of several cameras can be looked at together (`look_at`). A frame that cannot
-be used raises FrameDropped with a reason that the diagnostics count, and a message that says what to do.
+pipeline, and gives a `Recognition`. A frame that cannot be used raises FrameDropped with a reason that the diagnostics
+count, and a message that says what to do.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,8 +38,6 @@ from kyvo_ros.scene import (
     relations_of,
     view_from_pose,
 )
-
-_LOG = logging.getLogger(__name__)
 
 #: Frame of an image whose header names none.
 DEFAULT_CAMERA_FRAME = "camera_optical_frame"
@@ -194,7 +191,7 @@ class Recognizer:
 
     def _recognize(self, sight: Sight, pipeline: Pipeline) -> Recognition:
         start = time.monotonic()
-        scene = _infer(sight, pipeline)
+        scene = infer(sight, pipeline)
         return self.finish(sight, scene, time.monotonic() - start, pipeline)
 
     def _sight(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline, settings: Settings,
@@ -310,39 +307,8 @@ def frame_T_plane(transforms: Transforms, target: str, view: CameraView, camera_
     return _lookup(transforms, target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
 
 
-def look_at(sights: Sequence[Sight], pipeline: Pipeline) -> list[Scene | Exception]:
-    """What each of several frames shows, or why it cannot be told; those that are to be seen in the same way are
-    looked at together, and one that cannot be takes none of the others with it.
-    """
-    found: list[Scene | Exception] = [Scene(())] * len(sights)
-    ways: dict[tuple[str, str], list[int]] = {}
-    for index, sight in enumerate(sights):
-        ways.setdefault((sight.settings.scale, sight.settings.effort), []).append(index)
-    for indices in ways.values():
-        for index, outcome in zip(indices, _together([sights[i] for i in indices], pipeline)):
-            found[index] = outcome
-    return found
-
-
-def _together(sights: Sequence[Sight], pipeline: Pipeline) -> Sequence[Scene | Exception]:
-    if len(sights) > 1:
-        settings = sights[0].settings
-        try:
-            return pipeline.recognize_batch([s.image_rgb for s in sights], [s.view for s in sights], settings.scale,
-                                            settings.effort)
-        except Exception as error:  # of one of them: one by one it shows whose it is
-            _LOG.debug("a batch of %d images failed (%s) and is computed one by one", len(sights), error)
-    return [_attempt(sight, pipeline) for sight in sights]
-
-
-def _attempt(sight: Sight, pipeline: Pipeline) -> Scene | Exception:
-    try:
-        return _infer(sight, pipeline)
-    except Exception as error:  # the boundary of a frame: whoever asked decides what becomes of it
-        return error
-
-
-def _infer(sight: Sight, pipeline: Pipeline) -> Scene:
+def infer(sight: Sight, pipeline: Pipeline) -> Scene:
+    """What a frame shows, in PLANE_FRAME. Raises FrameDropped, and as the pipeline does."""
     try:
         return pipeline.recognize(sight.image_rgb, sight.view, sight.settings.scale, sight.settings.effort)
     except PlaneNotVisibleError as error:
