@@ -54,10 +54,6 @@ def seen(ready: Sequence[Ready], pipeline: Pipeline) -> tuple[list[Scene | Excep
 def finished(ready: Sequence[Ready], scenes: Sequence[Scene | Exception], inference_s: float,
              pipeline: Pipeline) -> Iterator[Computed]:
     """The results of frames in which these scenes were seen."""
-=======
-    scenes = _look_at([sight for _, sight in ready], pipeline)
-    inference_s = time.monotonic() - start
->>>>>>> cameras
     for (shot, sight), scene in zip(ready, scenes):
         try:
             outcome = scene if isinstance(scene, Exception) else shot.camera.recognizer.finish(
