@@ -186,10 +186,10 @@ def measure_stream(bench: Bench, seconds: float, frames: int) -> dict:
 
 def _watch_memory(bench: Bench, frames: int) -> list[float]:
     """Resident memory of the node, MiB, at the start and after every MEMORY_STEP frames."""
-    begin, samples = bench.scenes, [_resident_mib(bench.child.process.pid)]
+    begin, samples = bench.scenes, [resident_mib(bench.child.process.pid)]
     for step in range(MEMORY_STEP, frames + 1, MEMORY_STEP):
         bench.wait(lambda: bench.scenes >= begin + step, STEP_LIMIT_S, f"frame {step} of the stream")
-        samples.append(_resident_mib(bench.child.process.pid))
+        samples.append(resident_mib(bench.child.process.pid))
     return samples
 
 
@@ -199,7 +199,7 @@ def memory_slope(samples_mib: list[float]) -> float:
     return float(np.polyfit(np.arange(len(later)), later, 1)[0]) * 1000 / MEMORY_STEP
 
 
-def _resident_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 

@@ -1,6 +1,7 @@
 """Starts kyvo_node on a camera's topics, and RViz if asked.
 
     ros2 launch kyvo_ros kyvo.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info rviz:=true
+    ros2 launch kyvo_ros kyvo.launch.py cameras:=front,left     # /front/image_raw, /front/camera_info, /left/...
     ros2 launch kyvo_ros kyvo.launch.py simulate:=true rviz:=true     # the demo's recording instead of a camera
 
 Arguments that are left empty keep the parameter file's value.
@@ -20,6 +21,7 @@ SHARE = get_package_share_directory("kyvo_ros")
 ARGUMENTS = {
     "image_topic": ("/camera/image_raw", "Topic of the images; with image_transport:=compressed without /compressed."),
     "camera_info_topic": ("/camera/camera_info", "Topic of the camera's calibration."),
+    "cameras": ("", "Names of several cameras, such as front,left: each listens to <name>/image_raw and its camera_info."),
     "image_transport": ("", "raw or compressed."),
     "params_file": (os.path.join(SHARE, "config", "kyvo_node.yaml"), "Parameter file of the node."),
     "model": ("", "Folder of the model; empty takes the shipped one."),
@@ -48,10 +50,16 @@ def start_node(context):
     if simulate:
         image, info = "/camera/image", "/camera/camera_info"
         given = {"image_transport": "compressed", **given}
+    remappings = [("image", image), ("image/compressed", image + "/compressed"), ("camera_info", info)]
+    cameras = [name.strip() for name in value("cameras").split(",") if name.strip()]
+    if cameras:
+        given["cameras"] = cameras
+        remappings = [(f"{name}/image{end}", f"{name}/image_raw{end}") for name in cameras
+                      for end in ("", "/compressed")]
     node = Node(
         package="kyvo_ros", executable="kyvo_node", name="kyvo_node", namespace=value("namespace"), output="screen",
         parameters=[value("params_file"), {**given, "use_sim_time": value("use_sim_time").lower() in ("true", "1")}],
-        remappings=[("image", image), ("image/compressed", image + "/compressed"), ("camera_info", info)],
+        remappings=remappings,
         arguments=["--ros-args", "--log-level", "kyvo_node:=" + value("log_level")])
     if not simulate:
         return [node]

@@ -33,28 +33,28 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class FusedFrame:
-    """Where the newest frame in the graph was taken from."""
+    """Where the newest frame in the graph was taken from; of several cameras that of the first."""
 
     eye_m: np.ndarray  # (3,) of the camera, in the graph's frame
     plane_height_m: float  # z of the support plane there
     unit_m: float  # how many metres a model unit is
-    arrived_s: float  # time.monotonic()
 
 
 class GraphKeeper:
-    """Keeps the graph of a node.
+    """Keeps the graph of a node, of all its cameras.
 
-    `locate` gives the pose of a view's support plane in a TF frame (`Recognizer.frame_T_plane`); `tell` hears of every
+    `locate` gives the pose of a view's support plane in a TF frame (`recognition.frame_T_plane`); `tell` hears of every
     change, one at a time; `clock` gives seconds that never run back.
     """
 
-    def __init__(self, locate: Callable[..., Transform], status: Status, tell: Callable[[Snapshot], None],
+    def __init__(self, locate: Callable[..., Transform], tell: Callable[[Snapshot], None],
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self._locate, self._status, self._tell, self._clock = locate, status, tell, clock
+        self._locate, self._tell, self._clock = locate, tell, clock
         self._guard = threading.RLock()
         self._memory: SceneMemory | None = None
         self._newest: FusedFrame | None = None
-        self._epoch = 0
+        self._arrived_s: float | None = None  # time.monotonic() of the newest image in the graph
+        self._epochs: dict[str, int] = {}  # of each camera, once its time has jumped
         self._fused = self._left_out = 0
 
     def follow(self, settings: Settings) -> None:
@@ -65,23 +65,26 @@ class GraphKeeper:
             if self._memory is not None:
                 self._memory.reset()
                 self._tell(self._memory.snapshot())  # takes back what late comers would still get
-            self._memory = self._newest = None
+            self._memory = self._newest = self._arrived_s = None
             if settings.memory_frame:
                 self._memory = SceneMemory(settings.memory_frame, _config(settings, 1.0, 0.0))
                 self._tell(self._memory.snapshot())
 
-    def saw(self, frame: Frame, result: Recognition, field: Callable[[], RecognizedField], settings: Settings) -> None:
-        """Take in what a frame showed, or say in the diagnostics why not; `field` is asked where a graph is kept."""
+    def saw(self, frame: Frame, result: Recognition, field: Callable[[], RecognizedField], settings: Settings,
+            status: Status, camera: str = "") -> None:
+        """Take in what a frame of a camera showed, or say in its `status` why not; `field` is asked where a graph is
+        kept.
+        """
         if not settings.memory_frame:
             return
         try:
-            self._fuse(frame, result, self._frame_T_plane(frame, result, settings), field(), settings)
+            self._fuse(frame, result, self._frame_T_plane(frame, result, settings), field(), settings, camera)
         except FrameDropped as error:
-            self._leave_out(*DROP_REASONS[error.reason], error)
+            self._leave_out(status, *DROP_REASONS[error.reason], error)
         except MemoryTimeError as error:
-            self._leave_out("image", WARN, error)
+            self._leave_out(status, "image", WARN, error)
         except MemoryInputError as error:
-            self._leave_out("inference", WARN, error)
+            self._leave_out(status, "inference", WARN, error)
 
     def snapshot(self, query: Query | None = None) -> Snapshot:
         """The graph now, or the part of it that fits; ages are counted from now. Raises GraphError."""
@@ -91,11 +94,11 @@ class GraphKeeper:
 
     def age_s(self) -> float | None:
         """Seconds since the image of the newest frame in the graph arrived; None where there was none."""
-        newest = self._newest
-        return None if newest is None else self._clock() - newest.arrived_s
+        arrived_s = self._arrived_s
+        return None if arrived_s is None else self._clock() - arrived_s
 
     def newest(self) -> FusedFrame | None:
-        """Where the newest frame in the graph was taken from; None before the first."""
+        """Where the newest frame in the graph, of several cameras that of the first, was taken from; None before it."""
         return self._newest
 
     def reset(self) -> None:
@@ -154,28 +157,32 @@ class GraphKeeper:
             raise FrameDropped("no_transform", str(error)) from error
 
     def _fuse(self, frame: Frame, result: Recognition, frame_T_plane: Transform, field: RecognizedField,
-              settings: Settings) -> None:
+              settings: Settings, camera: str) -> None:
         full = field.max_objects is not None and len(result.scene) >= field.max_objects  # others went unnamed
-        viewpoint = Viewpoint.of(result.view, frame_T_plane, _NOTHING_M if full else np.inf, field, result.unit_m)
+        viewpoint = Viewpoint.of(result.view, frame_T_plane, _NOTHING_M if full else np.inf, field, result.unit_m,
+                                 result.mask)
         height_m = float(frame_T_plane.translation[2])
         with self._guard:
             memory = self._memory
             if memory is None or memory.frame_id != settings.memory_frame:  # changed since the frame was begun
                 return
-            if frame.epoch != self._epoch:
-                self._epoch = frame.epoch
+            if frame.epoch != self._epochs.get(camera, 0):
+                self._epochs[camera] = frame.epoch
                 memory.rewind(frame.stamp_ns)
             memory.config = _config(settings, result.unit_m, height_m)
+            first = not camera or camera == settings.cameras[0]
             fusion = memory.fuse(result.scene.transformed(frame_T_plane, memory.frame_id), viewpoint, frame.stamp_ns,
-                                 result.camera_frame)
-            self._newest = FusedFrame(viewpoint.frame_T_optical.translation, height_m, result.unit_m, frame.arrived_s)
+                                 camera or result.camera_frame, first)
+            self._arrived_s = frame.arrived_s
+            if first:
+                self._newest = FusedFrame(viewpoint.frame_T_optical.translation, height_m, result.unit_m)
             self._fused += 1
             if fusion.changed:
                 self._tell(memory.snapshot())
 
-    def _leave_out(self, stage: str, level: int, error: Exception) -> None:
+    def _leave_out(self, status: Status, stage: str, level: int, error: Exception) -> None:
         self._left_out += 1
-        self._status.failed(stage, level, f"the scene graph leaves frames out: {error}")
+        status.failed(stage, level, f"the scene graph leaves frames out: {error}")
 
 
 def _config(settings: Settings, unit_m: float, plane_height_m: float) -> MemoryConfig:

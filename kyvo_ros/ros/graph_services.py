@@ -15,6 +15,7 @@ from kyvo_ros.ros.conversions.collisions import moveit_messages, planning_scene_
 from kyvo_ros.ros.conversions.graphs import query_from_msg, snapshot_to_msg
 from kyvo_ros.ros.graph import GraphError, GraphKeeper
 from kyvo_ros.ros.graph_files import GraphFiles
+from kyvo_ros.ros.qos import REQUESTS
 from kyvo_ros.ros.serving import explain, fill
 from kyvo_ros.scene.memory import to_graphml
 
@@ -32,7 +33,7 @@ class GraphServices:
         self._exported: set[str] = set()  # ids that the planning scene has from here
         group = MutuallyExclusiveCallbackGroup()
         for name, kind in _KINDS.items():
-            node.create_service(kind, name, _served(getattr(self, f"_{name}")), callback_group=group)
+            node.create_service(kind, name, _served(getattr(self, f"_{name}")), qos_profile=REQUESTS, callback_group=group)
 
     def _get_scene_graph(self, request: GetSceneGraph.Request) -> Mapping[str, Any]:
         return {"scene": snapshot_to_msg(self._keeper.snapshot(query_from_msg(request)))}

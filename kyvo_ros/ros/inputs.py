@@ -1,4 +1,7 @@
-"""What the node listens to: images and camera_info, and why nothing comes where nothing comes."""
+"""What the node listens to: images and camera_info of a camera, and why nothing comes where nothing comes.
+
+Messages are taken as bytes and read here, since rclpy drops those that it cannot read without a word.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -21,19 +25,25 @@ TRANSPORTS = {"raw": ("image", Image), "compressed": ("image/compressed", Compre
 
 
 class Inputs:
-    """The subscriptions of a node. Callbacks run in the executor and must only store."""
+    """The subscriptions of a camera, whose topics begin with `prefix`. Callbacks run in the executor and must only
+    store; `on_unreadable(name, why)` hears of messages of `image` or `camera_info` that are not what their type says.
+    """
 
     def __init__(self, node: Node, settings: Settings, on_image: Callable[[Any], None],
-                 on_camera_info: Callable[[CameraInfo], None], listen: bool = True) -> None:
-        """`listen`: from the beginning, not only after `open`."""
+                 on_camera_info: Callable[[CameraInfo], None], listen: bool = True, prefix: str = "",
+                 on_unreadable: Callable[[str, str], None] = lambda name, why: None,
+                 group: CallbackGroup | None = None) -> None:
+        """`listen`: from the beginning, not only after `open`; `group`: of the callbacks, by default one of its own."""
         self._node, self._settings = node, settings
         self._qos_conflicts: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}  # the newest of each name that could not be read
         self._info_seen = False
-        self._on_image, self._on_camera_info = on_image, on_camera_info
-        self._group = MutuallyExclusiveCallbackGroup()
-        self._relative, self._image_type = TRANSPORTS[settings.image_transport]
-        self.image_topic = node.resolve_topic_name(self._relative)
-        self.camera_info_topic = node.resolve_topic_name("camera_info")
+        self._on_image, self._on_camera_info, self._on_unreadable = on_image, on_camera_info, on_unreadable
+        self._group = group or MutuallyExclusiveCallbackGroup()
+        relative, self._image_type = TRANSPORTS[settings.image_transport]
+        self._names = {"image": prefix + relative, "camera_info": prefix + "camera_info"}
+        self.image_topic = node.resolve_topic_name(self._names["image"])
+        self.camera_info_topic = node.resolve_topic_name(self._names["camera_info"])
         self._guard = threading.Lock()  # of what is subscribed: transitions and diagnostics change it
         self._open = False
         if listen:
@@ -44,9 +54,7 @@ class Inputs:
         with self._guard:
             if self._open:
                 return
-            self._image = self._node.create_subscription(
-                self._image_type, self._relative, self._on_image, _qos(self._settings.image_qos),
-                callback_group=self._group, event_callbacks=self._events("image"))
+            self._image = self._subscribe("image", self._image_type, self._on_image, _qos(self._settings.image_qos))
             self._info = self._subscribe_to_camera_info(_qos("sensor_data"))
             self._latched = False
             self._open = True
@@ -77,9 +85,19 @@ class Inputs:
         return waiting
 
     def _subscribe_to_camera_info(self, qos: QoSProfile) -> Subscription:
-        return self._node.create_subscription(
-            CameraInfo, "camera_info", self._store_camera_info, qos, callback_group=self._group,
-            event_callbacks=self._events("camera_info"))
+        return self._subscribe("camera_info", CameraInfo, self._store_camera_info, qos)
+
+    def _subscribe(self, name: str, message_type: type, store: Callable[[Any], None], qos: QoSProfile) -> Subscription:
+        def read(data: bytes) -> None:
+            try:
+                message = deserialize_message(data, message_type)
+            except (RuntimeError, ValueError) as error:  # the middleware's, whose names differ, and text that is none
+                self._unreadable[name] = str(error).splitlines()[0]
+                self._on_unreadable(name, self._unreadable[name])
+                return
+            store(message)
+        return self._node.create_subscription(message_type, self._names[name], read, qos, callback_group=self._group,
+                                              event_callbacks=self._events(name), raw=True)
 
     def _ask_for_latched_camera_info(self) -> None:
         """Subscribe anew where camera_info was published once and kept: only a transient-local subscriber gets it."""
@@ -113,6 +131,8 @@ class Inputs:
         if name in self._qos_conflicts:
             return (f"the publisher's QoS does not match ({self._qos_conflicts[name]}); set image_qos to sensor_data "
                     "or change the publisher")
+        if name in self._unreadable:
+            return f"its messages cannot be read ({self._unreadable[name]}); find out who publishes it"
         return f"{len(publishers)} publisher(s) but no message; check that the camera runs and the network carries it"
 
     def _offered_by_others(self, wanted: str) -> list[str]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from kyvo_ros.questions import ATTRIBUTES, Answer, in_frame
+from kyvo_ros.ros.camera import Seen
+from kyvo_ros.ros.cameras import Cameras
 from kyvo_ros.ros.graph import GraphKeeper
-from kyvo_ros.ros.recognition import (
-    DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Pipeline, Recognition, Recognizer)
+from kyvo_ros.ros.recognition import DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import RELATION_EPSILON_UNITS, Relation, Scene, Transform, relations_of
 
@@ -27,20 +28,6 @@ RECOGNIZE, ANSWER = "recognize", "answer"
 
 class RequestError(ValueError):
     """A request cannot be served as it is; the message says why and what to do."""
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A frame and what it showed."""
-
-    frame: Frame
-    result: Recognition
-
-    def subject(self) -> Subject:
-        """The frame as what a question is about."""
-        result = self.result
-        return Subject(result.scene, result.view.plane_T_optical().translation, result.unit_m, result.frame_id,
-                       result.frame_T_plane, self.frame.stamp_ns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +42,21 @@ class Subject:
     stamp_ns: int
 
 
+def _subject(seen: Seen) -> Subject:
+    """A frame as what a question is about."""
+    result = seen.result
+    return Subject(result.scene, result.view.plane_T_optical().translation, result.unit_m, result.frame_id,
+                   result.frame_T_plane, seen.frame.stamp_ns)
+
+
 class Language:
     """Answers, edits and drawings on the latest scene, a fresh one or one that is given; answers on the scene graph too.
     """
 
-    def __init__(self, recognizer: Recognizer, pipeline: Callable[[], Pipeline], settings: Callable[[], Settings],
-                 newest: Callable[[], Frame | None], graph: GraphKeeper) -> None:
-        """`pipeline` raises where there is none yet; `newest` is the newest image received."""
-        self._recognizer, self._pipeline, self._settings, self._newest = recognizer, pipeline, settings, newest
-        self._graph = graph
-        self._latest: Seen | None = None
-
-    def saw(self, frame: Frame, result: Recognition) -> None:
-        """The scene that is published now."""
-        self._latest = Seen(frame, result)
+    def __init__(self, cameras: Cameras, pipeline: Callable[[], Pipeline], settings: Callable[[], Settings],
+                 graph: GraphKeeper) -> None:
+        """`pipeline` raises where there is none yet."""
+        self._cameras, self._pipeline, self._settings, self._graph = cameras, pipeline, settings, graph
 
     def answer(self, request: Any, at_stage: Callable[[str], None] = lambda stage: None) -> tuple[Answer, Subject]:
         """The answer to a request of kyvo_msgs/Ask, places in the subject's frame, and what it was answered on.
@@ -90,7 +78,8 @@ class Language:
         """
         _check_words(scene)
         pipeline = self._pipeline()
-        unit_m = self._latest.result.unit_m if self._latest else pipeline.schema.metres_per_unit
+        latest = self._cameras.latest()
+        unit_m = latest.result.unit_m if latest else pipeline.schema.metres_per_unit
         edited = _with_ids(pipeline.edit(instruction, scene, unit_m))
         return edited, relations_of(edited, RELATION_EPSILON_UNITS * unit_m)
 
@@ -99,9 +88,10 @@ class Language:
         the latest scene's, before any the model's nominal one. Raises as the pipeline does.
         """
         pipeline = self._pipeline()
-        if self._latest is None:
+        latest = self._cameras.latest()
+        if latest is None:
             return pipeline.render(scene), self._settings().camera_frame or DEFAULT_CAMERA_FRAME
-        result = self._latest.result
+        result = latest.result
         return pipeline.render(scene, result.view.plane, result.unit_m), result.camera_frame
 
     def check_count(self, objects: int) -> None:
@@ -113,25 +103,27 @@ class Language:
 
     def latest(self) -> Seen:
         """What is published. Raises RequestError where nothing is."""
-        if self._latest is None:
+        latest = self._cameras.latest()
+        if latest is None:
             raise RequestError("no scene has been recognised yet; the diagnostics say what the node waits for")
-        return self._latest
+        return latest
 
     def frame_T_plane(self, frame_id: str) -> Transform:
         """Pose of the support plane in the frame of a scene that a caller brings. Raises RequestError."""
-        if frame_id == self._settings().support_plane_frame:
+        planes = {camera.settings.support_plane_frame for camera in self._cameras}
+        if frame_id in planes:
             return Transform.identity()
-        known = self._latest and self._latest.result.frame_id
-        if not frame_id or frame_id != known:
-            others = f" or '{known}', the frame of the latest scene" if known else ""
+        known = {c.latest.result.frame_id: c.latest.result.frame_T_plane for c in self._cameras if c.latest}
+        if frame_id not in known or not frame_id:
+            others = f" or {_quoted(known)}, the frame of the latest scene" if known else ""
             raise RequestError(f"how the support plane lies in frame '{frame_id}' is not known; give the scene in "
-                               f"'{self._settings().support_plane_frame}'{others}")
-        return self._latest.result.frame_T_plane
+                               f"{_quoted(planes)}{others}")
+        return known[frame_id]
 
     def _subject_for(self, request: Any, pipeline: Pipeline, at_stage: Callable[[str], None]) -> Subject:
         """What a question is about, recognised where that is asked for."""
         if not request.on_scene_graph:
-            return self._seen_for(request, pipeline, at_stage).subject()
+            return _subject(self._seen_for(request, pipeline, at_stage))
         if request.fresh or len(request.image.data):
             raise RequestError("a question about the scene graph takes neither fresh nor an image; leave out "
                                "on_scene_graph to ask about one image")
@@ -158,18 +150,24 @@ class Language:
             at_stage(RECOGNIZE)
             frame = Frame(request.image, time.monotonic())
             info = request.camera_info if request.camera_info.width else None
-            return Seen(frame, self._recognizer.recognize_once(frame, info, pipeline, self._settings()))
+            camera = self._cameras.of_image(request.image.header.frame_id)
+            return Seen(frame, camera.recognizer.recognize_once(frame, info, pipeline, camera.settings))
         _check_max_age(request.max_age_s)
         if not request.fresh:
             seen = self.latest()
             _check_age("scene", seen.frame, request.max_age_s)
             return seen
-        frame = self._newest()
-        if frame is None:
+        newest = self._cameras.newest()
+        if newest is None:
             raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
+        camera, frame = newest
         _check_age("image", frame, request.max_age_s)
         at_stage(RECOGNIZE)
-        return Seen(frame, self._recognizer.recognize(frame, pipeline, self._settings()))
+        return Seen(frame, camera.recognizer.recognize(frame, pipeline, camera.settings))
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))
 
 
 def _check_max_age(max_age_s: float) -> None:

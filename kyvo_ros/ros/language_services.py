@@ -29,6 +29,7 @@ from kyvo_ros.ros.conversions.images import image_to_msg
 from kyvo_ros.ros.conversions.placing import place
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg, scene_to_graph_msg
 from kyvo_ros.ros.language import Language
+from kyvo_ros.ros.qos import REQUESTS
 from kyvo_ros.ros.serving import Server, explain, fill
 from kyvo_ros.ros.worker import Worker
 from kyvo_ros.scene import PLANE_FRAME, Scene, Transform
@@ -45,9 +46,9 @@ class LanguageServices:
         self._language, self._worker, self._server = language, worker, server
         self._shown = node.create_publisher(MarkerArray, "answer_markers", 1)
         waiting = MutuallyExclusiveCallbackGroup()  # one thread for all, since the worker takes turns anyway
-        node.create_service(Ask, "ask", self._on_ask, callback_group=waiting)
-        node.create_service(Edit, "edit", self._on_edit, callback_group=waiting)
-        node.create_service(Render, "render", self._on_render, callback_group=waiting)
+        node.create_service(Ask, "ask", self._on_ask, qos_profile=REQUESTS, callback_group=waiting)
+        node.create_service(Edit, "edit", self._on_edit, qos_profile=REQUESTS, callback_group=waiting)
+        node.create_service(Render, "render", self._on_render, qos_profile=REQUESTS, callback_group=waiting)
         self._action = ActionServer(  # with _deliver in name only: each goal is executed by one that knows its outcome
             node, AskAction, "ask", _deliver, callback_group=MutuallyExclusiveCallbackGroup(),
             handle_accepted_callback=self._on_goal, cancel_callback=lambda goal: CancelResponse.ACCEPT)

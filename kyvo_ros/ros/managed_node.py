@@ -15,9 +15,9 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 
 from kyvo_ros.ros import node as plain
+from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.model_slot import PipelineFactory, kyvo_pipeline
 from kyvo_ros.ros.recognition import FrameDropped, Pipeline
-from kyvo_ros.ros.settings import Settings
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _UNCONFIGURED = "the node is unconfigured and holds no model; configure and activate it"
@@ -29,7 +29,6 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
     """The node with a life cycle; the parameter `autostart` configures and activates it at its start."""
 
     def __init__(self, factory: PipelineFactory = kyvo_pipeline, **options) -> None:
-        self._active = False
         plain.KyvoNode.__init__(self, factory, active=False, **options)
         # Reentrant, so that get_state answers while a transition takes its time.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
@@ -56,8 +55,7 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
         """Load the model again where it was let go, and listen."""
         if not self._load():
             return FAILURE
-        self._active = True
-        self._inputs.open()
+        self._listen(True)
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -88,12 +86,16 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
 
     def _rest(self, why: str) -> None:
         """Neither listen nor hold a model; waits for the frame that is being computed."""
-        self._active = False
-        self._inputs.close()
-        self._mailbox.clear()
-        self._newest = None
+        self._listen(False)
         self._worker.submit(lambda: self._slot.unload(why)).result()
-        self._outputs.clear_markers()
+        for camera in self._cameras:
+            camera.forget_newest()
+            camera.clear_markers()
+
+    def _listen(self, listens: bool) -> None:
+        self._active = listens
+        for camera in self._cameras:
+            camera.listen(listens)
 
     # --- what the plain node does in other words while this one is not active
 
@@ -103,11 +105,11 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
             raise FrameDropped("no_model", report.message if report else "the node is inactive; activate it")
         return super()._ready_pipeline()
 
-    def _settings_changed(self, old: Settings, new: Settings) -> None:
+    def _settings_changed(self, old: Configuration, new: Configuration) -> None:
         if self._active:
             super()._settings_changed(old, new)
-        elif new.needs_tf:
-            self._transforms.start()
+        else:
+            self._follow(new)
 
 
 def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -17,8 +18,22 @@ PipelineFactory = Callable[[Settings], Pipeline]
 
 def kyvo_pipeline(settings: Settings) -> Pipeline:
     """The real pipeline. Imports torch, which takes seconds, so call it beside the executor."""
-    from kyvo_ros.pipeline import KyvoPipeline
-    return KyvoPipeline.from_pretrained(settings.model or None, settings.device, settings.threads or None)
+    from kyvo_ros.pipeline import KyvoPipeline, choose_device
+    parallel = settings.parallel_frames or parallel_by_default(str(choose_device(settings.device)))
+    threads = settings.threads or max(1, cores() // parallel)
+    return KyvoPipeline.from_pretrained(settings.model or None, settings.device, threads)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parallel_by_default(device: str) -> int:
+    """Frames computed at the same time. A small model keeps a core busy and does little with two, while a GPU is busy
+    with one frame.
+    """
+    return min(2, cores()) if device == "cpu" else 1
 
 
 def check_model_folder(path: str) -> None:
@@ -45,6 +60,11 @@ class ModelSlot:
     def pipeline(self) -> Pipeline | None:
         return self._pipeline
 
+    def parallel_frames(self, settings: Settings) -> int:
+        """How many frames are computed at the same time."""
+        pipeline = self._pipeline
+        return settings.parallel_frames or (parallel_by_default(str(pipeline.device)) if pipeline else 1)
+
     @property
     def failed(self) -> bool:
         """Whether the last load failed; setting the parameters again then tries again."""
@@ -53,7 +73,7 @@ class ModelSlot:
     @staticmethod
     def key(settings: Settings) -> tuple:
         """The settings that make another model."""
-        return (settings.model, settings.device, settings.threads)
+        return (settings.model, settings.device, settings.threads, settings.parallel_frames)
 
     def load(self, settings: Settings) -> None:
         """Load the model of the settings unless it is the one here. On failure the old one stays.

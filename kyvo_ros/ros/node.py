@@ -1,7 +1,8 @@
-"""`kyvo_node`: camera in, scene out.
+"""`kyvo_node`: cameras in, scenes out.
 
-Callbacks only store; a worker thread takes the newest frame, runs it and publishes. Services, parameters and
-diagnostics stay alive meanwhile, and no frame, model or transform that fails ends the node.
+Callbacks only store; a worker thread takes the newest frames of the cameras in turn, has them computed, several at the
+same time where there are cores for it, and publishes them in their order.
+Services, parameters and diagnostics stay alive meanwhile, and no frame, model or transform that fails ends the node.
 """
 
 from __future__ import annotations
@@ -12,47 +13,46 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from kyvo_msgs.msg import SceneGraph
 from kyvo_msgs.srv import Recognize
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 
-from kyvo_ros.ros.camera_infos import CameraInfoCache
+from kyvo_ros.ros.camera import Camera, House, Shot
+from kyvo_ros.ros.camera_settings import Configuration
+from kyvo_ros.ros.cameras import Cameras
+from kyvo_ros.ros.computing import Computed, finished, prepared, seen
 from kyvo_ros.ros.conversions.results import graph_of
-from kyvo_ros.ros.diagnostics import report_to_msg
 from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.graph_files import GraphFiles
 from kyvo_ros.ros.graph_outputs import GraphOutputs
 from kyvo_ros.ros.graph_services import GraphServices
-from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.language import Language
 from kyvo_ros.ros.language_services import LanguageServices
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
-from kyvo_ros.ros.outputs import Outputs
 from kyvo_ros.ros.parameters import NodeParameters
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer, stamp_to_ns
+from kyvo_ros.ros.qos import REQUESTS
+from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, frame_T_plane
+from kyvo_ros.ros.regions import RegionError, check_mask
+from kyvo_ros.ros.reporting import REPEAT_LOG_S, Reporter
 from kyvo_ros.ros.serving import Server
-from kyvo_ros.ros.settings import SettingError, Settings
-from kyvo_ros.ros.status import OK, Report, Status
+from kyvo_ros.ros.settings import MOST_CAMERAS, SettingError, Settings
 from kyvo_ros.ros.tf_listener import transform_source
-from kyvo_ros.ros.transforms import JUMP_BACK_NS
-from kyvo_ros.ros.worker import Worker, WorkerStoppedError
+from kyvo_ros.ros.worker import Job, Worker, WorkerStoppedError
 
 #: One for the inputs, two for service calls that wait (recognize; ask, edit or render), one for the scene graph's, two
 #: for parameters and diagnostics, one for a transition of a managed node.
 EXECUTOR_THREADS = 7
-_REPEAT_LOG_S = 10.0
 
 
 class KyvoNode(Node):
@@ -64,32 +64,24 @@ class KyvoNode(Node):
     def __init__(self, factory: PipelineFactory = kyvo_pipeline, active: bool = True, **options) -> None:
         """`active`: listen and load the model from the beginning."""
         super().__init__("kyvo_node", **options)
+        self._active = active
         self._declared = NodeParameters(self, self._settings_changed, _check_change)
-        self._status = Status()
         self._slot = ModelSlot(factory)
-        self._infos = CameraInfoCache()
         self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
-        self._recognizer = Recognizer(self._infos, self._transforms, self._status)
-        self._outputs = Outputs(self)
         self._graph_outputs = GraphOutputs(self)
-        self._graph = GraphKeeper(self._recognizer.frame_T_plane, self._status, self._graph_outputs.publish)
-        self._mailbox: Mailbox[Frame] = Mailbox()
-        self._worker = Worker(self._mailbox, self._process, self._failed, lambda: self.settings.min_period_s)
+        self._graph = GraphKeeper(partial(frame_T_plane, self._transforms), self._graph_outputs.publish)
+        mailbox: Mailbox[Shot] = Mailbox()
+        self._worker = Worker(mailbox, self._process, self._failed, lambda: self.settings.batch or MOST_CAMERAS,
+                              lambda: self._slot.parallel_frames(self.settings))
         self._server = Server(self._worker, lambda: self.settings)
-        self._language = Language(self._recognizer, self._ready_pipeline, lambda: self.settings, lambda: self._newest,
-                                  self._graph)
-        self._newest: Frame | None = None
-        self._newest_stamp_ns = 0
-        self._epoch = 0
-        self._logged = ("", -_REPEAT_LOG_S)
-        if self.settings.needs_tf:
-            self._transforms.start()
-        self._graph.follow(self.settings)
-        self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info, active)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
-        self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
-        self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
+        house = House(self, mailbox, self._transforms, lambda: self._slot.pipeline is not None,
+                      MutuallyExclusiveCallbackGroup())
+        self._cameras = Cameras(lambda name, settings: Camera(name, settings, house, self._active), self._worker.submit)
+        self._language = Language(self._cameras, self._ready_pipeline, lambda: self.settings, self._graph)
+        self._follow(self._declared.current)
+        self._reporter = Reporter(self, self._cameras, self._slot, self._figures)
+        self.create_service(Recognize, "recognize", self._on_recognize, qos_profile=REQUESTS,
+                            callback_group=MutuallyExclusiveCallbackGroup())
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()
@@ -98,8 +90,8 @@ class KyvoNode(Node):
 
     @property
     def settings(self) -> Settings:
-        """The newest valid settings."""
-        return self._declared.current
+        """The newest valid settings of the node; its cameras may have some of their own."""
+        return self._declared.current.node
 
     def started(self) -> None:
         """Called once callbacks run."""
@@ -109,41 +101,23 @@ class KyvoNode(Node):
         ended = self._worker.stop(timeout_s)
         self._language_services.close()
         if rclpy.ok(context=self.context):
-            self._outputs.clear_markers()
+            for camera in self._cameras:
+                camera.clear_markers()
             self._graph_outputs.clear_markers()
         return ended
 
     # --- callbacks of the executor: they store and return
 
-    def _on_image(self, message) -> None:
-        self._status.image_arrived()
-        self._watch_time(stamp_to_ns(message.header.stamp))
-        self._newest = Frame(message, time.monotonic(), self._epoch)
-        if self._mailbox.put(self._newest) is not None:
-            self._status.dropped("no_model" if self._slot.pipeline is None else
-                                 "rate_limit" if self._worker.pausing else "newer_frame")
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._infos.store(message)
-
-    def _watch_time(self, stamp_ns: int) -> None:
-        """Where the images' time has gone back, forget what belongs to a future that is no more."""
-        if stamp_ns == 0:  # a driver without stamps
-            return
-        back_ns, self._newest_stamp_ns = self._newest_stamp_ns - stamp_ns, stamp_ns
-        if back_ns > JUMP_BACK_NS:
-            self._epoch += 1
-            self._transforms.jumped_back(stamp_ns)
-            if self._mailbox.clear() is not None:
-                self._status.dropped("time_jump")
-            self._status.time_jumped(back_ns / 1e9)
-
-    def _settings_changed(self, old: Settings, new: Settings) -> None:
-        if new.needs_tf:
-            self._transforms.start()
-        self._graph.follow(new)
-        if ModelSlot.key(old) != ModelSlot.key(new) or self._slot.failed:
+    def _settings_changed(self, old: Configuration, new: Configuration) -> None:
+        self._follow(new)
+        if ModelSlot.key(old.node) != ModelSlot.key(new.node) or self._slot.failed:
             self._load_model()
+
+    def _follow(self, configuration: Configuration) -> None:
+        if configuration.needs_tf:
+            self._transforms.start()
+        self._graph.follow(configuration.node)
+        self._cameras.follow(configuration)
 
     def _load_model(self) -> None:
         self._worker.submit(lambda: self._slot.load(self.settings)).add_done_callback(self._model_loaded)
@@ -158,73 +132,78 @@ class KyvoNode(Node):
 
     def _on_recognize(self, request: Recognize.Request, response: Recognize.Response) -> Recognize.Response:
         """Waits for the worker in a thread of its own."""
-        frame = Frame(request.image, time.monotonic()) if len(request.image.data) else self._newest
+        shot = self._cameras.newest()  # now, not when its turn has come
+        if len(request.image.data):
+            shot = Shot(self._cameras.of_image(request.image.header.frame_id), Frame(request.image, time.monotonic()))
         info = request.camera_info if request.camera_info.width else None
-        return self._server.serve(lambda: {"scene": self._recognize_now(frame, info)}, response)
+        return self._server.serve(lambda: {"scene": self._recognize_now(shot, info)}, response)
 
     # --- the worker's thread
 
-    def _ready_pipeline(self):
+    def _ready_pipeline(self) -> Pipeline:
         pipeline = self._slot.pipeline
         if pipeline is None:
             raise FrameDropped("no_model", self._slot.report().message)
         return pipeline
 
-    def _recognize_now(self, frame: Frame | None, info: CameraInfo | None) -> SceneGraph:
-        if frame is None:
+    def _recognize_now(self, shot: Shot | None, info: CameraInfo | None) -> SceneGraph:
+        if shot is None:
             raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
-        result = self._recognizer.recognize_once(frame, info, self._ready_pipeline(), self.settings)
+        camera, frame = shot
+        result = camera.recognizer.recognize_once(frame, info, self._ready_pipeline(), camera.settings)
         return graph_of(result, frame.message.header.stamp)
 
-    def _process(self, frame: Frame) -> None:
-        settings = self.settings
+    def _process(self, shots: list[Shot]) -> Job:
+        """The frames of several cameras, each guarded."""
         pipeline = self._ready_pipeline()
-        result = self._recognizer.recognize(frame, pipeline, settings)
-        self._outputs.publish(result, frame.message.header.stamp, settings)
-        self._language.saw(frame, result)
-        self._graph.saw(frame, result, partial(pipeline.field, result.view.plane, result.unit_m), settings)
-        self._status.frame_done(time.monotonic() - frame.arrived_s, result.inference_s, len(result.objects))
+        ready, hopeless = prepared(shots, pipeline)
+        self._publish_all(hopeless, pipeline)
+        if ready:
+            scenes, inference_s = yield partial(seen, ready, pipeline)
+            self._publish_all(finished(ready, scenes, inference_s, pipeline), pipeline)
 
-    def _failed(self, frame: Frame, error: Exception) -> None:
-        if isinstance(error, FrameDropped):
-            self._status.dropped(error.reason, str(error))
-            return
-        self._status.dropped("inference_failed", f"a frame failed with {type(error).__name__}: {error}")
-        self.get_logger().error("a frame failed:\n" + "".join(traceback.format_exception(error)),
-                                throttle_duration_sec=_REPEAT_LOG_S)
+    def _publish_all(self, results: Iterable[Computed], pipeline: Pipeline) -> None:
+        for shot, settings, outcome in results:
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                self._publish(shot, settings, outcome, pipeline)
+            except Exception as error:  # the boundary of a frame: the others get their turn
+                self._failed([shot], error)
+
+    def _publish(self, shot: Shot, settings: Settings, result: Recognition, pipeline: Pipeline) -> None:
+        camera, frame = shot
+        camera.publish(frame, result, settings)
+        field = partial(pipeline.field, result.view.plane, result.unit_m)
+        self._graph.saw(frame, result, field, settings, camera.status, camera.name)
+        camera.done(frame, result)
+
+    def _failed(self, shots: list[Shot], error: Exception) -> None:
+        reason, message = (error.reason, str(error)) if isinstance(error, FrameDropped) else (
+            "inference_failed", f"a frame failed with {type(error).__name__}: {error}")
+        for camera, _ in shots:
+            camera.status.dropped(reason, message)
+        if reason == "inference_failed":
+            self.get_logger().error("a frame failed:\n" + "".join(traceback.format_exception(error)),
+                                    throttle_duration_sec=REPEAT_LOG_S)
 
     # --- diagnostics
 
-    def _report(self) -> None:
-        waiting = self._inputs.waiting(self.settings, self._status.seconds_since_image(), self._newest is not None)
-        model = self._slot.report()
-        report = self._status.report({**waiting, **({"model": model} if model else {})})
-        name, device = self._slot.name_and_device()
-        extra = {"model": name, "device": device, "image topic": self._inputs.image_topic,
-                 "camera_info topic": self._inputs.camera_info_topic, "scale": self.settings.scale,
-                 "output frame": self.settings.output_frame or "camera", **self._graph.figures()}
-        stamp = self.get_clock().now().to_msg()
-        full_name = f"{self.get_namespace().rstrip('/')}/{self.get_name()}"
-        self._diagnostics.publish(report_to_msg(report, full_name, device, extra, stamp))
-        self._log(report)
-
-    def _log(self, report: Report) -> None:
-        """Say in the terminal what is wrong: when it changes, and now and then while it lasts."""
-        worst, now = report.worst(), time.monotonic()
-        state = f"{worst.stage} {worst.level}" if worst.level > OK else ""
-        if state == self._logged[0] and (not state or now - self._logged[1] < _REPEAT_LOG_S):
-            return
-        recovered = not state and self._logged[1] > 0
-        self._logged = (state, now)
-        if state:
-            self.get_logger().warning(f"{worst.stage}: {worst.message}")
-        elif recovered:
-            self.get_logger().info("running again")
+    def _figures(self) -> dict[str, str]:
+        return {"transforms ignored": str(self._transforms.ignored), **self._graph.figures()}
 
 
-def _check_change(old: Settings, new: Settings) -> None:
-    if old.model != new.model:
-        check_model_folder(new.model)
+def _check_change(old: Configuration, new: Configuration) -> None:
+    """Raises SettingError where a file that the settings name certainly cannot be used."""
+    if old.node.model != new.node.model:
+        check_model_folder(new.node.model)
+    for name, settings in new.cameras.items():
+        before = old.cameras.get(name, Settings())
+        if (settings.mask, settings.mask_folder) != (before.mask, before.mask_folder):
+            try:
+                check_mask(settings)
+            except RegionError as error:
+                raise SettingError(f"camera {name}: {error}" if name else str(error)) from error
 
 
 def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
@@ -234,7 +213,9 @@ def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
             executor.spin()
         except ExternalShutdownException:
             stop.set()
-        except Exception:  # what a callback raises, and rclpy itself where a subscription goes while it waits
+        except InvalidHandle as error:  # a subscription or service was taken back while rclpy waited for it
+            node.get_logger().debug(str(error))
+        except Exception:  # what a callback raises
             node.get_logger().error("a callback failed:\n" + traceback.format_exc())
 
 

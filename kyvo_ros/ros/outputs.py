@@ -25,17 +25,18 @@ from kyvo_ros.ros.settings import Settings
 
 
 class Outputs:
-    """The publishers of a node. `publish` belongs in the worker's thread."""
+    """The publishers of a camera, whose topics begin with `prefix`. `publish` belongs in the worker's thread."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, prefix: str = "") -> None:
         # Reliable publishers match both reliable and best-effort subscribers; depth 1, so nothing queues.
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         kept = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._scene = node.create_publisher(SceneGraph, "scene", kept)
-        self._detections = node.create_publisher(Detection3DArray, "detections", newest)
-        self._markers = node.create_publisher(MarkerArray, "markers", newest)
-        self._annotated = node.create_publisher(Image, "annotated_image", newest)
+        self._scene = node.create_publisher(SceneGraph, prefix + "scene", kept)
+        self._detections = node.create_publisher(Detection3DArray, prefix + "detections", newest)
+        self._markers = node.create_publisher(MarkerArray, prefix + "markers", newest)
+        self._annotated = node.create_publisher(Image, prefix + "annotated_image", newest)
         self._tf = node.create_publisher(TFMessage, "/tf", 100)
+        self._node, self._heard = node, (self._scene, self._detections, self._markers, self._annotated)
         self._book = MarkerBook()
         self._last_header = Header()
 
@@ -53,6 +54,16 @@ class Outputs:
         if self._annotated.get_subscription_count():
             picture = draw_scene(result.image_rgb, result.scene, result.view)
             self._annotated.publish(image_to_msg(picture, Header(stamp=stamp, frame_id=result.camera_frame)))
+
+    def wanted(self) -> bool:
+        """Whether somebody listens to any of it; to /tf somebody always does."""
+        return any(publisher.get_subscription_count() for publisher in self._heard)
+
+    def destroy(self) -> None:
+        """Take it all back from ROS, markers included."""
+        self.clear_markers()
+        for publisher in (*self._heard, self._tf):
+            self._node.destroy_publisher(publisher)
 
     def clear_markers(self) -> None:
         """Delete what is on display, before the node goes."""

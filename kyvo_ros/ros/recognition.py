@@ -21,6 +21,7 @@ from kyvo_ros.ros.conversions.cameras import CameraInfoError, camera_from_msg
 from kyvo_ros.ros.conversions.images import ImageMessageError, image_from_compressed_msg, image_from_msg
 from kyvo_ros.ros.conversions.placing import PlacedObject, place
 from kyvo_ros.ros.identity import IdentityKeeper
+from kyvo_ros.ros.regions import Region, RegionError, cut_lens
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformError
@@ -66,6 +67,9 @@ class Pipeline(Protocol):
     def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
                   effort: str = "fast") -> Scene: ...
 
+    def recognize_batch(self, images: Sequence[np.ndarray], cameras: Sequence[CameraView], scale: str = "units",
+                        effort: str = "fast") -> list[Scene]: ...
+
     def view_of(self, image: np.ndarray, camera: CameraView | PinholeCamera | None) -> CameraView: ...
 
     def nominal_plane(self) -> PlaneCamera: ...
@@ -101,6 +105,20 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
+class Sight:
+    """A frame that is ready for the pipeline."""
+
+    stamp_ns: int
+    image_rgb: np.ndarray  # (H, W, 3) uint8, what region and mask leave of it
+    mask: np.ndarray | None  # (H, W) bool, True where it is looked at; None: everywhere
+    view: CameraView  # its plane is None where nobody knows it
+    camera_frame: str
+    unit_m: float  # how many metres a model unit is
+    settings: Settings
+    identities: IdentityKeeper
+
+
+@dataclass(frozen=True, eq=False)
 class Recognition:
     """What came out of a frame."""
 
@@ -114,6 +132,7 @@ class Recognition:
     objects: list[PlacedObject]  # in the output's frame
     relations: list[Relation]
     inference_s: float
+    mask: np.ndarray | None = None  # (H, W) bool, True where the image was looked at; None: everywhere
 
 
 def stamp_to_ns(stamp: Any) -> int:
@@ -133,29 +152,50 @@ def _optical_T_plane(camera: PinholeCamera, plane: PlaneCamera, roll_rad: float)
 
 
 class Recognizer:
-    """Runs frames through a pipeline, in one thread."""
+    """Runs the frames of one camera through a pipeline, in one thread."""
 
     def __init__(self, infos: CameraInfoCache, transforms: Transforms, status: Status) -> None:
         self._infos = infos
         self._transforms = transforms
         self._status = status
         self._identities = IdentityKeeper()
+        self._region = Region()
         self._epoch = 0
 
     def recognize(self, frame: Frame, pipeline: Pipeline, settings: Settings) -> Recognition:
         """The newest frame of the stream; objects keep their names from frame to frame. Raises FrameDropped."""
-        if frame.epoch != self._epoch:
-            self._epoch = frame.epoch
-            self._identities.reset()
-        return self._recognize(frame, None, pipeline, settings, self._identities)
+        return self._recognize(self.prepare(frame, pipeline, settings), pipeline)
 
     def recognize_once(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline,
                        settings: Settings) -> Recognition:
         """A single image, with its own CameraInfo if given; names hold within the answer only. Raises FrameDropped."""
-        return self._recognize(frame, camera_info, pipeline, settings, IdentityKeeper())
+        return self._recognize(self._sight(frame, camera_info, pipeline, settings, IdentityKeeper()), pipeline)
 
-    def _recognize(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline, settings: Settings,
-                   identities: IdentityKeeper) -> Recognition:
+    def prepare(self, frame: Frame, pipeline: Pipeline, settings: Settings) -> Sight:
+        """All that comes before the pipeline, for the newest frame of the stream. Raises FrameDropped."""
+        if frame.epoch != self._epoch:
+            self._epoch = frame.epoch
+            self._identities.reset()
+        return self._sight(frame, None, pipeline, settings, self._identities)
+
+    def finish(self, sight: Sight, scene: Scene, inference_s: float, pipeline: Pipeline) -> Recognition:
+        """All that comes after the pipeline, which gave this scene after so long. Raises FrameDropped."""
+        settings, view = sight.settings, sight.view
+        known = view if view.plane is not None else replace(view, plane=pipeline.nominal_plane())
+        self._doubt(scene, settings)
+        scene = _named(_confident(scene, settings.confidence_threshold), known, sight)
+        frame_id, frame_T_plane = self._output_frame(known, sight.camera_frame, sight.stamp_ns, settings)
+        relations = relations_of(scene, RELATION_EPSILON_UNITS * sight.unit_m)
+        return Recognition(scene, sight.image_rgb, known, sight.camera_frame, frame_id, frame_T_plane, sight.unit_m,
+                           place(scene, frame_T_plane), relations, inference_s, sight.mask)
+
+    def _recognize(self, sight: Sight, pipeline: Pipeline) -> Recognition:
+        start = time.monotonic()
+        scene = infer(sight, pipeline)
+        return self.finish(sight, scene, time.monotonic() - start, pipeline)
+
+    def _sight(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline, settings: Settings,
+               identities: IdentityKeeper) -> Sight:
         image = _image(frame.message, settings.max_image_megapixels * 1e6)
         header = frame.message.header
         camera_frame = settings.camera_frame or header.frame_id or DEFAULT_CAMERA_FRAME
@@ -164,17 +204,13 @@ class Recognizer:
                                 f"parameter camera_frame ('{DEFAULT_CAMERA_FRAME}' is used)")
         camera = self._camera(camera_info, header.frame_id, image, settings)
         view = self._view(camera, image, camera_frame, frame.stamp_ns, pipeline, settings)
-        known = view if view.plane is not None else replace(view, plane=pipeline.nominal_plane())
         unit_m = self._metres_per_unit(view.plane, pipeline, settings)
-        start = time.monotonic()
-        scene = self._infer(image, view, pipeline, settings)
-        inference_s = time.monotonic() - start
-        self._doubt(scene, settings)
-        scene = _named(_confident(scene, settings.confidence_threshold), known, unit_m, frame.stamp_ns, identities)
-        frame_id, frame_T_plane = self._output_frame(known, camera_frame, frame.stamp_ns, settings)
-        relations = relations_of(scene, RELATION_EPSILON_UNITS * unit_m)
-        return Recognition(scene, image, known, camera_frame, frame_id, frame_T_plane, unit_m,
-                           place(scene, frame_T_plane), relations, inference_s)
+        try:
+            view = replace(view, intrinsics=cut_lens(view.intrinsics, settings.roi))
+            image, mask = self._region.cut(image, settings)
+        except RegionError as error:
+            raise FrameDropped("bad_region", str(error)) from error
+        return Sight(frame.stamp_ns, image, mask, view, camera_frame, unit_m, settings, identities)
 
     def _camera(self, camera_info: Any | None, frame_id: str, image: np.ndarray,
                 settings: Settings) -> PinholeCamera | None:
@@ -234,12 +270,6 @@ class Recognizer:
                 "'distance'"))
         return unit_m
 
-    def _infer(self, image: np.ndarray, view: CameraView, pipeline: Pipeline, settings: Settings) -> Scene:
-        try:
-            return pipeline.recognize(image, view, settings.scale, settings.effort)
-        except PlaneNotVisibleError as error:
-            raise FrameDropped("plane_not_visible", str(error)) from error
-
     def _doubt(self, scene: Scene, settings: Settings) -> None:
         """Say that nothing was recognised, or nothing to rely on; the former is all right over an empty plane."""
         least = max(settings.confidence_threshold, _DOUBTFUL_SCORE)
@@ -262,16 +292,34 @@ class Recognizer:
 
     def frame_T_plane(self, target: str, view: CameraView, camera_frame: str, stamp_ns: int,
                       settings: Settings) -> Transform:
-        """Pose of a view's support plane in a TF frame at the image's stamp. Raises FrameDropped."""
-        if target == settings.plane_frame and view.world_T_plane is not None:
-            return view.world_T_plane
-        return self._lookup(target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
+        """As the function `frame_T_plane`."""
+        return frame_T_plane(self._transforms, target, view, camera_frame, stamp_ns, settings)
 
     def _lookup(self, target: str, source: str, stamp_ns: int, settings: Settings) -> Transform:
-        try:
-            return self._transforms.lookup(target, source, stamp_ns, settings.tf_timeout_s)
-        except TransformError as error:
-            raise FrameDropped("no_transform", str(error)) from error
+        return _lookup(self._transforms, target, source, stamp_ns, settings)
+
+
+def frame_T_plane(transforms: Transforms, target: str, view: CameraView, camera_frame: str, stamp_ns: int,
+                  settings: Settings) -> Transform:
+    """Pose of a view's support plane in a TF frame at the image's stamp. Raises FrameDropped."""
+    if target == settings.plane_frame and view.world_T_plane is not None:
+        return view.world_T_plane
+    return _lookup(transforms, target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
+
+
+def infer(sight: Sight, pipeline: Pipeline) -> Scene:
+    """What a frame shows, in PLANE_FRAME. Raises FrameDropped, and as the pipeline does."""
+    try:
+        return pipeline.recognize(sight.image_rgb, sight.view, sight.settings.scale, sight.settings.effort)
+    except PlaneNotVisibleError as error:
+        raise FrameDropped("plane_not_visible", str(error)) from error
+
+
+def _lookup(transforms: Transforms, target: str, source: str, stamp_ns: int, settings: Settings) -> Transform:
+    try:
+        return transforms.lookup(target, source, stamp_ns, settings.tf_timeout_s)
+    except TransformError as error:
+        raise FrameDropped("no_transform", str(error)) from error
 
 
 def _image(message: Any, max_pixels: float) -> np.ndarray:
@@ -286,11 +334,11 @@ def _confident(scene: Scene, threshold: float) -> Scene:
     return replace(scene, objects=tuple(o for o in scene.objects if o.confidence >= threshold))
 
 
-def _named(scene: Scene, view: CameraView, unit_m: float, stamp_ns: int, identities: IdentityKeeper) -> Scene:
+def _named(scene: Scene, view: CameraView, sight: Sight) -> Scene:
     """The scene with stamp and ids; objects are followed in the world where the camera's pose in it is known."""
     positions_m = scene.positions_m()
     if view.world_T_plane is not None:
         positions_m = view.world_T_plane.apply(positions_m)
-    names = identities.assign(scene.objects, positions_m, SAME_OBJECT_UNITS * unit_m)
+    names = sight.identities.assign(scene.objects, positions_m, SAME_OBJECT_UNITS * sight.unit_m)
     objects = tuple(replace(item, id=name) for item, name in zip(scene.objects, names))
-    return replace(scene, objects=objects, stamp_ns=stamp_ns)
+    return replace(scene, objects=objects, stamp_ns=sight.stamp_ns)

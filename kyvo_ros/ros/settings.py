@@ -1,18 +1,27 @@
 """Every setting of the node, once: default, meaning, unit, range, and whether it may change while the node runs.
 
 A setting is a field of `Settings`; `parameters.py` turns the fields into ROS parameters, and the README's table and
-the check of the parameter files come from here, too. Knows nothing of ROS.
+the check of the parameter files come from here, too. What each of several cameras may have of its own is in
+`camera_settings.py`. Knows nothing of ROS.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from kyvo_ros.scene.camera import MAX_ELEVATION_RAD, MIN_ELEVATION_RAD
+
+#: More than this are a mistake.
+MOST_CAMERAS = 64
+_LONGEST_NAME = 64
+_CAMERA_NAME = re.compile(rf"(?=.{{1,{_LONGEST_NAME}}}$)[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
+#: Parameters of the node that are no settings.
+_OTHER_PARAMETERS = {"use_sim_time", "autostart", "start_type_description_service", "qos_overrides"}
 
 
 class SettingError(ValueError):
@@ -34,11 +43,29 @@ class Settings:
         "Folder of the model; empty means the model shipped with the package. A change loads the "
         "new model between two frames; the old one stays where that fails."))
     device: str = _setting("auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda, or cuda:N.")
-    threads: int = _setting(0, "CPU threads of the model; 0 leaves the choice to the pipeline.", minimum=0, maximum=256)
+    parallel_frames: int = _setting(0, (
+        "Images that are computed at the same time, each on its threads; results keep the order of the images. 0: two "
+        "on a CPU of several cores, one on a GPU. 1 is for the least delay of a single image, more for more images a "
+        "second."), minimum=0, maximum=16)
+    threads: int = _setting(0, (
+        "CPU threads for each image that is being computed; 0 shares the cores among them."), minimum=0, maximum=256)
     effort: str = _setting("fast", (
         "fast looks at an image once; accurate looks several times, shifted against the cells of the model's image "
         "tokens, and gives what the looks agree on: better places, fewer frames."
     ), choices=("fast", "accurate"))
+    # --- cameras
+    cameras: tuple[str, ...] = _setting((), (
+        "Names of the cameras, each with its own topics (front: front/image, front/camera_info, front/scene, ...) and "
+        "parameters (front.max_rate_hz, ...) below its name. Empty: one camera without a name (image, camera_info, "
+        "scene, ...). A change adds and removes cameras."))
+    batch: int = _setting(1, (
+        "Most images of different cameras that wait at the same time and are computed at once; 0 means all of them. More "
+        "scenes a second, but each is out only when all of them are (benchmarks/batches.py)."
+    ), minimum=0, maximum=64)
+    enabled: bool = _setting(True, "false: the camera is not listened to.")
+    lazy: bool = _setting(False, (
+        "true: images are computed only while somebody listens to the camera's scene, detections, markers or "
+        "annotated_image, or memory_frame is set. The latest scene, which ask and edit speak of, then grows old."))
     # --- input
     image_transport: str = _setting("raw", (
         "raw subscribes to `image` (sensor_msgs/Image), compressed to `image/compressed` "
@@ -60,6 +87,15 @@ class Settings:
     input_timeout_s: float = _setting(5.0, (
         "Without an image for this long the diagnostics warn that the node is starved."
     ), unit="s", minimum=0.1, maximum=3600.0)
+    roi: tuple[int, ...] = _setting((0, 0, 0, 0), (
+        "Part of the image that is looked at: x and y of its upper left corner, width and height, pixels. Width or "
+        "height 0: up to the image's edge. The calibration is that of the whole image."
+    ), minimum=0, maximum=65535)
+    mask: str = _setting("", (
+        "Picture of 8 bits grey and of the whole image's size: what is white in it is looked at, what is black is "
+        "filled with the mean colour of the rest. A path below mask_folder, or an absolute one; empty: no mask."))
+    mask_folder: str = _setting("", (
+        "Folder of the masks; empty means kyvo_masks in $ROS_HOME, or in ~/.ros where that is not set."), live=False)
     # --- bounds on what comes in
     max_image_megapixels: float = _setting(32.0, (
         "Larger images, of topics and of requests, are dropped before they are decoded."
@@ -116,8 +152,8 @@ class Settings:
         "TF frame with z up in which objects stand still (map, odom, ...): what is seen is fused there into the graph "
         "of the topic `scene_graph`. Empty: no graph is kept. A change starts an empty one."))
     memory_viewpoint: str = _setting("camera", (
-        "From where left and behind hold in the graph: camera is that of the newest image, frame is somebody who "
-        "looks along +y of memory_frame."
+        "From where left and behind hold in the graph: camera is that of the newest image (of several cameras, of the "
+        "first), frame is somebody who looks along +y of memory_frame."
     ), choices=("camera", "frame"))
     memory_forget_after_s: float = _setting(0.0, (
         "Objects of the graph that no image showed for this long are forgotten; 0 means never."
@@ -133,6 +169,10 @@ class Settings:
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
+        object.__setattr__(self, "cameras", tuple(name for name in self.cameras if name))  # ROS knows no empty list
+        check_camera_names(self.cameras)
+        if len(self.roi) != 4:
+            raise SettingError(f"roi must be four numbers, x, y, width and height, got {list(self.roi)}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise SettingError(f"device must be auto, cpu, cuda or cuda:N, got '{self.device}'")
         if not self.support_plane_frame:
@@ -174,9 +214,36 @@ class Settings:
         return cls(**values)
 
 
+def check_camera_names(names: tuple[str, ...]) -> None:
+    """Raises SettingError where a name cannot be one of topics and parameters, or is taken."""
+    for name in names:
+        if not _CAMERA_NAME.fullmatch(name):
+            raise SettingError(f"a camera's name must begin with a letter and consist of letters, digits and single "
+                               f"underscores, at most {_LONGEST_NAME}, got '{name}'")
+        if name in {item.name for item in fields(Settings)} | _OTHER_PARAMETERS:
+            raise SettingError(f"a camera cannot be named '{name}', which is a parameter; give it another name")
+        if names.count(name) > 1:
+            raise SettingError(f"cameras names '{name}' twice; each camera needs a name of its own")
+    if len(names) > MOST_CAMERAS:
+        raise SettingError(f"cameras may name {MOST_CAMERAS}, got {len(names)}")
+
+
 def _checked(item: Field, value: Any) -> Any:
     """The value in the type of the field's default. Raises SettingError for a wrong type, range or choice."""
-    kind = type(item.default)
+    if isinstance(item.default, tuple):
+        return _checked_list(item, value)
+    return _checked_item(item, type(item.default), value)
+
+
+def _checked_list(item: Field, value: Any) -> tuple:
+    """As `_checked`, for a list; ROS gives those of whole numbers as arrays, and no list for an empty one in a file."""
+    kind = type(item.default[0]) if item.default else str
+    if not isinstance(value, (list, tuple, array, type(None))):
+        raise SettingError(f"{item.name} must be a list of {kind.__name__}, got {value!r}")
+    return tuple(_checked_item(item, kind, element) for element in value or ())
+
+
+def _checked_item(item: Field, kind: type, value: Any) -> Any:
     if kind is float and type(value) is int:
         value = float(value)  # `ros2 param set` reads "5" as an integer
     if type(value) is not kind:

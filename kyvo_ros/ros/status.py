@@ -21,8 +21,10 @@ STAGES = ("model", "image", "camera_info", "transforms", "inference")
 
 #: Why a frame was dropped -> the stage at fault and how bad that is; OK for what is normal.
 DROP_REASONS: Mapping[str, tuple[str, int]] = {
-    "newer_frame": ("inference", OK), "rate_limit": ("inference", OK), "time_jump": ("image", OK),
-    "bad_image": ("image", ERROR), "no_camera_info": ("camera_info", WARN), "bad_camera_info": ("camera_info", ERROR),
+    "newer_frame": ("inference", OK), "rate_limit": ("inference", OK), "no_listener": ("inference", OK),
+    "time_jump": ("image", OK), "camera_off": ("image", OK), "bad_message": ("image", ERROR),
+    "bad_image": ("image", ERROR), "bad_region": ("image", ERROR),
+    "no_camera_info": ("camera_info", WARN), "bad_camera_info": ("camera_info", ERROR),
     "no_transform": ("transforms", ERROR), "plane_not_visible": ("transforms", ERROR),
     "no_model": ("model", OK), "inference_failed": ("inference", ERROR),
 }

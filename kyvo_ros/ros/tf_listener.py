@@ -25,7 +25,9 @@ _POLL_S = 0.005
 
 
 class TransformSource(Protocol):
-    """What the node asks of TF."""
+    """What the node asks of TF; `ignored` counts the transforms that came and are none."""
+
+    ignored: int
 
     def start(self) -> None:
         """Subscribe to /tf and /tf_static, once."""
@@ -53,6 +55,7 @@ class OwnTransforms:
         self._node = node
         self._buffer = TransformBuffer(length_s, max_frames)
         self._started = False
+        self.ignored = 0
 
     def start(self) -> None:
         if self._started:
@@ -75,11 +78,15 @@ class OwnTransforms:
             try:
                 self._buffer.set(*sample, static)
             except ValueError as error:
+                self.ignored += 1
                 self._node.get_logger().warning(f"ignoring a transform: {error}", throttle_duration_sec=10.0)
 
 
 class Tf2Transforms:
-    """tf2_ros's buffer and listener; `tf2_ros` is the imported module."""
+    """tf2_ros's buffer and listener; `tf2_ros` is the imported module, which counts and logs no ignored transform here.
+    """
+
+    ignored = 0
 
     def __init__(self, node: Node, length_s: float, tf2_ros: Any) -> None:
         from rclpy.duration import Duration

@@ -22,6 +22,10 @@ from kyvo_ros.scene import Transform
 #: A stamp this much older than the newest of its edge means that time has jumped back (a bag that loops).
 JUMP_BACK_NS = 500_000_000
 _DEEPEST_TREE = 1000
+#: How far the square of a quaternion's length may be from 1, as in tf2.
+_UNIT_TOLERANCE = 0.01
+#: Farther than this nothing is meant.
+_FARTHEST_M = 1e9
 #: Stamp in nanoseconds, quaternion (x, y, z, w), translation in metres.
 _Sample = tuple[int, tuple[float, ...], tuple[float, ...]]
 
@@ -191,8 +195,10 @@ class TransformBuffer:
 
 def _check(quaternion_xyzw: tuple[float, ...], translation_m: tuple[float, ...]) -> None:
     values = np.array([*quaternion_xyzw, *translation_m], dtype=np.float64)
-    if values.shape != (7,) or not np.isfinite(values).all() or np.linalg.norm(values[:4]) < 1e-6:
-        raise ValueError("expected a quaternion (x, y, z, w) and a finite translation, "
+    fine = values.shape == (7,) and np.isfinite(values).all() and np.abs(values[4:]).max() <= _FARTHEST_M and (
+        np.abs(values[:4]).max() < 2.0 and abs(values[:4] @ values[:4] - 1.0) <= _UNIT_TOLERANCE)
+    if not fine:
+        raise ValueError(f"expected a unit quaternion (x, y, z, w) and a translation of up to {_FARTHEST_M:g} m, "
                          f"got {quaternion_xyzw} and {translation_m}")
 
 

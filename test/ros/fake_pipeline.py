@@ -73,6 +73,7 @@ class FakePipeline:
         self._draws = draws
         self.seen: list[tuple[CameraView, str]] = []
         self.effort = ""  # of the last call
+        self.batches: list[int] = []  # sizes
 
     def view_of(self, image: np.ndarray, camera: PinholeCamera | None) -> CameraView:
         height, width = image.shape[:2]
@@ -97,6 +98,10 @@ class FakePipeline:
         unit_m = camera.plane.distance_m / NOMINAL.distance_m if scale == "distance" else 1.0
         shown = first[0] if 0 < first[0] < 255 else len(self._objects)
         return Scene([_object(item, unit_m) for item in self._objects[:shown]])
+
+    def recognize_batch(self, images, cameras, scale: str = "units", effort: str = "fast") -> list[Scene]:
+        self.batches.append(len(images))
+        return [self.recognize(image, camera, scale, effort) for image, camera in zip(images, cameras)]
 
     def answer(self, question: str, scene: Scene, camera_position_m=None, metres_per_unit: float = 1.0) -> Answer:
         program = QUESTIONS.get(_readable(question), Program("unknown"))

@@ -234,8 +234,12 @@ class FakeNode:
         tester.forget_node()
 
     def __enter__(self) -> FakeNode:
-        if self.ready:
-            self.make_healthy()
+        try:
+            if self.ready:
+                self.make_healthy()
+        except BaseException:
+            self.child.end()
+            raise
         return self
 
     def make_healthy(self) -> None:

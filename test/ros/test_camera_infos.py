@@ -62,6 +62,10 @@ def test_distortion_models(name: str, model: str) -> None:
     ({"distortion_model": "barrel"}, (320, 240), "unknown distortion model 'barrel'"),
     ({}, (320, 200), "describes 320x240 pixels and the image has 320x200"),
     ({"k": [float("nan"), 0, 1, 0, 1.0, 1, 0, 0, 1]}, (320, 240), "not usable"),
+    ({"d": [0.1]}, (320, 240), "plumb_bob distortion has 4 or 5 coefficients, got 1"),
+    ({"k": [1e308, 0, 160.0, 0, 352.0, 120.0, 0, 0, 1]}, (320, 240), "no lens has a focal length of 1e.308"),
+    ({"k": [352.0, 0, 160.0, 0, 1e-9, 120.0, 0, 0, 1]}, (320, 240), "no lens has a focal length of 1e-09"),
+    ({"k": [352.0, 0, 1e9, 0, 352.0, 120.0, 0, 0, 1]}, (320, 240), "principal point at 1e.09 pixels"),
 ])
 def test_calibrations_that_cannot_be_used(fields: dict, size: tuple[int, int], reason: str) -> None:
     with pytest.raises(CameraInfoError, match=reason):

@@ -38,7 +38,7 @@ class Bench:
         infos.store(messages.camera_info())
         self.recognizer, self.pipeline = Recognizer(infos, self.tf, self.status), FakePipeline()
         self.now_s = 0.0
-        self.keeper = GraphKeeper(self.recognizer.frame_T_plane, self.status, self.told.append, lambda: self.now_s)
+        self.keeper = GraphKeeper(self.recognizer.frame_T_plane, self.told.append, lambda: self.now_s)
         self.settings, self.stamp_ns = settings, S
         self.keeper.follow(settings)
 
@@ -55,7 +55,7 @@ class Bench:
         pixels[0, 0] = shown, 0, 0
         frame = Frame(messages.image(pixels, header=messages.header("camera", stamp_ns)), self.now_s, epoch)
         result = self.recognizer.recognize(frame, self.pipeline, self.settings)
-        self.keeper.saw(frame, result, self.pipeline.field, self.settings)
+        self.keeper.saw(frame, result, self.pipeline.field, self.settings, self.status)
 
     def ids(self) -> list[str]:
         return [known.id for known in self.keeper.snapshot().objects]
@@ -268,3 +268,72 @@ def test_numbers_that_cannot_be_are_left_out(bench: Bench) -> None:
     bench.pipeline.recognize = lambda *a: replace(recognize(*a), objects=(far,))
     bench.look(frames=1)
     assert bench.worst()[:2] == ("inference", WARN) and "must lie within" in bench.worst()[2]
+
+
+class Pair(Bench):
+    """Two cameras that look at one table from opposite sides; their drivers call both frames `camera`."""
+
+    def __init__(self) -> None:
+        super().__init__(replace(SETTINGS, cameras=("front", "back")))
+        other, infos = TransformBuffer(), CameraInfoCache()
+        infos.store(messages.camera_info())
+        self.eyes = {"front": (self.tf, self.recognizer), "back": (other, Recognizer(infos, other, self.status))}
+
+    def look_with(self, camera: str, frames: int, back_s: float = 0.0, epoch: int = 0) -> None:
+        tf, recognizer = self.eyes[camera]
+        turned = MAP_T_PLANE @ Transform.from_yaw(math.pi if camera == "back" else 0.0, np.zeros(3))
+        pose = turned @ PLANE.plane_T_optical()
+        for _ in range(frames):
+            self.stamp_ns += S // 10
+            stamp_ns = self.stamp_ns - int(back_s * S)
+            tf.set("map", "camera", tuple(pose.quaternion()), tuple(pose.translation), stamp_ns)
+            image = messages.image(np.full((240, 320, 3), 255, np.uint8), header=messages.header("camera", stamp_ns))
+            frame = Frame(image, self.now_s, epoch)
+            result = recognizer.recognize(frame, self.pipeline, self.settings)
+            if camera == "back":  # the same objects, seen from there
+                there = result.scene.transformed(Transform.from_yaw(math.pi, np.zeros(3)), result.scene.frame_id)
+                result = replace(result, scene=there)
+            self.keeper.saw(frame, result, self.pipeline.field, self.settings, self.status, camera)
+
+
+def test_the_graph_fuses_all_cameras() -> None:
+    pair = Pair()
+    pair.keeper._locate = lambda target, view, *_: view.world_T_plane
+    for _ in range(5):
+        pair.look_with("front", 1)
+        pair.look_with("back", 1, back_s=0.15)  # images of several cameras come out of order
+    assert len(pair.ids()) == 3, "three objects, not six"
+    assert pair.keeper.figures()["frames in the scene graph"] == "10" and pair.worst()[1] == 0
+    assert all(known.sightings == 10 for known in pair.keeper.snapshot().objects)
+
+
+def test_left_and_right_are_the_first_camera_s() -> None:
+    pair = Pair()
+    pair.look_with("front", 5)
+    behind_rad, eye_m = pair.keeper.snapshot().behind_rad, pair.keeper.newest().eye_m
+    told = len(pair.told)
+    pair.look_with("back", 5)
+    assert pair.keeper.snapshot().behind_rad == behind_rad and np.array_equal(pair.keeper.newest().eye_m, eye_m)
+    assert len(pair.told) == told, "nothing has changed"
+
+
+def test_each_camera_s_time_may_jump() -> None:
+    pair = Pair()
+    pair.look_with("front", 5)
+    pair.look_with("back", 5)
+    pair.look_with("front", 3, back_s=1.2, epoch=1)
+    pair.look_with("back", 3, back_s=1.2, epoch=1)
+    assert len(pair.ids()) == 3 and pair.worst()[1] == 0
+    assert pair.keeper.figures()["frames in the scene graph"] == "16"
+
+
+def test_what_a_mask_hides_is_not_missed() -> None:
+    hidden = np.zeros((240, 320), bool)
+    for mask, left in ((hidden, 3), (~hidden, 0)):
+        bench = Bench()
+        bench.look(frames=5)
+        recognize = bench.recognizer.recognize
+        bench.recognizer.recognize = lambda *a: replace(recognize(*a), mask=mask)
+        bench.pipeline._objects = ()
+        bench.look(0, frames=40)
+        assert len(bench.ids()) == left

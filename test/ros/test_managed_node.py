@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -143,7 +145,7 @@ def test_a_transition_that_raises_goes_back_to_the_beginning(tester, monkeypatch
     node = ManagedKyvoNode(fake_factory, namespace="/fifth")
     try:
         assert node.trigger_configure() == SUCCESS
-        monkeypatch.setattr(node._inputs, "open", lambda: 1 / 0)
+        monkeypatch.setattr(node, "_listen", lambda listens: {False: None}[listens])
         assert node.trigger_activate() == TransitionCallbackReturn.ERROR != FAILURE
         monkeypatch.undo()
         assert node._slot.pipeline is None
@@ -151,3 +153,33 @@ def test_a_transition_that_raises_goes_back_to_the_beginning(tester, monkeypatch
     finally:
         node.close()
         node.destroy_node()
+
+
+STATES = {"unconfigured": (), "configuring": (), "inactive": (Transition.TRANSITION_CONFIGURE,),
+          "active": (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_cleanly_in_every_state(tester: Tester, tmp_path: Path, number: signal.Signals) -> None:
+    """One node a state, all at once; the one that is configuring loads a model that takes its time."""
+    slow, logs = write_model(tmp_path / "model", "slow", load_s=1.5), {}
+    with ExitStack() as stack:
+        clients, nodes = {}, {}
+        for state in STATES:
+            logs[state] = tmp_path / state
+            clients[state] = stack.enter_context(Tester(f"/end_{state}"))
+            arguments = ("-p", f"model:={slow}") if state == "configuring" else ()
+            nodes[state] = stack.enter_context(FakeNode(clients[state], logs[state], arguments, False, COMMAND))
+        for state, transitions in STATES.items():
+            manager = Manager(clients[state])
+            assert all(manager.do(transition) for transition in transitions)
+            if state == "configuring":
+                manager.begin(Transition.TRANSITION_CONFIGURE)
+            elif not transitions:
+                assert manager.state() == State.PRIMARY_STATE_UNCONFIGURED
+        time.sleep(0.3)
+        for node in nodes.values():
+            node.child.process.send_signal(number)
+        for state, node in nodes.items():
+            assert node.child.process.wait(20.0) == 0, f"{state}: {logs[state].read_text()}"
+            assert "Traceback" not in logs[state].read_text()

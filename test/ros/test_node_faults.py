@@ -69,7 +69,7 @@ def test_fault_4_images_faster_than_inference(node, tester, model_folder) -> Non
     values = tester.values()
     assert int(values["dropped: newer_frame"]) > 20
     lost = int(values["images received"]) - int(values["frames published"]) - int(values["frames dropped"])
-    assert 0 <= lost <= 2, "every image is published, counted as dropped, or on its way"
+    assert 0 <= lost <= 4, "every image is published, counted as dropped, or on its way: two are computed, one waits"
     assert float(values["latency p50 [ms]"]) < 1000
 
 

@@ -22,7 +22,7 @@ from kyvo_ros.ros.conversions.scenes import (  # noqa: E402
     scene_to_detections_msg,
     scene_to_graph_msg,
 )
-from kyvo_ros.ros.diagnostics import report_to_msg  # noqa: E402
+from kyvo_ros.ros.diagnostics import reports_to_msg  # noqa: E402
 from kyvo_ros.ros.status import ERROR, WARN, StageReport, Status  # noqa: E402
 from kyvo_ros.scene import PLANE_FRAME, PlaneCamera, Relation, Scene, SceneError, SceneObject, Transform  # noqa: E402
 
@@ -165,13 +165,32 @@ def test_diagnostics_hold_one_summary_and_every_stage() -> None:
     status = Status()
     status.dropped("bad_image", "unknown encoding; set rgb8")
     model = StageReport("model", WARN, "loading the model", 3.0)
-    message = report_to_msg(status.report({"model": model}), "/robot/kyvo_node", "cpu", {"model": "m"}, Time(sec=3))
+    report = status.report({"model": model})
+    message = reports_to_msg({"": (report, {"scale": "units"})}, "/robot/kyvo_node", "cpu", {"model": "m"}, Time(sec=3))
     summary = message.status[0]
     assert summary.name == "/robot/kyvo_node" and summary.level == DiagnosticStatus.ERROR
     assert summary.message == "image: unknown encoding; set rgb8" and summary.hardware_id == "cpu"
     values = {v.key: v.value for v in summary.values}
-    assert values["model"] == "m" and values["dropped: bad_image"] == "1"
+    assert values["model"] == "m" and values["scale"] == "units" and values["dropped: bad_image"] == "1"
     stages = {s.name.split(": ")[1]: s for s in message.status[1:]}
     assert stages["image"].level == DiagnosticStatus.ERROR and stages["model"].level == DiagnosticStatus.WARN
     assert stages["model"].values[0].value == "3.0" and stages["inference"].level == DiagnosticStatus.OK
     assert ERROR == int.from_bytes(DiagnosticStatus.ERROR, "little") and math.isfinite(message.header.stamp.sec)
+
+
+def test_diagnostics_of_several_cameras_hold_the_model_once_and_a_summary_of_each() -> None:
+    good, bad = Status(), Status()
+    good.frame_done(0.1, 0.1, 2)
+    bad.dropped("bad_image", "unknown encoding; set rgb8")
+    reports = {"front": (good.report(), {"image topic": "/front/image"}), "left": (bad.report(), {})}
+    message = reports_to_msg(reports, "/kyvo_node", "cpu", {"model": "m"}, Time())
+    names = [s.name.removeprefix("/kyvo_node") for s in message.status]
+    stages = ["image", "camera_info", "transforms", "inference"]
+    assert names == ["", ": model", *(f": {name}{stage}" for name in ("front", "left")
+                                      for stage in ("", *(f": {stage}" for stage in stages)))]
+    said = {s.name.removeprefix("/kyvo_node"): (s.level, s.message) for s in message.status}
+    assert said[""] == (DiagnosticStatus.ERROR, "left: image: unknown encoding; set rgb8")
+    assert said[": front"] == (DiagnosticStatus.OK, "running") and said[": left"][0] == DiagnosticStatus.ERROR
+    figures = {v.key: v.value for v in message.status[0].values}
+    assert (figures["model"], figures["cameras"], figures["frames published"]) == ("m", "front, left", "1")
+    assert ("image topic", "/front/image") in {(v.key, v.value) for v in message.status[2].values}

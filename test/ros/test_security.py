@@ -113,6 +113,22 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(monkeypatch: pytest.Mon
         image_from_compressed_msg(message, 32e6)
 
 
+@pytest.mark.parametrize("length", [10_000, 0x3FFFFFFF, 0x7FFFFFF0, 0xFFFFFFFF])
+def test_a_png_with_a_chunk_longer_than_itself_is_not_decoded(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """OpenCV would allocate so much memory first."""
+    data = bytearray(cv2.imencode(".png", PICTURE)[1].tobytes())
+    at = data.index(b"IDAT")
+    data[at - 4:at] = struct.pack(">I", length)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ImageMessageError, match="cannot decode"):
+        image_from_compressed_msg(messages.SimpleNamespace(format="png", data=bytes(data)), 32e6)
+
+
+def test_a_png_of_endless_chunks_is_given_up() -> None:
+    head = cv2.imencode(".png", PICTURE)[1].tobytes()[:33]
+    assert picture_size(head + 200_000 * (b"\0\0\0\0tEXt" + bytes(4))) is None
+
+
 def test_images_up_to_the_bound_are_read() -> None:
     raw = messages.image(PICTURE)
     compressed = messages.SimpleNamespace(format="jpeg", data=cv2.imencode(".jpg", PICTURE)[1].tobytes())

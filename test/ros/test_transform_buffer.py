@@ -148,7 +148,8 @@ def test_a_new_parent_replaces_the_old_history(buffer: TransformBuffer) -> None:
 @pytest.mark.parametrize("parent, child, quaternion, translation", [
     ("a", "a", IDENTITY, (0.0, 0.0, 0.0)), ("", "b", IDENTITY, (0.0, 0.0, 0.0)),
     ("a", "b", (0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), ("a", "b", IDENTITY, (math.nan, 0.0, 0.0)),
-    ("a", "b", (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)),
+    ("a", "b", (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)), ("a", "b", (0.0, 0.0, 0.0, 1.1), (0.0, 0.0, 0.0)),
+    ("a", "b", (1e308, 0.0, -1.0, 0.0), (0.0, 0.0, 0.0)), ("a", "b", IDENTITY, (0.0, 1e10, 0.0)),
 ])
 def test_nonsense_is_refused(parent, child, quaternion, translation) -> None:
     buffer = TransformBuffer()

@@ -1,4 +1,4 @@
-"""The worker: guarded, newest first, errands before items, a rate limit, and an end that joins."""
+"""The worker: guarded, newest first, errands before items, several at once in order, a rate limit, an end that joins."""
 
 from __future__ import annotations
 
@@ -10,30 +10,45 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 import pytest
 
 from kyvo_ros.ros.mailbox import Mailbox
-from kyvo_ros.ros.worker import Worker, WorkerStoppedError
+from kyvo_ros.ros.worker import Job, Worker, WorkerStoppedError
 
 
 class Bench:
     """A worker whose handler records items, waits for `gate` and raises for negative ones."""
 
     def __init__(self, min_period_s: float = 0.0) -> None:
-        self.box: Mailbox[int] = Mailbox()
+        self.mailbox: Mailbox[int] = Mailbox()
+        self.box = self.mailbox.slot(lambda: min_period_s)
         self.done: list[tuple[int, float]] = []
         self.failures: list[tuple[int, str]] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
-        self.min_period_s = min_period_s
-        self.worker = Worker(self.box, self._handle, lambda item, error: self.failures.append((item, str(error))),
-                             lambda: self.min_period_s)
+        self.most = 1
+        self.parallel = 1
+        self.began: list[int] = []
+        self.held: set[int] = set()  # items whose computation waits until it is let go
+        self.worker = Worker(self.mailbox, self._handle, self._failed, lambda: self.most, lambda: self.parallel)
         self.worker.start()
 
-    def _handle(self, item: int) -> None:
+    def _failed(self, items: list[int], error: Exception) -> None:
+        self.failures += [(item, str(error)) for item in items]
+
+    def _handle(self, items: list[int]) -> Job:
+        item = sum(items)
+        self.began.append(item)
+        value = yield lambda: self._compute(item)
+        self.done.append((value, time.monotonic()))
+
+    def _compute(self, item: int) -> int:
         self.entered.set()
         self.gate.wait(10.0)
+        deadline = time.monotonic() + 10.0
+        while item in self.held and time.monotonic() < deadline:
+            time.sleep(0.002)
         if item < 0:
             raise ValueError(f"bad item {item}")
-        self.done.append((item, time.monotonic()))
+        return item
 
     def wait(self, condition, limit_s: float = 5.0) -> None:
         deadline = time.monotonic() + limit_s
@@ -85,6 +100,19 @@ def test_errands_go_before_the_waiting_item_and_carry_results_and_errors(bench: 
     assert order == ["errand after 1"]
 
 
+def test_waiting_items_of_several_senders_are_one_job_where_that_is_allowed(bench: Bench) -> None:
+    other = bench.mailbox.slot()
+    bench.gate.clear()
+    bench.box.put(1)
+    bench.entered.wait(5.0)
+    bench.most = 2
+    bench.box.put(20)
+    other.put(300)
+    bench.gate.set()
+    bench.wait(lambda: len(bench.done) == 2)
+    assert [item for item, _ in bench.done] == [1, 320]
+
+
 def test_an_errand_wakes_an_idle_worker_at_once(bench: Bench) -> None:
     time.sleep(0.05)
     start = time.monotonic()
@@ -110,7 +138,7 @@ def test_the_rate_limit_holds_items_but_not_errands() -> None:
     bench.wait(lambda: len(bench.done) == 1)
     bench.box.put(2)
     bench.box.put(3)
-    bench.wait(lambda: bench.worker.pausing)
+    bench.wait(lambda: bench.box.held)
     start = time.monotonic()
     bench.worker.submit(lambda: None).result(5.0)
     assert time.monotonic() - start < 0.15
@@ -157,3 +185,75 @@ def test_a_call_gives_the_result_or_takes_its_errand_back(bench: Bench) -> None:
         bench.worker.call(lambda: ran.append(1), 0.05)
     bench.gate.set()
     assert bench.worker.call(lambda: 43, 5.0) == 43 and not ran
+
+
+def _begin(bench: Bench, *items: int) -> None:
+    """Put items one by one, each once the one before has begun."""
+    for item in items:
+        bench.box.put(item)
+        bench.wait(lambda: bench.began[-1:] == [item])
+
+
+def test_jobs_overlap_and_end_in_the_order_in_which_they_began(bench: Bench) -> None:
+    bench.parallel = 2
+    bench.held |= {1}
+    _begin(bench, 1, 2)
+    bench.box.put(3)
+    time.sleep(0.05)
+    assert bench.began == [1, 2] and not bench.done, "two at a time, and the second waits for the first to end"
+    bench.held.clear()
+    bench.wait(lambda: len(bench.done) == 3)
+    assert [item for item, _ in bench.done] == bench.began == [1, 2, 3]
+
+
+def test_one_of_several_jobs_that_fails_takes_none_with_it(bench: Bench) -> None:
+    bench.parallel = 3
+    bench.held |= {1, -2, 3}
+    _begin(bench, 1, -2, 3)
+    bench.held.clear()
+    bench.wait(lambda: len(bench.done) == 2)
+    assert [item for item, _ in bench.done] == [1, 3] and bench.failures == [(-2, "bad item -2")]
+
+
+def test_an_errand_waits_for_running_jobs_and_holds_the_next(bench: Bench) -> None:
+    bench.parallel = 2
+    bench.held |= {1}
+    _begin(bench, 1)
+    seen: list[tuple[int, int]] = []
+    errand = bench.worker.submit(lambda: seen.append((len(bench.done), len(bench.began))))
+    bench.box.put(2)
+    time.sleep(0.05)
+    assert not errand.done() and bench.began == [1]
+    bench.held.clear()
+    errand.result(5.0)
+    assert seen == [(1, 1)]
+    bench.wait(lambda: len(bench.done) == 2)
+
+
+def test_stop_lets_all_running_jobs_end(bench: Bench) -> None:
+    bench.parallel = 2
+    bench.held |= {1, 2}
+    _begin(bench, 1, 2)
+    threading.Timer(0.1, bench.held.clear).start()
+    assert bench.worker.stop(5.0)
+    assert [item for item, _ in bench.done] == [1, 2]
+
+
+def test_a_job_may_compute_nothing_and_no_more_than_once() -> None:
+    mailbox: Mailbox[str] = Mailbox()
+    box, failures, ended = mailbox.slot(), [], []
+
+    def handle(items: list[str]) -> Job:
+        for _ in range({"none": 0, "twice": 2}[items[0]]):
+            yield lambda: None
+        ended.append(items[0])
+    worker = Worker(mailbox, handle, lambda items, error: failures.append((items, str(error))))
+    worker.start()
+    for item in ("twice", "none"):
+        box.put(item)
+        deadline = time.monotonic() + 5.0
+        while not (failures if item == "twice" else ended):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+    assert worker.stop(5.0)
+    assert failures == [(["twice"], "a job may compute once")] and ended == ["none"]

@@ -10,11 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from kyvo_ros.scene import PinholeCamera
+from kyvo_ros.scene.distortion import distort
 
 #: distortion_model of CameraInfo -> the model PinholeCamera knows.
 _MODELS = {"": "plumb_bob", "plumb_bob": "plumb_bob", "rational_polynomial": "rational_polynomial",
            "equidistant": "equidistant", "fisheye": "equidistant"}
+#: Focal length, and its inverse, in image sizes: half a degree of view, or nearly all round.
+_LONGEST_LENS = 100.0
+_AXIS = np.array([[0.0, 0.0, 1.0]])
 _MOST_ASPECT_DIFFERENCE = 0.01
 #: Offset from ROS' pixel coordinates (centre of the first pixel at 0) to ours (at 0.5).
 _PIXEL_CENTRE = 0.5
@@ -70,9 +76,15 @@ def _pinhole(width: int, height: int, matrix: tuple[float, float, float, float],
              model: str) -> PinholeCamera:
     fx, fy, cx, cy = (float(v) for v in matrix)
     try:
-        return PinholeCamera(width, height, fx, fy, cx + _PIXEL_CENTRE, cy + _PIXEL_CENTRE, distortion, model)
+        camera = PinholeCamera(width, height, fx, fy, cx + _PIXEL_CENTRE, cy + _PIXEL_CENTRE, distortion, model)
+        distort(_AXIS, camera)  # which raises where the coefficients are not as many as they should be
     except ValueError as error:
         raise CameraInfoError(f"camera_info is not usable: {error}") from error
+    for focal, centre, size in ((fx, cx, width), (fy, cy, height)):
+        if not size / _LONGEST_LENS <= focal <= _LONGEST_LENS * size or abs(centre) > _LONGEST_LENS * size:
+            raise CameraInfoError(f"camera_info is not usable: no lens has a focal length of {focal:g} and a principal "
+                                  f"point at {centre:g} pixels for an image of {size}; calibrate the camera anew")
+    return camera
 
 
 def _at_size(camera: PinholeCamera, width: int, height: int) -> PinholeCamera:

@@ -1,6 +1,7 @@
-"""Width and height of a JPEG or PNG from its first bytes, so that one can be refused before it is decoded.
+"""Width and height of a JPEG or PNG without decoding it, so that one can be refused before that is done.
 
-A picture of a few kilobytes may claim to hold gigabytes of pixels. Source: the PNG specification (signature, then the
+A picture of a few kilobytes may claim to hold gigabytes of pixels; a chunk of a PNG that claims to be longer than the
+file makes decoders allocate that much before they look. Source: the PNG specification (signature, then the
 chunk IHDR) and ITU-T T.81 annex B (segments, start of frame).
 """
 
@@ -10,16 +11,38 @@ import struct
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
+_CHUNK = struct.Struct(">I4s")
+_CHECKSUM_BYTES = 4
+#: Chunks of a PNG; a large one is written in pieces of some kilobytes.
+_MOST_CHUNKS = 100_000
 #: Markers SOF0 to SOF15 without those that are none: DHT, JPG and DAC.
 _STARTS_OF_FRAME = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def picture_size(data: bytes | memoryview) -> tuple[int, int] | None:
-    """(width, height) in pixels that a JPEG or PNG says of itself; None for anything else."""
+    """(width, height) in pixels that a JPEG or PNG says of itself; None for anything else, and for a PNG that is cut
+    short or says so.
+    """
     data = memoryview(data)
     if bytes(data[:8]) == _PNG:
-        return struct.unpack(">II", data[16:24]) if bytes(data[12:16]) == b"IHDR" and len(data) >= 24 else None
+        return _png_size(data)
     return _jpeg_size(data) if bytes(data[:2]) == _JPEG else None
+
+
+def _png_size(data: memoryview) -> tuple[int, int] | None:
+    if len(data) < 24 or bytes(data[12:16]) != b"IHDR":
+        return None
+    at = len(_PNG)
+    for _ in range(_MOST_CHUNKS):
+        if at + _CHUNK.size > len(data):
+            return None
+        length, name = _CHUNK.unpack_from(data, at)
+        at += _CHUNK.size + length + _CHECKSUM_BYTES
+        if at > len(data):
+            return None
+        if name == b"IEND":
+            return struct.unpack(">II", data[16:24])
+    return None
 
 
 def _jpeg_size(data: memoryview) -> tuple[int, int] | None:

@@ -91,9 +91,8 @@ def _nodes(ears: _Ears) -> Iterator[Finding]:
     said = ears.said
     yield Finding(OK, "node", f"{said['name']} runs with model {said.get('model', 'unknown')} and has published "
                   f"{said.get('frames published', '0')} scenes")
-    for stage in STAGES:
-        level, message = ears.stages.get(stage, (OK, ""))
-        if level > OK:
+    for stage, (level, message) in ears.stages.items():
+        if level > OK and stage.rpartition(": ")[2] in STAGES:
             yield Finding(level, "node", f"it says of its {stage}: {message}", "ros2 topic echo --once /diagnostics")
 
 
@@ -104,7 +103,7 @@ class _Ears:
                  topics: Topics = Topics("")) -> None:
         self.context, self._name, self._settings, self._wanted = context, name, settings, topics
         self.said: dict[str, str] = {}  # the figures of kyvo_node's summary
-        self.stages: dict[str, tuple[int, str]] = {}  # level and message of each of its stages
+        self.stages: dict[str, tuple[int, str]] = {}  # level and message of its stages, with the name of their camera
         self._images: deque[Heard] = deque(maxlen=_IMAGES_KEPT)
         self._moving: deque[Heard] = deque(maxlen=_MESSAGES_KEPT)
         self._kept: deque[Heard] = deque(maxlen=_MESSAGES_KEPT)  # a busy /tf must not push these out

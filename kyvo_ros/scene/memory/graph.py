@@ -102,13 +102,16 @@ class SceneMemory:
         self._behind_rad = FRAME_BEHIND_RAD
         self._revision = 0
 
-    def fuse(self, scene: Scene, viewpoint: Viewpoint | None, stamp_ns: int, source: str = "") -> Fusion:
+    def fuse(self, scene: Scene, viewpoint: Viewpoint | None, stamp_ns: int, source: str = "",
+             relating: bool = True) -> Fusion:
         """Take in one frame's scene, in the memory's frame; its objects' own ids are not looked at.
 
         Args:
             viewpoint: what the recogniser looked at, from where. None: unknown; then nothing counts as missed.
             stamp_ns: time of the image. A camera's stamps must grow; cameras among each other may be out of order.
             source: name of the camera.
+            relating: whether relations hold from this viewpoint from now on, where they hold from a camera's. Of several
+                cameras let one say so, or left and right change with every frame.
 
         A stamp that this camera's last frame had is ignored and said so. Of more than `max_objects` sightings the most
         confident count. Raises MemoryInputError where the scene is in another frame, or scene or viewpoint have
@@ -127,7 +130,10 @@ class SceneMemory:
         seen = self._sight(list(sightings.values()), stamp_ns)
         if viewpoint is not None:
             self._miss(viewpoint, {t.id for t in seen})
-            self._behind_rad = viewpoint.behind_rad() if self.config.viewpoint == "camera" else FRAME_BEHIND_RAD
+            if self.config.viewpoint != "camera":
+                self._behind_rad = FRAME_BEHIND_RAD
+            elif relating:
+                self._behind_rad = viewpoint.behind_rad()
         before = {t.id for t in self._confirmed()}
         aliases = self._settle()
         names = {row: aliases.get(track.id, track.id) for row, track in zip(sightings, seen)}

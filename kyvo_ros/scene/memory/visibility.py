@@ -51,24 +51,29 @@ class Viewpoint:
     frame_T_optical: Transform  # pose of the optical frame in the memory's frame
     range_m: float = math.inf  # distance up to which the recogniser finds objects
     window: Window | None = None  # the part of the image that the recogniser used; None: all of it
+    mask: np.ndarray | None = None  # (height, width) bool of the image, True where it was looked at; None: everywhere
 
     @classmethod
     def of(cls, view: CameraView, frame_T_plane: Transform, range_m: float = math.inf,
-           field: RecognizedField | None = None, unit_m: float = 1.0) -> Viewpoint:
+           field: RecognizedField | None = None, unit_m: float = 1.0, mask: np.ndarray | None = None) -> Viewpoint:
         """From a view over the support plane, and what the recogniser can tell of it where a model unit is `unit_m`.
 
         Raises PlaneNotVisibleError where the view's plane is unknown.
         """
         optical = frame_T_plane @ view.plane_T_optical()
         if field is None:
-            return cls(view.intrinsics, optical, range_m)
+            return cls(view.intrinsics, optical, range_m, mask=mask)
         level = frame_T_plane @ view.plane.plane_T_optical()
         window = Window(field.intrinsics, level, frame_T_plane, field.reach_units * unit_m)
-        return cls(view.intrinsics, optical, range_m, window)
+        return cls(view.intrinsics, optical, range_m, window, mask)
 
     def __post_init__(self) -> None:
         if not self.range_m > 0:
             raise MemoryInputError(f"the range of a viewpoint must be positive metres, got {self.range_m}")
+        shape = (self.intrinsics.height, self.intrinsics.width)
+        if self.mask is not None and self.mask.shape != shape:
+            raise MemoryInputError(f"the mask of a viewpoint must be of the image's {shape} pixels, got "
+                                   f"{self.mask.shape}")
 
     def behind_rad(self) -> float:
         """Direction away from the camera in the ground plane, as an angle from +x of the frame."""
@@ -81,15 +86,20 @@ class Viewpoint:
     def sees(self, points_m: np.ndarray) -> np.ndarray:
         """Whether the recogniser looked at points (..., 3) in the memory's frame, whatever stands before them."""
         optical = self.frame_T_optical.inverse().apply(points_m)
-        seen = _falls_on(self.intrinsics, optical) & (np.linalg.norm(optical, axis=-1) <= self.range_m)
+        seen = _falls_on(self.intrinsics, optical, self.mask) & (np.linalg.norm(optical, axis=-1) <= self.range_m)
         return seen if self.window is None else seen & self.window.holds(points_m)
 
 
-def _falls_on(camera: PinholeCamera, optical: np.ndarray) -> np.ndarray:
-    """Whether points (..., 3) in the optical frame fall on the image."""
+def _falls_on(camera: PinholeCamera, optical: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Whether points (..., 3) in the optical frame fall on the image, where it has a mask on what is not masked."""
     pixels = distort(optical.reshape(-1, 3), camera).reshape(*optical.shape[:-1], 2)
     with np.errstate(invalid="ignore"):
-        return ((pixels >= 0) & (pixels <= (camera.width, camera.height))).all(axis=-1)
+        inside = ((pixels >= 0) & (pixels <= (camera.width, camera.height))).all(axis=-1)
+    if mask is None:
+        return inside
+    columns, rows = np.where(inside[..., None], pixels, 0.0).astype(int).clip(
+        0, (camera.width - 1, camera.height - 1)).T
+    return inside & mask[rows, columns].T
 
 
 def visible_share(target: Track, others: Sequence[Track], viewpoint: Viewpoint) -> float:

@@ -1,0 +1,50 @@
+"""The cameras of a node: made and let go as the settings name them, and found for a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kyvo_ros.ros.camera import Camera, Seen, Shot
+from kyvo_ros.ros.camera_settings import Configuration
+from kyvo_ros.ros.settings import Settings
+
+
+class Cameras:
+    """`make` gives a camera of a name and its settings; `in_turn` runs a job when no frame is being computed."""
+
+    def __init__(self, make: Callable[[str, Settings], Camera], in_turn: Callable[[Callable[[], None]], Any]) -> None:
+        self._make, self._in_turn = make, in_turn
+        self._by_name: dict[str, Camera] = {}  # never changed, only replaced, since several threads read it
+
+    def follow(self, configuration: Configuration) -> None:
+        """Make the cameras that are new, let go those that are named no more, and give all their settings."""
+        wanted, old = configuration.cameras, self._by_name
+        for camera in (camera for name, camera in old.items() if name not in wanted):
+            camera.listen(False)
+            self._in_turn(camera.destroy)
+        self._by_name = {name: old.get(name) or self._make(name, settings) for name, settings in wanted.items()}
+        for name, settings in wanted.items():
+            if name in old:
+                old[name].follow(settings)
+
+    def __iter__(self) -> Iterator[Camera]:
+        return iter(tuple(self._by_name.values()))
+
+    def newest(self) -> Shot | None:
+        """The newest image; None where none has come."""
+        shots = [Shot(camera, frame) for camera in self if (frame := camera.newest) is not None]
+        return max(shots, key=lambda shot: shot.frame.arrived_s, default=None)
+
+    def latest(self) -> Seen | None:
+        """What was seen last, by any camera; None where nothing was."""
+        seen = [camera.latest for camera in self if camera.latest is not None]
+        return max(seen, key=lambda item: item.frame.arrived_s, default=None)
+
+    def of_image(self, frame_id: str) -> Camera:
+        """Whose settings and calibrations hold for an image that a caller brings: those of the camera whose images are
+        of the same frame, else the first's.
+        """
+        cameras = tuple(self)
+        own = (c for c in cameras if (frame := c.newest) is not None and frame.message.header.frame_id == frame_id)
+        return next(own, cameras[0])
