@@ -18,7 +18,8 @@ PipelineFactory = Callable[[Settings], Pipeline]
 def kyvo_pipeline(settings: Settings) -> Pipeline:
     """The real pipeline. Imports torch, which takes seconds, so call it beside the executor."""
     from kyvo_ros.pipeline import KyvoPipeline
-    return KyvoPipeline.from_pretrained(settings.model or None, settings.device, settings.threads or None)
+    return KyvoPipeline.from_pretrained(settings.model or None, settings.device, settings.threads or None,
+                                        settings.dtype)
 
 
 def check_model_folder(path: str) -> None:
@@ -53,7 +54,7 @@ class ModelSlot:
     @staticmethod
     def key(settings: Settings) -> tuple:
         """The settings that make another model."""
-        return (settings.model, settings.device, settings.threads)
+        return (settings.model, settings.device, settings.threads, settings.dtype)
 
     def load(self, settings: Settings) -> None:
         """Load the model of the settings unless it is the one here. On failure the old one stays.

@@ -34,6 +34,9 @@ class Settings:
         "Folder of the model; empty means the model shipped with the package. A change loads the "
         "new model between two frames; the old one stays where that fails."))
     device: str = _setting("auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda, or cuda:N.")
+    dtype: str = _setting("auto", (
+        "Arithmetic of the decoder: auto takes float32 for small models, for large ones what their folder stores."
+    ), choices=("auto", "float32", "bfloat16", "float16"))
     threads: int = _setting(0, "CPU threads of the model; 0 leaves the choice to the pipeline.", minimum=0, maximum=256)
     effort: str = _setting("fast", (
         "fast looks at an image once; accurate looks several times, shifted against the cells of the model's image "
