@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
+from kyvo_ros.training import distributed
 from kyvo_ros.training.plots import plot_learning, read_metrics
 from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.trainer import METRICS
 
 CARD, HISTORY, EVALUATION, LEARNING = "README.md", "training.json", "evaluation.json", "learning.png"
+STARTED_FROM = "started_from.txt"
 _TRAINED = ("encoder", "codes", "pixels", "decoder")
 
 _TEMPLATE = """# {name}
@@ -76,11 +78,23 @@ def stage_history(metrics: Path) -> dict[str, Any]:
     return {"steps": max((r["step"] for r in rows), default=0), "seconds": round(seconds), "evaluations": evaluations}
 
 
+def note_start(stage: Path, source: Path | None) -> None:
+    """Note in a stage's folder which model folder it was started from, for `write_history`."""
+    if source is not None and distributed.rank() == 0:
+        (stage / STARTED_FROM).write_text(f"{source}\n", encoding="utf-8")
+
+
+def _started_from(stage: Path) -> str | None:
+    path = stage / STARTED_FROM
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+
 def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, int], source: str | None) -> None:
     """Write `training.json` beside the weights; a model that started from this folder keeps what came before."""
     path = folder / HISTORY
     earlier = json.loads(path.read_text(encoding="utf-8"))["runs"] if source and path.exists() else []
-    stages = {name: {**stage_history(work / name / METRICS), "batch_size": getattr(recipe, name).batch_size}
+    stages = {name: {**stage_history(work / name / METRICS), "batch_size": getattr(recipe, name).batch_size,
+                     "started_from": _started_from(work / name)}
               for name in _TRAINED if (work / name / METRICS).exists()}
     seen = recipe.examples
     cameras = {"elevation_deg": seen.elevation_deg, "distance_factor": seen.distance_factor}
@@ -119,6 +133,8 @@ def _run_lines(run: dict) -> list[str]:
     for name, stage in run["stages"].items():
         last = stage["evaluations"][-1] if stage["evaluations"] else {}
         numbers = ", ".join(f"{k} {v:.3g}" for k, v in last.items() if k not in ("step", "seconds"))
+        if stage.get("started_from") not in (None, run["started_from"]):
+            name += f", started from `{stage['started_from']}`"
         lines.append(f"| {name} | {stage['steps']} | {stage['batch_size']} | {stage['steps'] * stage['batch_size']} | "
                      f"{stage['seconds'] / 60:.0f} | {numbers} |")
     return [*lines, ""]

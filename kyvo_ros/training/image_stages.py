@@ -2,11 +2,13 @@
 
 `encoder`: encoder and dense head without quantisation. `codes`: the quantiser starts from k-means of the latents and
 everything goes on training through it. `pixels`: encoder and codes frozen, the decoder learns to draw, object pixels
-weighing more. Cold quantisation and a plain reconstruction loss both lose small objects (grey blobs at a good PSNR).
+weighing more, and what it draws has to look to the encoder like the codes that it was drawn from: a picture is there to
+be recognised. Cold quantisation and a plain reconstruction loss both lose small objects (grey blobs at a good PSNR).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,8 @@ COMMITMENT = 0.25
 #: Pixels that differ from the ground's blurred look by more than this (in [-1, 1]) count as an object's.
 OBJECT_CONTRAST = 0.08
 OBJECT_WEIGHT = 4.0
+#: Weight of the distance between codebook vectors and the latents of what was drawn from them, beside that of pixels.
+LATENT_WEIGHT = 0.2
 
 
 class DenseModel(nn.Module):
@@ -96,6 +100,7 @@ class PixelStage:
     tokenizer: ImageTokenizer
     batches: ImageBatches
     held_out: ExampleSet
+    added: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, dict[str, float]]] | None = None  # `PictureModel.added`
 
     def freeze(self) -> None:
         for module in (self.tokenizer.encoder, self.tokenizer.quantizer):
@@ -105,23 +110,36 @@ class PixelStage:
         _, images = self.batches.draw(rng, varied=False)
         self.tokenizer.encoder.eval()  # its batch statistics are frozen with it
         self.tokenizer.quantizer.eval()
-        drawn = self.tokenizer.pixels(self.tokenizer.quantizer.decode(self.tokenizer.encode(images)))
+        vectors = self.tokenizer.quantizer.decode(self.tokenizer.encode(images))
+        drawn = self.tokenizer.pixels(vectors)
         weight = 1 + OBJECT_WEIGHT * object_pixels(images)
         error = (drawn - images).abs() + 0.5 * (_edges(drawn) - _edges(images)).abs().sum(1, keepdim=True)
-        return (error * weight).sum() / (3 * weight.sum()), {}
+        pixels = (error * weight).sum() / (3 * weight.sum())
+        weight = F.adaptive_max_pool2d(weight, self.tokenizer.grid).squeeze(1)
+        missed = (F.normalize(self.tokenizer.latents(drawn), dim=-1) - vectors).square().sum(-1)
+        latents = (missed * weight).sum() / weight.sum()
+        loss = pixels + LATENT_WEIGHT * latents
+        numbers = {"pixels": float(pixels.detach()), "latents": float(latents.detach())}
+        if self.added is None:
+            return loss, numbers
+        more, named = self.added(images, drawn, loss)
+        return loss + more, {**numbers, **named}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """PSNR and SSIM on renders held out of training, and how many codes they use."""
+        """PSNR and SSIM on renders held out of training, how many codes they use, and the share of codes that the
+        encoder reads again from what was drawn of them.
+        """
         images = self.held_out.images
         codes = torch.cat([self.tokenizer.encode(chunk) for chunk in _chunks(images, self.batches.device)])
         drawn = torch.cat([self.tokenizer.decode(part) for part in codes.split(32)])
+        again = torch.cat([self.tokenizer.encode(part) for part in drawn.split(32)])
         truth = images_to_tensor(images).to(drawn.device)
         pairs = [((a.permute(1, 2, 0).cpu().numpy() + 1) / 2, (b.permute(1, 2, 0).cpu().numpy() + 1) / 2)
                  for a, b in zip(drawn, truth)]
         return {"psnr_db": float(np.mean([psnr(a, b) for a, b in pairs])),
                 "ssim": float(np.mean([ssim(a, b) for a, b in pairs])),
-                "codes_used": int(len(codes.unique())),
+                "codes_used": int(len(codes.unique())), "codes_kept": float((codes == again).float().mean()),
                 "perplexity": perplexity(codes, self.tokenizer.config.codebook_size)}
 
 

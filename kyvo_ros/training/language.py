@@ -117,9 +117,10 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: Tar
 
 
 @torch.no_grad()
-def _encode(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device, batch: int = 64) -> np.ndarray:
+def _encode(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device) -> np.ndarray:
     """(N, h, w, 3) uint8 -> (N, cells) int16 codes."""
     tokenizer = folded(tokenizer)
+    batch = 4 if device.type == "cpu" else 64  # a CPU's caches hold no more
     starts = tqdm(range(0, len(images), batch), desc="codes", unit="batch", mininterval=5)
     codes = [tokenizer.encode(images_to_tensor(images[i:i + batch]).to(device)).flatten(1).cpu() for i in starts]
     return torch.cat(codes).numpy().astype(np.int16)

@@ -16,6 +16,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizerConfig
 from kyvo_ros.tokens.image_orders import ORDERS
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
+from kyvo_ros.training.picture_terms import PictureSettings
 from kyvo_ros.training.rendering import FirstCodes
 from kyvo_ros.training.trainer import RunSettings
 
@@ -82,6 +83,7 @@ class Recipe:
     sentence_ratio: float = 0.15  # share of batches that are sentences with programs; 0 leaves them out
     rendering_ratio: float = 0.0  # share of batches that are scenes to draw; 0 leaves the task out
     image_order: str = "spiral"  # in which the codes of a picture are written; see `tokens.image_orders`
+    picture_terms: PictureSettings = field(default_factory=PictureSettings)  # of stage `pixels`
     first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene
@@ -103,7 +105,7 @@ class Recipe:
 #: How the entries of a recipe that are blocks of their own are read.
 _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "pixels": RunSettings, "decoder": RunSettings,
            "examples": ExampleSettings, "canonical": CanonicalCamera, "tokenizer": ImageTokenizerConfig,
-           "sizes": DecoderSizes, "first_codes": FirstCodes}
+           "sizes": DecoderSizes, "first_codes": FirstCodes, "picture_terms": PictureSettings}
 
 
 def load_recipe(path: Path) -> Recipe:

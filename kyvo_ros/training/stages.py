@@ -25,16 +25,19 @@ from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_ques
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training import distributed
 from kyvo_ros.training.batches import ImageBatches
-from kyvo_ros.training.card import stage_history, write_card, write_history
+from kyvo_ros.training.card import note_start, stage_history, write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
+from kyvo_ros.training.picture_terms import PictureModel
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
-from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
+from kyvo_ros.training.trainer import (
+    CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, start_from, step_generator,
+)
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +110,10 @@ class Workshop:
               model: torch.nn.Module, prepare: Callable[[], None] | None = None) -> None:
         """Run one stage to its end or to the time limit; `prepare` runs before its very first step."""
         trainer = Trainer(self.work / name, settings, model, stage.loss_of, stage.evaluate)
-        if not trainer.resume() and prepare is not None:
-            prepare()
+        if not trainer.resume():
+            note_start(self.work / name, self.source)
+            if prepare is not None:
+                prepare()
         trainer.run(self.minutes)
         if distributed.rank() == 0:
             plot_metrics(self.work / name / METRICS, self.work / name / "curve.png")
@@ -117,7 +122,7 @@ class Workshop:
         torch.manual_seed(self.recipe.examples.seed)
         tokenizer = ImageTokenizer(self.recipe.tokenizer).to(self.device)
         if self.started_from is not None:
-            tokenizer.load_state_dict(self.started_from.image_tokenizer.state_dict())
+            start_from(tokenizer, self.started_from.image_tokenizer.state_dict(), "image tokenizer")
         return tokenizer
 
     def new_dense_model(self) -> DenseModel:
@@ -138,10 +143,24 @@ class Workshop:
     def tokenizer(self) -> ImageTokenizer:
         """The image tokenizer as far as its stages have come, or that of the model that training started from."""
         if (self.work / "pixels" / CHECKPOINT).exists():
-            return self.trained("pixels", self.new_tokenizer())
+            tokenizer = self.new_tokenizer()
+            self.trained("pixels", self.picture_model(tokenizer, learns=False) or tokenizer)
+            return tokenizer
         if (self.work / "codes" / CHECKPOINT).exists() or self.started_from is None:
             return self.trained("codes", self.new_dense_model()).tokenizer
         return self.new_tokenizer()
+
+    def picture_model(self, tokenizer: ImageTokenizer, learns: bool = True) -> PictureModel | None:
+        """The tokenizer with the terms that the recipe adds to its pictures' loss; None where it adds none.
+
+        One that only takes its weights from a checkpoint does not need the files of the perceptual distance.
+        """
+        terms = self.recipe.picture_terms
+        if not terms.wanted:
+            return None
+        if not learns:
+            terms = replace(terms, perceptual=0.0, perceptual_weights=())
+        return PictureModel(tokenizer, terms, self.recipe_path.parent, self.recipe.pixels.accumulate)
 
     def drawing_lesson(self, tokenizer: ImageTokenizer) -> DrawingLesson:
         return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
@@ -157,9 +176,31 @@ class Workshop:
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
             # The codebook stays this tokenizer's: that of a model folder is rounded, if it is the same at all.
-            model.decoder.load_state_dict({**self.started_from.decoder.state_dict(),
-                                           "embedding.codebook": tokenizer.codebook})
+            before = self.started_from.decoder
+            state = {**before.state_dict(), "embedding.codebook": tokenizer.codebook}
+            places = resized_grid(state["embedding.image_positions"], before.config.image_grid, tokenizer.grid)
+            start_from(model.decoder, {**state, "embedding.image_positions": places}, "decoder")
         return model
+
+
+def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, torch.Tensor]:
+    """Weights of a decoder to start from with this image tokenizer, without what it knows of other codes."""
+    own, codebook, state = decoder.embedding, tokenizer.codebook, decoder.state_dict()
+    same = own.codebook.shape == codebook.shape and torch.allclose(own.codebook, codebook, atol=1e-2)
+    if not same:
+        log.warning("the decoder starts from one that was trained on other image codes; it learns these anew")
+        del state["embedding.code_projection.weight"]
+        state["embedding.learned.weight"] = state["embedding.learned.weight"].clone()
+        state["embedding.learned.weight"][own.image_ids.start:own.image_ids.stop] = 0.0
+    positions = resized_grid(state["embedding.image_positions"], decoder.config.image_grid, tokenizer.grid)
+    # Even the same codebook is this tokenizer's: that of a model folder is rounded.
+    return {**state, "embedding.codebook": codebook, "embedding.image_positions": positions}
+
+
+def resized_grid(table: torch.Tensor, before: tuple[int, int], after: tuple[int, int]) -> torch.Tensor:
+    """A row for each cell of a grid (rows * columns, D) for the cells of another grid over the same image."""
+    image = table.T.reshape(1, -1, *before)
+    return torch.nn.functional.interpolate(image, after, mode="bilinear").flatten(2)[0].T.contiguous()
 
 
 def train_examples(shop: Workshop) -> None:
@@ -188,9 +229,10 @@ def train_codes(shop: Workshop) -> None:
 def train_pixels(shop: Workshop) -> None:
     settings = shop.recipe.pixels
     tokenizer = shop.trained("codes", shop.new_dense_model()).tokenizer
-    stage = PixelStage(tokenizer, shop.batches(settings), shop.examples[2])
+    model = shop.picture_model(tokenizer)
+    stage = PixelStage(tokenizer, shop.batches(settings), shop.examples[2], model and model.added)
     stage.freeze()
-    shop.train("pixels", settings, stage, tokenizer)
+    shop.train("pixels", settings, stage, model or tokenizer)
 
 
 def train_decoder(shop: Workshop) -> None:

@@ -141,6 +141,22 @@ class Replicas:
         optimizer.load_state_dict(state["optimizer"])
 
 
+def start_from(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """Take over the weights whose name and shape the model has; what stays new is logged.
+
+    Raises TrainingError where none fits.
+    """
+    own = model.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise TrainingError(f"no weight of the {what} to start from has a name and shape of this recipe's")
+    model.load_state_dict(fitting, strict=False)
+    new = sorted(set(own) - set(fitting))
+    if new:
+        log.warning("the %s starts from other sizes: %d of %d weights stay new (%s)", what, len(new), len(own),
+                    ", ".join(new[:8]) + (" ..." if len(new) > 8 else ""))
+
+
 class Trainer:
     """Runs one model's training in a folder that holds its checkpoint and metrics.
 

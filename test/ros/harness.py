@@ -26,7 +26,7 @@ from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3  # noqa: E402
 from kyvo_msgs.msg import SceneGraph  # noqa: E402
 from kyvo_msgs.srv import Recognize  # noqa: E402
-from rcl_interfaces.srv import SetParametersAtomically  # noqa: E402
+from rcl_interfaces.srv import GetParameters, SetParametersAtomically  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data  # noqa: E402
@@ -75,6 +75,7 @@ class Tester:
             rclpy.init()
         self.node = rclpy.create_node("tester", namespace=self.namespace)
         self.heard: dict[str, list[Any]] = defaultdict(list)
+        self._met: set[Any] = set()  # clients that the node in front of it knows
         self.now_ns = 1000 * S
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
@@ -110,6 +111,10 @@ class Tester:
         for messages in self.heard.values():
             messages.clear()
 
+    def forget_node(self) -> None:
+        """Another node takes the place of the one so far."""
+        self._met.clear()
+
     def wait(self, condition: Callable[[], Any], what: str, limit_s: float = 10.0) -> Any:
         """The first true value of the condition. Fails with `what` and the node's own words."""
         deadline = time.monotonic() + limit_s
@@ -141,8 +146,27 @@ class Tester:
                 translation=Vector3(**dict(zip("xyz", pose.translation.tolist()))),
                 rotation=Quaternion(x=x, y=y, z=z, w=w)))]))
 
-    def call(self, client: Any, request: Any, limit_s: float = 10.0) -> Any:
+    def meet(self, client: Any, limit_s: float = 10.0) -> None:
+        """Wait until the node knows `client`: a service drops its answers to clients that it has not discovered yet.
+        It discovers them in the order in which they were made, so that the answer to a later one tells.
+        """
         assert client.wait_for_service(limit_s), f"no service {client.srv_name}"
+        if client in self._met:
+            return
+        later = self.node.create_client(GetParameters, "kyvo_node/get_parameters")
+        assert later.wait_for_service(limit_s), "no node"
+
+        def answered() -> bool:
+            future, deadline = later.call_async(GetParameters.Request()), time.monotonic() + 1.0
+            while not future.done() and time.monotonic() < deadline:
+                time.sleep(0.002)
+            return future.done()
+        self.wait(answered, "an answer about parameters", limit_s)
+        self._met.add(client)
+        self.node.destroy_client(later)
+
+    def call(self, client: Any, request: Any, limit_s: float = 10.0) -> Any:
+        self.meet(client, limit_s)
         future = client.call_async(request)
         self.wait(future.done, f"an answer of {client.srv_name}", limit_s)
         return future.result()
@@ -207,6 +231,7 @@ class FakeNode:
         self.tester, self.log, self.ready = tester, log, ready
         namespace = ("-r", f"__ns:={tester.namespace}") if tester.namespace else ()
         self.child = Child([*command, "--ros-args", *namespace, *arguments], log)
+        tester.forget_node()
 
     def __enter__(self) -> FakeNode:
         if self.ready:

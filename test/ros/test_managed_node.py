@@ -32,7 +32,7 @@ class Manager:
 
     def begin(self, transition: int):
         """A request whose answer is not waited for."""
-        assert self._change.wait_for_service(20.0)
+        self.tester.meet(self._change, 20.0)
         return self._change.call_async(ChangeState.Request(transition=Transition(id=transition)))
 
     def do(self, transition: int) -> bool:

@@ -1,12 +1,14 @@
 """What a card is made from: the history of stages, and the curve over all runs."""
 
 import json
+from pathlib import Path
 
 import cv2
 import pytest
 
-from kyvo_ros.training.card import stage_history
+from kyvo_ros.training.card import note_start, stage_history, write_card, write_history
 from kyvo_ros.training.plots import plot_learning
+from kyvo_ros.training.recipe import load_recipe
 
 
 def _metrics(path, rows):
@@ -38,3 +40,16 @@ def test_the_learning_curve_is_drawn_over_all_runs(tmp_path, evaluations):
     picture = cv2.imread(str(tmp_path / "learning.png"))
     coloured = (picture.max(-1).astype(int) - picture.min(-1)) > 60  # lines of the curves; all else is grey
     assert coloured.any() == bool(evaluations)
+
+
+def test_a_stage_that_started_elsewhere_says_where(tmp_path):
+    for stage, source in (("encoder", "models/older"), ("decoder", "models/old"), ("pixels", None)):
+        (tmp_path / "work" / stage).mkdir(parents=True)
+        _metrics(tmp_path / "work" / stage / "metrics.jsonl", [{"step": 5, "seconds": 60.0, "loss": 1.0}])
+        note_start(tmp_path / "work" / stage, source and Path(source))
+    recipe = Path(__file__).resolve().parents[2] / "recipes" / "clevr-nano.yaml"
+    write_history(tmp_path, tmp_path / "work", load_recipe(recipe), {"synthetic": 3}, "models/old")
+    write_card(tmp_path, "recipe.yaml")
+    card = (tmp_path / "README.md").read_text()
+    assert ", started from `models/old`. Images" in card and "| encoder, started from `models/older` | 5 |" in card
+    assert "| decoder | 5 |" in card and "| pixels | 5 |" in card

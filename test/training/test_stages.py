@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from kyvo_ros import cli
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.model.folder import load_model
 from kyvo_ros.pipeline import KyvoPipeline
 from kyvo_ros.training.preparation import held_out_names
-from kyvo_ros.training.stages import Workshop, learned_tasks
+from kyvo_ros.training.stages import Workshop, learned_tasks, resized_grid, state_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -26,6 +29,7 @@ render_ratio: 0.5
 rendering_ratio: 0.4
 image_order: alternating
 first_codes: {count: 2, weight: 3.0}
+picture_terms: {adversarial: 0.5, adversarial_from: 2, discriminator_channels: 4, discriminator_halvings: 2}
 encoder: {steps: 4, batch_size: 4, evaluate_every: 4, checkpoint_every: 2, log_every: 1}
 codes: {steps: 3, decay_steps: 2, batch_size: 4, evaluate_every: 5, checkpoint_every: 2, log_every: 1}
 pixels: {steps: 3, batch_size: 4, evaluate_every: 3, checkpoint_every: 2, log_every: 1}
@@ -74,6 +78,11 @@ def test_every_stage_leaves_its_curve_and_the_model_its_card(trained):
         assert any("evaluation" in row for row in rows)
     card = (trained / "model" / "README.md").read_text()
     assert "22 synthetic, 8 views of renders, 2 held-out renders" in card and "| decoder | 6 | 4 | 24 |" in card
+
+
+def test_a_discriminator_joins_the_pixels_at_its_step(trained):
+    rows = [json.loads(line) for line in (trained / "work" / "pixels" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "judged" in row] == [3]
 
 
 def test_the_model_recognises_only_valid_scenes(trained):
@@ -126,6 +135,28 @@ def test_training_starts_again_from_a_model_folder(trained, tmp_path):
     code = cli.main(["train", "decoder", "--recipe", str(trained / "toy.yaml"), "--work", str(tmp_path / "work"), "--from",
                      str(trained / "model"), "--device", "cpu", "--threads", "1"])
     assert code == 0 and (tmp_path / "work" / "decoder" / "checkpoint.pt").exists()
+
+
+def test_a_decoder_starts_with_other_image_codes_by_what_does_not_hang_on_them(trained):
+    bundle = load_model(trained / "model")
+    before = bundle.decoder.state_dict()
+    same = state_for(bundle.decoder, bundle.image_tokenizer)
+    assert all(torch.equal(same[name], value) for name, value in before.items() if name != "embedding.image_positions")
+    assert torch.allclose(same["embedding.image_positions"], before["embedding.image_positions"], atol=1e-6)
+    finer = ImageTokenizer(replace(bundle.image_tokenizer.config, width=64, height=48))
+    other = state_for(bundle.decoder, finer)
+    ids = bundle.decoder.embedding.image_ids
+    rows = other["embedding.learned.weight"]
+    assert not rows[ids.start:ids.stop].any() and torch.equal(rows[:ids.start], before["embedding.learned.weight"][:ids.start])
+    assert "embedding.code_projection.weight" not in other and torch.equal(other["embedding.codebook"], finer.codebook)
+    assert other["embedding.image_positions"].shape == (12 * 16, 32)
+
+
+def test_a_grid_is_resized_place_by_place():
+    across = torch.arange(8.0).repeat(6).unsqueeze(1)  # 6 rows of 8 columns that hold their number
+    finer = resized_grid(across, (6, 8), (12, 16)).reshape(12, 16)
+    assert torch.allclose(finer[5, 1:-1], (torch.arange(1, 15) + 0.5) / 2 - 0.5)
+    assert torch.equal(finer[0], finer[11])
 
 
 @pytest.mark.parametrize("stage,message", [("codes", "run `kyvo train encoder` before"), ("encoder", "run `kyvo train examples` first")])

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from kyvo_ros.training.plots import plot_metrics, read_metrics
-from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, optimizer_for
+from kyvo_ros.training.trainer import (
+    CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, optimizer_for, start_from,
+)
 
 
 def _trainer(folder, model, **changes) -> Trainer:
@@ -156,3 +158,13 @@ def test_parts_that_do_not_divide_a_batch_are_refused():
         RunSettings(steps=1, batch_size=4, accumulate=3).own_batch_size
     with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
         RunSettings(steps=1, accumulate=0)
+
+
+def test_weights_that_fit_are_taken_over_and_the_others_named(caplog):
+    state = {"0.weight": torch.full((3, 2), 5.0), "0.bias": torch.full((4,), 7.0), "gone": torch.ones(1)}
+    model = nn.Sequential(nn.Linear(2, 3))
+    start_from(model, state, "toy")
+    assert (model[0].weight == 5.0).all() and (model[0].bias != 7.0).all()
+    assert "1 of 2 weights stay new (0.bias)" in caplog.text
+    with pytest.raises(TrainingError, match="no weight of the toy"):
+        start_from(nn.Linear(9, 9), state, "toy")
