@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -130,7 +131,6 @@ def run_node(folder: Path, dtype: str, limit_s: float) -> dict:
     import rclpy
     from kyvo_msgs.msg import SceneGraph
     from kyvo_msgs.srv import Ask, Render
-    from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image
 
     from kyvo_ros.ros.children import Child
@@ -139,11 +139,11 @@ def run_node(folder: Path, dtype: str, limit_s: float) -> dict:
     rclpy.init()
     here, scenes, start = rclpy.create_node("full_size"), [], time.perf_counter()
     here.create_subscription(SceneGraph, "scene", scenes.append, 1)
-    images = here.create_publisher(Image, "image", qos_profile_sensor_data)
+    images = here.create_publisher(Image, "image", 1)
     message = Image(width=IMAGE[1], height=IMAGE[0], encoding="rgb8", step=3 * IMAGE[1], data=bytes(math.prod(IMAGE)))
     message.header.frame_id = "camera"
     settings = {"model": folder, "device": "cpu", "dtype": dtype, "camera_info_required": "false",
-                "service_timeout_s": 600.0}
+                "image_qos": "reliable", "service_timeout_s": 600.0}
     arguments = [part for name, value in settings.items() for part in ("-p", f"{name}:={value}")]
     with Child([sys.executable, "-m", "kyvo_ros.ros.node", "--ros-args", *arguments], folder / "node.log") as child:
         def wait(condition: Callable[[], bool], what: str) -> float:
@@ -163,7 +163,7 @@ def run_node(folder: Path, dtype: str, limit_s: float) -> dict:
             return future.result()
 
         wait(lambda: images.get_subscription_count() > 0, "the node")
-        images.publish(message)  # while the model still loads; the node keeps it, best effort loses nothing here
+        images.publish(message)  # while the model still loads; the node keeps it
         seconds = wait(lambda: bool(scenes), "a scene")
         said = call(Ask, "ask", Ask.Request(question=QUESTION)).answer
         picture = call(Render, "render", Render.Request()).image
@@ -209,6 +209,7 @@ def main() -> None:
         print(json.dumps(run_task(args.task, args.folder, args.dtype)))
         return
     check_memory()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # such as by a time limit: children and files go, too
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "random-1b"
         parameters = write_random_folder(folder, args.side, args.objects)

@@ -43,7 +43,7 @@ def test_compiled_blocks_are_compiled_once_and_give_the_same_gradients(
     found = gradients(decoder)
     assert found.keys() == expected.keys()
     assert all(torch.allclose(found[name], gradient, atol=1e-5) for name, gradient in expected.items())
-    assert compiled, "nothing went through torch.compile"
+    assert len(compiled) == 1, "both blocks are one graph"
     assert len(set(decoder.state_dict()) ^ set(small_decoder().state_dict())) == 0, "a checkpoint fits a plain one"
 
 
