@@ -168,8 +168,9 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu", dtype: st
     """Read a model folder; inverse of `save_model`. Modules come in evaluation mode, in float32 but for the decoder,
     whose `dtype` is one of `precision.DTYPES`. Weights that are stored in it are not copied.
 
-    Raises DtypeError, and ModelFolderError where the folder or a file is missing, a file is not the one that SHA256SUMS describes, JSON
-    or weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not finite.
+    Raises DtypeError, and ModelFolderError where the folder or a file is missing, a file is not the one that SHA256SUMS
+    describes, JSON or weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not
+    finite.
     """
     folder = _existing(folder)
     section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))

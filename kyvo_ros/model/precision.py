@@ -1,9 +1,9 @@
 """In which dtype a decoder runs: the one place that decides, for the pipeline, the command line and the node.
 
-`auto` takes float32 for a small model, whose weights fit a processor's caches and whose arithmetic is faster so on a
-CPU, and for a large one the dtype that its folder stores: nothing is gained by widening what was rounded, and
-Llama-3.2-1B needs 3 GB of memory in bfloat16 and 6 in float32. The image tokenizer stays float32, so that the codes of
-an image do not depend on it.
+`auto` takes float32 for a small model, on any device: its memory is no matter, and on a CPU the compiled step is there
+for float32 alone. A large one runs in the dtype that its folder stores: widening brings nothing back of what was
+rounded, and Llama-3.2-1B takes 3 GB in bfloat16 and 6 in float32. The image tokenizer stays float32 in any case, so
+that the codes of an image do not depend on the choice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 
 #: What a user may ask for.
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-#: Parameters above which a decoder counts as large.
+#: Parameters above which a decoder counts as large. In float32, and laid out a second time, so many take 0.8 GB.
 LARGE = 100_000_000
 
 

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
         return
     if args.source is None or not args.data:
         raise TrainingError("`kyvo train full` needs --from, the model folder to start from, and --data, its tokens")
-    recipe.run.own_batch_size  # refuses a batch that cannot be shared, before anything is read
+    log.info("%d sequences a process and part of a batch", recipe.run.own_batch_size)
     model, processes = Scorer(adapted_decoder(recipe, args.source).to(device)), Shards(recipe.shard)
     processes.split(model, model.decoder, device)
     samples = open_samples(recipe, args.data, args.work / "tokens")
