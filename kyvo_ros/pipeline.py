@@ -27,6 +27,7 @@ from kyvo_ros.model.direct_answers import DirectAnswerer
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
+from kyvo_ros.model.precision import is_large
 from kyvo_ros.model.programs import ProgramWriter
 from kyvo_ros.model.published_sight import in_plane_frame
 from kyvo_ros.model.rendering import ImageWriter
@@ -69,19 +70,23 @@ class KyvoPipeline:
         self._grammar = bundle.grammar
         self._builder = bundle.builder
         self._image_tokenizer = folded(bundle.image_tokenizer).to(self.device)
-        self._decoder = CachedDecoder(bundle.decoder.to(self.device))
+        decoder = bundle.decoder.to(self.device)
+        self._decoder = CachedDecoder(decoder, shared=is_large(decoder))
         self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs, bundle.tasks)
         self._images = ImageWriter(self._decoder, bundle.builder, bundle.tasks)
         self._answers = DirectAnswerer(self._decoder, bundle.builder, bundle.schema, bundle.tasks)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
-                        threads: int | None = None) -> KyvoPipeline:
+                        threads: int | None = None, dtype: str = "auto") -> KyvoPipeline:
         """Load a model folder; None means the model shipped with the package.
 
-        Raises ModelFolderError where the folder is missing or broken, DeviceError.
+        `dtype` is the decoder's: auto, float32, bfloat16 or float16; see `model.precision` for what auto takes.
+
+        Raises ModelFolderError where the folder is missing or broken, DeviceError, DtypeError.
         """
-        bundle = load_model(shipped_model() if path is None else Path(path), device=str(choose_device(device)))
+        folder = shipped_model() if path is None else Path(path)
+        bundle = load_model(folder, device=str(choose_device(device)), dtype=dtype)
         return cls(bundle, device, threads)
 
     def recognize(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None,

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _SCORED = "val"
 
 
+#: As `kyvo_ros.model.precision.DTYPES`, which needs torch; a test compares them.
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
 class UsageError(ValueError):
     """Options that parse but do not fit together, or a file they name that does not hold what it should."""
 
@@ -33,6 +37,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model runs, and on what."""
     parser.add_argument("--model", type=Path, help="model folder (default: the one shipped with the package)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="of the decoder; auto: float32 for small "
+                        "models, for large ones what their folder stores (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
 
 
@@ -84,7 +90,7 @@ def check_counts(args: argparse.Namespace, *names: str) -> None:
 def load_pipeline(args: argparse.Namespace) -> KyvoPipeline:
     """The pipeline that the options of `add_model_options` name."""
     from kyvo_ros.pipeline import KyvoPipeline
-    return KyvoPipeline.from_pretrained(args.model, args.device, args.threads)
+    return KyvoPipeline.from_pretrained(args.model, args.device, args.threads, args.dtype)
 
 
 def held_out_images(args: argparse.Namespace, schema: SceneSchema) -> list[ClevrSample]:

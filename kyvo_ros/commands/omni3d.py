@@ -45,7 +45,7 @@ def _tokenize(args: argparse.Namespace) -> int:
     from kyvo_ros.training.tokenising import tokenise_omni3d
 
     samples = read_omni3d(args.json, args.images)
-    print("written to", *tokenise_omni3d(samples, load_model(args.model), args.out))
+    print("written to", *tokenise_omni3d(samples, load_model(args.model, dtype="auto"), args.out))
     return 0
 
 
@@ -56,10 +56,11 @@ def _predict(args: argparse.Namespace) -> int:
     from kyvo_ros.model.folder import load_model
     from kyvo_ros.model.generation import generate
     from kyvo_ros.model.inference import CachedDecoder
+    from kyvo_ros.model.precision import is_large
     from kyvo_ros.training.tokenising import codes_of
 
-    bundle, samples, scenes = load_model(args.model), read_omni3d(args.json, args.images), []
-    decoder = CachedDecoder(bundle.decoder)
+    bundle, samples, scenes = load_model(args.model, dtype="auto"), read_omni3d(args.json, args.images), []
+    decoder = CachedDecoder(bundle.decoder, shared=is_large(bundle.decoder))
     for start in range(0, len(samples), _BATCH):
         part = samples[start:start + _BATCH]
         codes = codes_of([sample.image() for sample in part], bundle.image_tokenizer)

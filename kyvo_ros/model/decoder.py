@@ -151,9 +151,23 @@ class Decoder(nn.Module):
         if self.number_head is None:
             return table
         numbers = self.config.vocabulary.range("numbers")
-        # Over dim: a step of the optimizer moves all entries of the projection at once, and their effects add up.
-        shared = (self.embedding.number_features / self.config.dim).float() @ self.number_head.float()
+        shared = self._shared_rows(self.embedding.number_features)
         return table + F.pad(shared, (0, 0, numbers.start, len(table) - numbers.stop))
+
+    def head_rows(self, ids: Tensor) -> Tensor:
+        """(K, D) float32: `head_table()[ids]` for ids (K,), without making the table."""
+        rows = self.head.weight[ids].float()
+        if self.number_head is None:
+            return rows
+        numbers = self.config.vocabulary.range("numbers")
+        number = (ids >= numbers.start) & (ids < numbers.stop)
+        rows[number] += self._shared_rows(self.embedding.number_features[ids[number] - numbers.start])
+        return rows
+
+    def _shared_rows(self, features: Tensor) -> Tensor:
+        """(K, D) features of numbers -> (K, D) float32: what the head's rows of numbers share."""
+        # Over dim: a step of the optimizer moves all entries of the projection at once, and their effects add up.
+        return (features / self.config.dim).float() @ self.number_head.float()
 
     def check(self, token_ids: Tensor) -> None:
         """Raise SequenceError unless `token_ids` is (B, S) of integers, not too long, and known ids."""

@@ -7,8 +7,8 @@
     tokenizer.json               the text tokenizer, as the `tokenizers` library writes it
     SHA256SUMS                   what these files are; where it is there, they are checked before they are read
 
-Matrices are stored in float16 and loaded as float32; vectors (norms, biases, running statistics) stay float32. The
-card, README.md, is written by training.
+Matrices are stored in float16, vectors (norms, biases, running statistics) in float32, and both are loaded as float32
+unless a decoder is asked for in another dtype (see `precision`). The card, README.md, is written by training.
 
 A converted checkpoint is stored as it came (`save_converted`), its codebook with it: the decoder alone, which
 `load_decoder` reads, or with all that it needs to see. A folder may hold a shape tokenizer alone
@@ -36,6 +36,7 @@ from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizer
 from kyvo_ros.model.checksums import ChecksumError, renew_checksum, verify_checksums, write_checksums
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.precision import choose_dtype
 from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.scene import Calibration
 from kyvo_ros.scene.files import write_whole
@@ -72,7 +73,7 @@ class ModelBundle:
     vocabulary: Vocabulary  # the decoder's
     schema: SceneSchema  # what its scenes can say
     text_tokenizer: TextTokenizer  # words to ids
-    decoder: Decoder  # float32
+    decoder: Decoder  # float32, or what it was loaded in
     image_tokenizer: ImageCodec  # float32; its codebook is the decoder's
     canonical: CanonicalCamera  # the camera that it knows
     calibration: Calibration = field(default_factory=Calibration)  # of what its decoder claims
@@ -112,9 +113,10 @@ class ModelBundle:
 
 
 def _same_codebook(decoders: Tensor, tokenizers: Tensor) -> bool:
-    """Whether a decoder was made for an image tokenizer; a published one keeps the codes rounded to bfloat16."""
-    return torch.equal(decoders.float(), tokenizers.float()) or torch.equal(
-        decoders.float(), tokenizers.bfloat16().float())
+    """Whether a decoder was made for an image tokenizer, in the decoder's dtype; a published one keeps the codes
+    rounded to bfloat16.
+    """
+    return any(torch.equal(decoders, codes.to(decoders.dtype)) for codes in (tokenizers, tokenizers.bfloat16()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +164,13 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> None:
     renew_checksum(Path(folder), CONFIG)
 
 
-def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelBundle:
-    """Read a model folder; inverse of `save_model`. Modules come in evaluation mode, in float32.
+def load_model(folder: str | Path, device: str | torch.device = "cpu", dtype: str = "float32") -> ModelBundle:
+    """Read a model folder; inverse of `save_model`. Modules come in evaluation mode, in float32 but for the decoder,
+    whose `dtype` is one of `precision.DTYPES`. Weights that are stored in it are not copied.
 
-    Raises ModelFolderError where the folder or a file is missing, a file is not the one that SHA256SUMS describes, JSON
-    or weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not finite.
+    Raises DtypeError, and ModelFolderError where the folder or a file is missing, a file is not the one that SHA256SUMS
+    describes, JSON or weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not
+    finite.
     """
     folder = _existing(folder)
     section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
@@ -180,7 +184,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> ModelB
     decoder_config = section("decoder", DecoderConfig.from_dict)
     image_tokenizer = _read_image_tokenizer(folder, section)
     weights = {_CODEBOOK: image_tokenizer.codebook, **_read_tensors(folder / DECODER)}
-    decoder = _decoder_of(decoder_config, weights, folder / DECODER, torch.float32)
+    decoder = _decoder_of(decoder_config, weights, folder / DECODER, _dtype_of(weights, dtype))
     text_tokenizer = _read_text_tokenizer(folder / TEXT_TOKENIZER)
     calibrated, tasks = "calibration" in section.config, section.config.get("tasks", ["I->3"])
     try:
@@ -260,8 +264,16 @@ def load_decoder(folder: str | Path, dtype: torch.dtype = torch.float32,
     return _decoder_of(config, weights, Path(folder) / DECODER, dtype).to(device=device)
 
 
+def _dtype_of(weights: dict[str, Tensor], name: str) -> torch.dtype:
+    """What `choose_dtype` says of a decoder's weights; a head that is missing is named later."""
+    stored = weights["head.weight"].dtype if "head.weight" in weights else torch.float32
+    return choose_dtype(name, stored, sum(tensor.numel() for tensor in weights.values()))
+
+
 def _decoder_of(config: DecoderConfig, weights: dict[str, Tensor], path: Path, dtype: torch.dtype) -> Decoder:
-    """A decoder with these weights, codebook included, which came from a file."""
+    """A decoder with these weights, codebook included, which came from a file; they are taken out of the dictionary,
+    so that a large model is never here twice.
+    """
     codebook = weights.pop(_CODEBOOK)
     try:
         with torch.device("meta"):
@@ -269,7 +281,8 @@ def _decoder_of(config: DecoderConfig, weights: dict[str, Tensor], path: Path, d
     except ValueError as error:
         raise ModelFolderError(f"{path.with_name(CONFIG)}: decoder and image tokenizer do not fit: {error}") from error
     _check_tensors(_state(decoder), weights, path)
-    decoder.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=False, assign=True)
+    converted = {name: weights.pop(name).to(dtype) for name in list(weights)}
+    decoder.load_state_dict(converted, strict=False, assign=True)
     return decoder.to(dtype=dtype).eval()
 
 
@@ -344,10 +357,15 @@ def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], path: 
     both = [name for name in expected if name in found]
     faults += [f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
                for name in both if found[name].shape != expected[name].shape]
-    faults += [f"{name} is not finite" for name in both if not found[name].isfinite().all()]
+    faults += [f"{name} is not finite" for name in both if not _is_finite(found[name])]
     if faults:
         raise ModelFolderError(f"{path} does not fit {CONFIG}: {'; '.join(faults)}. The files belong to different "
                                "models, or one is damaged; copy or train the whole folder again")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are; looks at the extremes, since a tensor of answers would be as large as what is asked."""
+    return tensor.numel() == 0 or all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
         raise ValueError(f"temperature must not be negative, got {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1 or None, got {top_k}")
-    with torch.inference_mode(), _threads(1 if len(prompt) < SHARED_FROM else torch.get_num_threads()):
+    with torch.inference_mode(), _threads(_worth(decoder, len(prompt))):
         cached = decoder if isinstance(decoder, CachedDecoder) else CachedDecoder(decoder)
         _check_prompt(cached, prompt, prefix_length, grammar)
         streams = np.random.SeedSequence(seed).spawn(len(prompt))
@@ -108,6 +108,12 @@ def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_
             active = [active[index] for index in going]
         lengths = [row.length for row in active]
         hidden = cached.step([row.feed(width) for row in active], lengths, cache)
+
+
+def _worth(decoder: Decoder | CachedDecoder, rows: int) -> int:
+    """How many threads a batch is worth: all of torch's for many rows, or where each has a large model to pass."""
+    large = isinstance(decoder, CachedDecoder) and decoder.shared
+    return torch.get_num_threads() if large or rows >= SHARED_FROM else 1
 
 
 @contextmanager

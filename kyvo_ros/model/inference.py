@@ -2,7 +2,8 @@
 
 A snapshot of a decoder's weights, laid out for short inputs: norm gains folded into the projection behind them,
 matrices transposed and contiguous, the embedding table summed up. A step of few rows in float32 on the CPU goes the
-shorter way of `cpu_step`. The numbers are those of `Decoder.hidden`, which the tests check.
+shorter way of `cpu_step`. A large decoder's matrices can be used where they lie instead, since a second copy of them
+may not fit into memory. The numbers are those of `Decoder.hidden`, which the tests check.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ class _BlockWeights(NamedTuple):
     out: Tensor
     gate_up: Tensor
     down: Tensor
+    attention_gain: Tensor | None = None  # of the norm before qkv; None where it is folded in
+    ffn_gain: Tensor | None = None  # of the norm before gate_up
+
+    @classmethod
+    def shared(cls, block: Block) -> _BlockWeights:
+        """Views of a block's own weights."""
+        return cls(block.qkv.weight.T, block.out.weight.T, block.gate_up.weight.T, block.down.weight.T,
+                   block.attention_norm.weight, block.ffn_norm.weight)
 
     @classmethod
     def stacked(cls, blocks: Sequence[Block], dtype: torch.dtype) -> _BlockWeights:
@@ -51,20 +60,22 @@ class _BlockWeights(NamedTuple):
 class CachedDecoder:
     """Prefill and step for the weights that `decoder` has now; later training does not reach this snapshot.
 
-    `dtype` is that of the body; None takes the decoder's own. Logits are float32 in any case.
+    `dtype` is that of the body; None takes the decoder's own. Logits are float32 in any case. `shared` uses the
+    decoder's own matrices instead of copies, in its own dtype; it must then stay as it is.
     """
 
     @torch.no_grad()
-    def __init__(self, decoder: Decoder, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, decoder: Decoder, dtype: torch.dtype | None = None, shared: bool = False) -> None:
         self.decoder = decoder
+        self.shared = shared
         self.config = config = decoder.config
         table = decoder.embedding.table()
         self.dtype, self.device = dtype or table.dtype, table.device
         self.table = table.to(self.dtype)
-        weights = _BlockWeights.stacked(decoder.blocks, self.dtype)
-        self.blocks = [_BlockWeights(*block) for block in zip(*weights)]
+        if shared and self.dtype != decoder.norm.weight.dtype:
+            raise ValueError(f"shared weights are {decoder.norm.weight.dtype}, so dtype cannot be {self.dtype}")
         self.norm = decoder.norm.weight.detach().to(self.dtype, copy=True)
-        self._head = decoder.head_table().detach().clone()
+        self._head = None if shared else decoder.head_table().detach().clone()
         self._open, self._shut = torch.tensor([0.0, -math.inf], dtype=self.dtype, device=self.device)
         self._epsilon = torch.full((1, 1, 1), config.norm_eps, dtype=self.dtype, device=self.device)
         self._rope = self._full_rope()
@@ -72,14 +83,20 @@ class CachedDecoder:
         self._heads, self._heads_written, self._head_dim = config.heads, 2 * config.kv_heads, config.head_dim
         self._groups = config.heads // config.kv_heads
         self._head_rows: dict[bytes, np.ndarray] = {}
-        self._compiled = self._compiled_step(weights)
+        self._compiled: CompiledStep | None = None
+        if shared:
+            self.blocks = list(map(_BlockWeights.shared, decoder.blocks))
+        else:
+            weights = _BlockWeights.stacked(decoder.blocks, self.dtype)
+            self.blocks = [_BlockWeights(*block) for block in zip(*weights[:4])]
+            self._compiled = self._compiled_step(weights)
 
     def _compiled_step(self, weights: _BlockWeights) -> CompiledStep | None:
         """The faster way for few rows, where there is one."""
         if not CompiledStep.serves(self.config, self.table):
             return None
         turned = self._rope[:, :self._heads + self._heads_written // 2]
-        return CompiledStep(self.config, self.table, weights, self.norm, turned)
+        return CompiledStep(self.config, self.table, weights[:4], self.norm, turned)
 
     def _full_rope(self) -> Tensor:
         """(max_length + 1, heads + 2 * kv_heads, head_dim / 2): turns for queries and keys, ones for values."""
@@ -138,7 +155,9 @@ class CachedDecoder:
         """
         key = ids.tobytes()
         if key not in self._head_rows:
-            self._head_rows[key] = self._head[torch.tensor(ids, device=self.device)].cpu().numpy()
+            wanted = torch.tensor(ids, device=self.device)
+            rows = self.decoder.head_rows(wanted) if self._head is None else self._head[wanted]
+            self._head_rows[key] = rows.detach().cpu().numpy()
         return self._head_rows[key]
 
     def _additive(self, visible: Tensor) -> Tensor:
@@ -156,7 +175,7 @@ class CachedDecoder:
         rope = self._rope[positions]
         x = x.flatten(0, 1)
         for block, memory in zip(self.blocks, cache.read(end)):
-            qkv = (self._normalised(x) @ block.qkv).float()
+            qkv = (self._normalised(x, block.attention_gain) @ block.qkv).float()
             torch.view_as_complex(qkv.view(*rope.shape, 2)).mul_(rope)  # as `decoder.rotate`, in place
             qkv = qkv.view(rope.shape[0], -1, self._head_dim).to(self.dtype)
             query, keys_values = qkv.split((self._heads, self._heads_written), dim=1)
@@ -165,9 +184,9 @@ class CachedDecoder:
                 x, query, mask = x[last], query[last], self._last_rows(mask, last, rows, width)
                 width = 1
             x.addmm_(self._attend(query, rows, width, mask, memory), block.out)
-            gate, up = (self._normalised(x) @ block.gate_up).chunk(2, dim=-1)
+            gate, up = (self._normalised(x, block.ffn_gain) @ block.gate_up).chunk(2, dim=-1)
             x.addmm_(F.silu(gate).mul_(up), block.down)
-        return self._normalised(x) * self.norm
+        return F.rms_norm(x, self.norm.shape, self.norm, self.config.norm_eps)
 
     def _last_rows(self, mask: Tensor, last: Tensor, rows: int, width: int) -> Tensor:
         """The rows of an additive mask (1 or B, 1, groups * m, n) that belong to the queries `last` (B,)."""
@@ -181,7 +200,10 @@ class CachedDecoder:
         result = F.scaled_dot_product_attention(query, memory.keys, memory.values, attn_mask=mask)
         return result.view(rows, -1, groups, width, head_dim).permute(0, 3, 1, 2, 4).reshape(rows * width, -1)
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        """(N, D) / its root mean square, without gain; mean square plus epsilon in one product."""
+    def _normalised(self, x: Tensor, gain: Tensor | None) -> Tensor:
+        """(N, D) / its root mean square, times a gain (D,) where there is one; mean square plus epsilon in one product.
+        """
+        if gain is not None:
+            return F.rms_norm(x, gain.shape, gain, self.config.norm_eps)
         square = torch.baddbmm(self._epsilon, x.unsqueeze(1), x.unsqueeze(2), alpha=self._mean)
         return x * square.rsqrt_().view(-1, 1)

@@ -53,7 +53,7 @@ def llama_start(source: str | Path, layout: str, codebook: Tensor, *, max_length
         config = DecoderConfig(
             LAYOUTS[layout].vocabulary(len(codebook)), **sizes, max_length=max_length, code_dim=codebook.shape[1],
             image_grid=IMAGE_GRID, ground_positions=False, number_head=False, published_embedding=True,
-            numbers_overhang=LAYOUTS[layout].numbers_overhang)
+            numbers_overhang=LAYOUTS[layout].numbers_overhang, causal_prompt=True, unknown_ids_are_zero=True)
     except ValueError as error:
         raise PublishedCheckpointError(f"{source} makes no decoder: {error}") from error
     tensors.setdefault(_HEAD, tensors.get(_TEXT))  # one table for both, as in Llama-3.2-1B

@@ -21,7 +21,7 @@ def kyvo_pipeline(settings: Settings) -> Pipeline:
     from kyvo_ros.pipeline import KyvoPipeline, choose_device
     parallel = settings.parallel_frames or parallel_by_default(str(choose_device(settings.device)))
     threads = settings.threads or max(1, cores() // parallel)
-    return KyvoPipeline.from_pretrained(settings.model or None, settings.device, threads)
+    return KyvoPipeline.from_pretrained(settings.model or None, settings.device, threads, settings.dtype)
 
 
 def cores() -> int:
@@ -73,7 +73,7 @@ class ModelSlot:
     @staticmethod
     def key(settings: Settings) -> tuple:
         """The settings that make another model."""
-        return (settings.model, settings.device, settings.threads, settings.parallel_frames)
+        return (settings.model, settings.device, settings.dtype, settings.threads, settings.parallel_frames)
 
     def load(self, settings: Settings) -> None:
         """Load the model of the settings unless it is the one here. On failure the old one stays.

@@ -43,6 +43,9 @@ class Settings:
         "Folder of the model; empty means the model shipped with the package. A change loads the "
         "new model between two frames; the old one stays where that fails."))
     device: str = _setting("auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda, or cuda:N.")
+    dtype: str = _setting("auto", (
+        "Arithmetic of the decoder: auto takes float32 for small models, for large ones what their folder stores."
+    ), choices=("auto", "float32", "bfloat16", "float16"))
     parallel_frames: int = _setting(0, (
         "Images that are computed at the same time, each on its threads; results keep the order of the images. 0: two "
         "on a CPU of several cores, one on a GPU. 1 is for the least delay of a single image, more for more images a "

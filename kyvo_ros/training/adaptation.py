@@ -1,6 +1,7 @@
-"""How a large decoder is trained with less: frozen text embeddings, low-rank additions, activations computed twice.
+"""How a large decoder is trained with less: frozen text embeddings, low-rank additions, activations computed twice,
+compiled blocks, moments of 8 bits.
 
-Each changes a decoder in place; `whole_state` gives the weights of a plain decoder back.
+Each of the first four changes a decoder in place; `whole_state` gives the weights of a plain decoder back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.training.full_recipe import FullRecipe, LoraSettings
-from kyvo_ros.training.trainer import TrainingError
+from kyvo_ros.training.trainer import TrainingError, decayed_groups, optimizer_for
 
 #: The matrices of a block that LoRA adds to.
 LORA_TARGETS = ("qkv", "out", "gate_up", "down")
@@ -41,6 +42,8 @@ def adapt(decoder: Decoder, recipe: FullRecipe) -> None:
         add_lora(decoder, recipe.lora)
     if recipe.freeze_text:
         freeze_text(decoder)
+    if recipe.compile:
+        compile_blocks(decoder)
     if recipe.activation_checkpointing:
         checkpoint_activations(decoder)
 
@@ -55,6 +58,23 @@ def checkpoint_activations(decoder: Decoder) -> None:
     """Keep the inputs of blocks alone for the backward pass, which computes the rest again."""
     for block in decoder.blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def compile_blocks(decoder: Decoder) -> None:
+    """Run every block through torch.compile; what they have in common is compiled once, in the first step."""
+    for block in decoder.blocks:
+        block.forward = torch.compile(block.forward)
+
+
+def full_optimizer(model: nn.Module, recipe: FullRecipe) -> torch.optim.Optimizer:
+    """The optimizer of a recipe, for a model as it is trained. Raises TrainingError where torchao is missing."""
+    if recipe.optimizer == "adamw":
+        return optimizer_for(model, recipe.run)
+    try:
+        from torchao.optim import AdamW8bit
+    except ImportError as error:
+        raise TrainingError(f"optimizer adamw8bit needs the package torchao ({error}); pip install torchao") from error
+    return AdamW8bit(decayed_groups(model, recipe.run), lr=recipe.run.learning_rate, betas=(0.9, recipe.run.beta2))
 
 
 def add_lora(decoder: Decoder, settings: LoraSettings) -> None:

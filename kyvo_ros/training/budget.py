@@ -1,7 +1,8 @@
 """What a recipe of full size costs, counted without weights: parameters, memory, tokens, arithmetic.
 
-Weights, gradients and AdamW's two moments are counted exactly, in float32. Activations are an estimate: what a block
-keeps for its backward pass, and the logits of every token behind the separator, in sequences of full length.
+Weights, gradients and AdamW's two moments are counted exactly, in float32 (moments of 8 bits with their scales); where
+processes share a model, each has its part, and for a moment the whole of one block. Activations are an estimate: what a
+block keeps for its backward pass, and the logits of every token behind the separator, in sequences of full length.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from dataclasses import dataclass
 import torch
 
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.training import distributed
 from kyvo_ros.training.adaptation import adapt
 from kyvo_ros.training.full_recipe import FullRecipe
 from kyvo_ros.training.trainer import PRECISIONS
 
 _FLOAT = 4  # bytes
+#: Of one moment of one parameter; torchao keeps a float32 scale for 256 numbers of 8 bits.
+_MOMENT = {"adamw": 4.0, "adamw8bit": 1 + 4 / 256}
 _GIB = 2**30
 
 
@@ -60,7 +64,9 @@ def budget_of(recipe: FullRecipe) -> Budget:
     body = sum(p.numel() for name, p in decoder.named_parameters() if not name.startswith("embedding."))
     reached = sum(p.numel() for name, p in decoder.named_parameters()
                   if p.requires_grad and not name.startswith("embedding."))
-    return Budget(total, trained, _FLOAT * total, _FLOAT * trained, 2 * _FLOAT * trained, _activations(recipe), tokens,
+    parts = distributed.world_size() if recipe.shard else 1
+    return Budget(total, trained, _FLOAT * total // parts, _FLOAT * trained // parts,
+                  int(2 * _MOMENT[recipe.optimizer] * trained) // parts, _activations(recipe), tokens,
                   float(tokens) * (4 * body + 2 * reached))
 
 

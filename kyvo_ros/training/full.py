@@ -4,7 +4,7 @@
     kyvo train full --recipe ... --from models/fresh --data image_source=FILE three_d_source=FILE --out models/mine
 
 The loss is the mean over the tokens behind the separator (the published one also divides by the masked ones, which
-scales the learning rate). Checkpoints hold the whole state, so that a run goes on in any number of processes.
+scales the learning rate). How processes share a run is `sharding`'s business.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from kyvo_ros.data.published_tokens import PublishedTokens
 from kyvo_ros.model.decoder import Decoder
@@ -26,10 +25,12 @@ from kyvo_ros.model.folder import load_decoder, replace_decoder
 from kyvo_ros.tokens.published_sequences import PublishedSequences
 from kyvo_ros.tokens.sequences import Sequence
 from kyvo_ros.training import distributed
-from kyvo_ros.training.adaptation import adapt, whole_state
+from kyvo_ros.training.adaptation import adapt, full_optimizer, whole_state
 from kyvo_ros.training.budget import budget_of
 from kyvo_ros.training.full_recipe import FullRecipe, load_full_recipe
 from kyvo_ros.training.recipe import RecipeError
+from kyvo_ros.training.sharding import Share, Shards
+from kyvo_ros.training.throughput import Throughput, device_peak
 from kyvo_ros.training.trainer import Trainer, TrainingError
 
 log = logging.getLogger(__name__)
@@ -38,20 +39,42 @@ log = logging.getLogger(__name__)
 _SCORED = 8
 
 
+class Scorer(nn.Module):
+    """A decoder with its loss: one forward pass, as what shards a model needs it."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, ids: Tensor, worth: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S) ids and bool -> cross entropy (T,), and whether the likeliest token is right (T,), of all tokens worth
+        a loss.
+        """
+        hidden = self.decoder.hidden(ids[:, :-1])
+        logits, targets = self.decoder.logits(hidden[worth[:, 1:]]), ids[:, 1:][worth[:, 1:]]
+        return F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
+
+
 @dataclass(frozen=True, eq=False)
 class SequenceStage:
     """Loss on batches of sequences, and loss and share of right tokens on those that are held out."""
 
-    model: Decoder
+    model: Scorer
     samples: PublishedTokens
     held_out: int  # how many of the last samples
-    batch_size: int
+    batch_size: int  # of all processes together
     device: torch.device
+    throughput: Throughput
 
-    def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = rng.integers(len(self.samples) - self.held_out, size=self.batch_size)
-        loss, _ = self._scored([self.samples[int(row)] for row in rows])
-        return loss.mean(), {}
+    def loss_of(self, share: Share) -> tuple[Tensor, dict[str, float]]:
+        """Such that the mean over all shares is the mean over the tokens of the whole batch."""
+        rows = share.rng.integers(len(self.samples) - self.held_out, size=self.batch_size)
+        batch = {int(row): self.samples[int(row)] for row in rows}
+        tokens = sum(int(batch[int(row)].loss_mask[1:].sum()) for row in rows)
+        own = [batch[int(row)] for row in share.of(rows)]
+        numbers = self.throughput.begin(len(rows) // share.count * max(map(len, own)) * distributed.world_size())
+        loss, _ = self._scored(own)
+        return loss.sum() * (share.count / tokens), numbers
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -66,17 +89,14 @@ class SequenceStage:
                 "right_tokens": float(torch.cat(right).float().mean())}
 
     def _scored(self, sequences: Many[Sequence]) -> tuple[Tensor, Tensor]:
-        """Cross entropy (T,), and whether the likeliest token is right (T,), of all tokens worth a loss."""
+        """As `Scorer`, of sequences that are padded to the longest."""
         longest = max(map(len, sequences))
         ids, worth = torch.zeros(len(sequences), longest, dtype=torch.int64), torch.zeros(len(sequences), longest,
                                                                                           dtype=torch.bool)
         for row, sequence in enumerate(sequences):
             ids[row, :len(sequence)] = torch.from_numpy(sequence.token_ids)
             worth[row, :len(sequence)] = torch.from_numpy(sequence.loss_mask)
-        ids, worth = ids.to(self.device), worth.to(self.device)
-        hidden = self.model.hidden(ids[:, :-1])
-        logits, targets = self.model.logits(hidden[worth[:, 1:]]), ids[:, 1:][worth[:, 1:]]
-        return F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
+        return self.model(ids.to(self.device), worth.to(self.device))
 
 
 def run(args: argparse.Namespace, device: torch.device) -> None:
@@ -88,19 +108,36 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
         return
     if args.source is None or not args.data:
         raise TrainingError("`kyvo train full` needs --from, the model folder to start from, and --data, its tokens")
-    torch.manual_seed(recipe.run.seed)
-    decoder = starting_decoder(recipe, args.source)
-    adapt(decoder, recipe)
-    decoder.to(device)
+    log.info("%d sequences a process and part of a batch", recipe.run.own_batch_size)
+    model, processes = Scorer(adapted_decoder(recipe, args.source).to(device)), Shards(recipe.shard)
+    processes.split(model, model.decoder, device)
     samples = open_samples(recipe, args.data, args.work / "tokens")
-    stage = SequenceStage(decoder, samples, recipe.held_out, recipe.run.own_batch_size, device)
-    trainer = Trainer(args.work / "full", recipe.run, decoder, stage.loss_of, stage.evaluate)
+    budget, peak = budget_of(recipe), device_peak(device, recipe.run.precision)
+    throughput = Throughput(budget.operations / budget.tokens, peak and peak * distributed.world_size())
+    stage = SequenceStage(model, samples, recipe.held_out, recipe.run.batch_size, device, throughput)
+    trainer = Trainer(args.work / "full", recipe.run, model, stage.loss_of, stage.evaluate,
+                      full_optimizer(model, recipe), processes)
     trainer.resume()
     trainer.run(args.minutes)
+    weights = processes.weights(model)
     if distributed.rank() == 0:
-        state = {name: tensor.to("cpu", torch.bfloat16) for name, tensor in whole_state(decoder).items()}
-        replace_decoder(args.source, args.out, state)
-        log.info("wrote %s", args.out)
+        write_trained(recipe, args.source, args.out, weights)
+
+
+def write_trained(recipe: FullRecipe, source: Path, out: Path, weights: dict[str, Tensor]) -> None:
+    """Write the folder of a `Scorer`'s state dict."""
+    plain = Scorer(adapted_decoder(recipe, source))
+    plain.load_state_dict(weights)
+    replace_decoder(source, out, {name: tensor.bfloat16() for name, tensor in whole_state(plain.decoder).items()})
+    log.info("wrote %s", out)
+
+
+def adapted_decoder(recipe: FullRecipe, source: Path) -> Decoder:
+    """The decoder that a recipe begins with, ready to be trained; the same in every process. Raises as its parts do."""
+    torch.manual_seed(recipe.run.seed)
+    decoder = starting_decoder(recipe, source)
+    adapt(decoder, recipe)
+    return decoder
 
 
 def starting_decoder(recipe: FullRecipe, source: Path) -> Decoder:

@@ -11,6 +11,8 @@ from kyvo_ros.tokens.sequences import TASKS
 from kyvo_ros.training.recipe import RecipeError, read_block, read_document
 from kyvo_ros.training.trainer import RunSettings
 
+#: `adamw8bit` keeps the moments in 8 bits, by torchao.
+OPTIMIZERS = ("adamw", "adamw8bit")
 #: `full` trains all weights of the model it starts from, `lora` small additions to them, `scratch` fresh ones.
 METHODS = ("full", "lora", "scratch")
 
@@ -55,15 +57,20 @@ class FullRecipe:
     lora: LoraSettings = field(default_factory=LoraSettings)
     freeze_text: bool = True  # the embeddings of text stay as they are, as in the published configurations
     activation_checkpointing: bool = False  # blocks are computed again in the backward pass, to save memory
+    optimizer: str = "adamw"  # one of OPTIMIZERS
+    compile: bool = False  # blocks by torch.compile, which takes a minute at the start
+    shard: bool = False  # every process holds a part of the model (FSDP2) instead of the whole
     reorder: bool = False  # images are drawn from the middle outwards, as in the published rendering
     held_out: int = 64  # the last samples, kept for measuring
 
     def __post_init__(self) -> None:
-        for name, known in (("task", TASKS), ("layout", LAYOUTS), ("method", METHODS)):
+        for name, known in (("task", TASKS), ("layout", LAYOUTS), ("method", METHODS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {tuple(known)}, got {getattr(self, name)!r}")
         if self.freeze_text and self.method == "scratch":
             raise ValueError("freeze_text would keep random embeddings; switch it off for method scratch")
+        if self.shard and self.optimizer == "adamw8bit":
+            raise ValueError("optimizer adamw8bit cannot be shared among processes (shard); choose one of the two")
         if self.held_out < 1:
             raise ValueError(f"held_out must be at least 1, got {self.held_out}")
         self.decoder_config()  # raises ValueError with the size that does not fit

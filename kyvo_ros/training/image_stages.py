@@ -8,6 +8,7 @@ be recognised. Cold quantisation and a plain reconstruction loss both lose small
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,7 @@ class PixelStage:
     tokenizer: ImageTokenizer
     batches: ImageBatches
     held_out: ExampleSet
+    added: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, dict[str, float]]] | None = None  # `PictureModel.added`
 
     def freeze(self) -> None:
         for module in (self.tokenizer.encoder, self.tokenizer.quantizer):
@@ -116,7 +118,12 @@ class PixelStage:
         weight = F.adaptive_max_pool2d(weight, self.tokenizer.grid).squeeze(1)
         missed = (F.normalize(self.tokenizer.latents(drawn), dim=-1) - vectors).square().sum(-1)
         latents = (missed * weight).sum() / weight.sum()
-        return pixels + LATENT_WEIGHT * latents, {"pixels": float(pixels.detach()), "latents": float(latents.detach())}
+        loss = pixels + LATENT_WEIGHT * latents
+        numbers = {"pixels": float(pixels.detach()), "latents": float(latents.detach())}
+        if self.added is None:
+            return loss, numbers
+        more, named = self.added(images, drawn, loss)
+        return loss + more, {**numbers, **named}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ from kyvo_ros.tokens.image_orders import ORDERS
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
 from kyvo_ros.tokens.sequences import ANSWER_TASKS
 from kyvo_ros.tokens.vocabulary import SMALL_NUMBER_STEP, Vocabulary
+from kyvo_ros.training.picture_terms import PictureSettings
 from kyvo_ros.training.rendering import FirstCodes
 from kyvo_ros.training.trainer import RunSettings
 
@@ -102,6 +103,7 @@ class Recipe:
     answer_ratio: float = 0.0  # share of batches that are questions about an image and its scene; 0 leaves the task out
     modality_order: str = "image_first"  # of image and scene before such a question, a key of ANSWER_TASKS
     image_order: str = "spiral"  # in which the codes of a picture are written; see `tokens.image_orders`
+    picture_terms: PictureSettings = field(default_factory=PictureSettings)  # of stage `pixels`
     first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene
@@ -127,7 +129,8 @@ class Recipe:
 #: How the entries of a recipe that are blocks of their own are read.
 _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "pixels": RunSettings, "decoder": RunSettings,
            "examples": ExampleSettings, "canonical": CanonicalCamera, "tokenizer": ImageTokenizerConfig,
-           "sizes": DecoderSizes, "numbers": NumberSettings, "first_codes": FirstCodes}
+           "sizes": DecoderSizes, "numbers": NumberSettings, "first_codes": FirstCodes,
+           "picture_terms": PictureSettings}
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -30,6 +30,7 @@ from kyvo_ros.training.card import note_start, stage_history, write_card, write_
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
+from kyvo_ros.training.picture_terms import PictureModel
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.preparation import answer_lesson, digest, prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
@@ -146,7 +147,9 @@ class Workshop:
     def tokenizer(self) -> ImageTokenizer:
         """The image tokenizer as far as its stages have come, or that of the model that training started from."""
         if (self.work / "pixels" / CHECKPOINT).exists():
-            return self.trained("pixels", self.new_tokenizer())
+            tokenizer = self.new_tokenizer()
+            self.trained("pixels", self.picture_model(tokenizer, learns=False) or tokenizer)
+            return tokenizer
         if (self.work / "codes" / CHECKPOINT).exists() or self.started_from is None:
             return self.trained("codes", self.new_dense_model()).tokenizer
         return self.new_tokenizer()
@@ -154,6 +157,18 @@ class Workshop:
     def answer_folder(self, tokenizer: ImageTokenizer) -> Path:
         """Where questions to answer at once are kept."""
         return self.work / "sequences" / f"answers_{self.recipe.modality_order}_{digest(tokenizer)}"
+
+    def picture_model(self, tokenizer: ImageTokenizer, learns: bool = True) -> PictureModel | None:
+        """The tokenizer with the terms that the recipe adds to its pictures' loss; None where it adds none.
+
+        One that only takes its weights from a checkpoint does not need the files of the perceptual distance.
+        """
+        terms = self.recipe.picture_terms
+        if not terms.wanted:
+            return None
+        if not learns:
+            terms = replace(terms, perceptual=0.0, perceptual_weights=())
+        return PictureModel(tokenizer, terms, self.recipe_path.parent, self.recipe.pixels.accumulate)
 
     def drawing_lesson(self, tokenizer: ImageTokenizer) -> DrawingLesson:
         return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
@@ -228,9 +243,10 @@ def train_codes(shop: Workshop) -> None:
 def train_pixels(shop: Workshop) -> None:
     settings = shop.recipe.pixels
     tokenizer = shop.trained("codes", shop.new_dense_model()).tokenizer
-    stage = PixelStage(tokenizer, shop.batches(settings), shop.examples[2])
+    model = shop.picture_model(tokenizer)
+    stage = PixelStage(tokenizer, shop.batches(settings), shop.examples[2], model and model.added)
     stage.freeze()
-    shop.train("pixels", settings, stage, tokenizer)
+    shop.train("pixels", settings, stage, model or tokenizer)
 
 
 def train_decoder(shop: Workshop) -> None:

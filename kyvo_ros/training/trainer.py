@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,18 +82,63 @@ class RunSettings:
 
 
 def optimizer_for(model: nn.Module, settings: RunSettings) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and convolutions, none on norms, biases and tables of embeddings."""
+    """AdamW on the groups of `decayed_groups`."""
+    return torch.optim.AdamW(decayed_groups(model, settings), lr=settings.learning_rate, betas=(0.9, settings.beta2),
+                             fused=True)
+
+
+def decayed_groups(model: nn.Module, settings: RunSettings) -> list[dict[str, Any]]:
+    """Parameters with weight decay: matrices and convolutions; and without: norms, biases, tables of embeddings."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     parameters = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
     kept = [p for p in parameters if p.ndim < 2 or id(p) in tables]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2), fused=True)
+    return [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate; an optimizer that compiles its step keeps it in a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is spread over several processes, in one piece."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def step_generator(seed: int, step: int, process: int = 0, part: int = 0) -> np.random.Generator:
     """The source of all randomness of one step, or part of it, in one of the training processes."""
     return np.random.default_rng([seed, step, process, *([part] if part else [])])
+
+
+class Replicas:
+    """Training processes that each hold the whole model and draw batches of their own; the first one evaluates."""
+
+    @property
+    def evaluates(self) -> bool:
+        return distributed.rank() == 0
+
+    def share(self, settings: RunSettings, step: int, part: int) -> np.random.Generator:
+        """What `loss_of` gets for one part of a step in this process."""
+        return step_generator(settings.seed, step, distributed.rank(), part)
+
+    def synchronise(self, model: nn.Module, ends: bool, numbers: dict[str, float]) -> bool:
+        """After the backward pass: the same gradients everywhere, and whether one wants to end; may correct `numbers`.
+        """
+        return distributed.synchronise(model, ends)
+
+    def state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """For the checkpoint, which process 0 writes; inverse of `load`."""
+        return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Raises what torch raises for a state of another model."""
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
 
 
 def start_from(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
@@ -114,16 +160,19 @@ def start_from(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
 class Trainer:
     """Runs one model's training in a folder that holds its checkpoint and metrics.
 
-    `loss_of(rng) -> (loss, numbers to log)` draws its batch with the given generator. `evaluate() -> numbers` may be
-    None. Raises TrainingError where the loss is not finite or a checkpoint does not fit the model.
+    `loss_of(share) -> (loss, numbers to log)` draws its batch with what `processes.share` gives, a generator unless
+    `processes` says otherwise. `evaluate() -> numbers` may be None. `optimizer` is `optimizer_for`'s unless given.
+    Raises TrainingError where the loss is not finite or a checkpoint does not fit the model.
     """
 
     def __init__(self, folder: Path, settings: RunSettings, model: nn.Module,
-                 loss_of: Callable[[np.random.Generator], tuple[Tensor, dict[str, float]]],
-                 evaluate: Callable[[], dict[str, float]] | None = None) -> None:
+                 loss_of: Callable[[Any], tuple[Tensor, dict[str, float]]],
+                 evaluate: Callable[[], dict[str, float]] | None = None,
+                 optimizer: torch.optim.Optimizer | None = None, processes: Replicas | None = None) -> None:
         self.folder, self.settings, self.model = folder, settings, model
         self.loss_of, self.evaluate = loss_of, evaluate
-        self.optimizer = optimizer_for(model, settings)
+        self.optimizer = optimizer_for(model, settings) if optimizer is None else optimizer
+        self.processes = Replicas() if processes is None else processes
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -132,11 +181,10 @@ class Trainer:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return False
-        state = torch.load(path, map_location=next(self.model.parameters()).device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            self.processes.load(self.model, self.optimizer, state)
+        except (RuntimeError, ValueError, KeyError) as error:
             raise TrainingError(f"{path} does not fit this recipe ({error}); choose another --work folder") from error
         self.step = int(state["step"])
         log.info("resumed %s at step %d", path, self.step)
@@ -144,11 +192,11 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; a crash while writing leaves the previous one."""
+        state = self.processes.state(self.model, self.optimizer)  # to which others may have to contribute
         if distributed.rank() > 0:
             return
         partial = self.folder / (CHECKPOINT + ".partial")
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
-        torch.save(state, partial)
+        torch.save({**state, "step": self.step}, partial)
         partial.replace(self.folder / CHECKPOINT)
 
     def run(self, minutes: float | None = None) -> None:
@@ -166,7 +214,7 @@ class Trainer:
                 bar.set_postfix(loss=f"{numbers['loss']:.3f}", per_s=f"{rate:.0f}")
             if number % self.settings.checkpoint_every == 0 or out_of_time:
                 self.save()
-            if self.evaluate and number % self.settings.evaluate_every == 0 and distributed.rank() == 0:
+            if self.evaluate and number % self.settings.evaluate_every == 0 and self.processes.evaluates:
                 self._evaluate(time.monotonic() - started)
             if out_of_time:
                 break
@@ -177,12 +225,12 @@ class Trainer:
         """(steps done, numbers to log, whether the time is up) after each step; `ends_at` on the monotonic clock."""
         while self.step < self.settings.total_steps:
             self.model.train()
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.rate(self.step)
+            set_rate(self.optimizer, self.settings.rate(self.step))
             self.optimizer.zero_grad(set_to_none=True)
             numbers = self._backward()
-            ends = distributed.synchronise(self.model, ends_at is not None and time.monotonic() > ends_at)
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+            out_of_time = ends_at is not None and time.monotonic() > ends_at
+            ends = self.processes.synchronise(self.model, out_of_time, numbers)
+            norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip))
             self.optimizer.step()
             self.step += 1
             yield self.step, {"gradient_norm": float(norm), **numbers}, ends
@@ -192,8 +240,7 @@ class Trainer:
         logged: dict[str, list[float]] = {}
         for part in range(self.settings.accumulate):
             with self._autocast():
-                loss, numbers = self.loss_of(
-                    step_generator(self.settings.seed, self.step, distributed.rank(), part))
+                loss, numbers = self.loss_of(self.processes.share(self.settings, self.step, part))
             if not torch.isfinite(loss):
                 raise TrainingError(f"the loss is {loss.item()} at step {self.step}; lower learning_rate and resume")
             (loss / self.settings.accumulate).backward()

@@ -117,6 +117,7 @@ def test_shipped_recipes(path: Path) -> None:
 @pytest.mark.parametrize(("line", "message"), [
     ("method: half", "method must be one of"), ("task: I->4", "task must be one of"), ("held_out: 0", "held_out"),
     ("method: scratch", "switch it off"), ("lora: {rank: 0}", "rank and alpha"),
+    ("optimizer: sgd", "optimizer must be one of"), ("shard: true\noptimizer: adamw8bit", "choose one of the two"),
     ("colour: red", "has no setting colour"), ("sizes: {dim: 100}", "dim 100 is not a multiple of heads 32")])
 def test_wrong_entries_are_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "wrong.yaml"

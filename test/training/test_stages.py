@@ -31,6 +31,7 @@ answer_ratio: 0.2
 modality_order: scene_first
 image_order: alternating
 first_codes: {count: 2, weight: 3.0}
+picture_terms: {adversarial: 0.5, adversarial_from: 2, discriminator_channels: 4, discriminator_halvings: 2}
 encoder: {steps: 4, batch_size: 4, evaluate_every: 4, checkpoint_every: 2, log_every: 1}
 codes: {steps: 3, decay_steps: 2, batch_size: 4, evaluate_every: 5, checkpoint_every: 2, log_every: 1}
 pixels: {steps: 3, batch_size: 4, evaluate_every: 3, checkpoint_every: 2, log_every: 1}
@@ -79,6 +80,11 @@ def test_every_stage_leaves_its_curve_and_the_model_its_card(trained):
         assert any("evaluation" in row for row in rows)
     card = (trained / "model" / "README.md").read_text()
     assert "22 synthetic, 8 views of renders, 2 held-out renders" in card and "| decoder | 6 | 4 | 24 |" in card
+
+
+def test_a_discriminator_joins_the_pixels_at_its_step(trained):
+    rows = [json.loads(line) for line in (trained / "work" / "pixels" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "judged" in row] == [3]
 
 
 def test_the_model_recognises_only_valid_scenes(trained):

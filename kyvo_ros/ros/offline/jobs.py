@@ -113,10 +113,10 @@ def _run_guarded(job: Job) -> Outcome:
 
 
 def _kept_pipeline(settings: Settings):
-    return _pipeline_of(settings.model, settings.device, settings.threads)
+    return _pipeline_of(settings.model, settings.device, settings.threads, settings.dtype)
 
 
 @lru_cache(maxsize=1)
-def _pipeline_of(model: str, device: str, threads: int):
+def _pipeline_of(model: str, device: str, threads: int, dtype: str):
     """One model a process, for all jobs that it does."""
-    return kyvo_pipeline(Settings(model=model, device=device, threads=threads))
+    return kyvo_pipeline(Settings(model=model, device=device, threads=threads, dtype=dtype))
