@@ -4,8 +4,8 @@
         [--json FILE]
 
 The demo's images go through `KyvoPipeline.recognize_batch` in batches of each size, sizes in turn so that a change of
-the machine's speed meets all of them; medians over the repeats. Wall time is what a quiet machine shows; CPU time of the
-process is nearly the same on a busy one. What is best is a value for the node's parameter `batch`.
+the machine's speed meets all of them; medians over the repeats. Wall time is what a quiet machine shows; CPU time of
+the process is nearly the same on a busy one. What is best is a value for the node's parameter `batch`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 
 Cameras of 320x240, all in one process, send raw images that are stamped as they are sent; the node is a process of
 its own, and this one listens to every scene.
-- age: from an image's stamp to its scene in the subscriber's hands, DDS both ways included, beside the time of inference
-  by the node's own diagnostics. A queue would show here as an age that grows.
+- age: from an image's stamp to its scene in the subscriber's hands, DDS both ways included, beside the time of
+  inference by the node's own diagnostics. A queue would show here as an age that grows.
 - scenes of each camera, which should differ little.
 - every image that the node received must be published, dropped with a reason, or the one that waits.
 - resident memory of the node once a second, and the slope of the line through all but the first quarter.
@@ -179,7 +179,7 @@ def table(results: dict[str, Any]) -> str:
         f"{results['cpu']}, {results['cores']} cores, load {results['load_before']:.1f} before the start; "
         f"{results['cameras']} cameras at {results['hz']:g} Hz, batch {results['batch']}",
         f"age of a scene      {age['50']:7.0f} ms median, {age['95']:.0f} p95, {age['100']:.0f} at most",
-        "  by halves         {:7.0f} ms, then {:.0f} (medians of the first camera)".format(*results["age_by_halves_ms"]),
+        "  by halves         {:7.0f} ms, then {:.0f} (medians, first camera)".format(*results["age_by_halves_ms"]),
         f"inference           {inference['50']:7.0f} ms median, {inference['95']:.0f} p95 (of the slowest camera)",
         f"age over inference  {age['50'] / inference['50']:7.2f} (medians), {age['95'] / inference['95']:.2f} (p95)",
         f"scenes              {results['scenes_hz']:7.1f} a second, {results['scenes_of_a_camera'][0]} to "
