@@ -71,6 +71,12 @@ class SupportPlane:
     rms_m: float = 0.0  # of their distances from it
     angle_rad: float | None = None  # between the normal and the expected up; None where nothing was expected
 
+    @classmethod
+    def of(cls, view: CameraView) -> SupportPlane:
+        """The plane of a view, of unknown quality. Raises PlaneNotVisibleError where it has none. Inverse of `view`."""
+        pose = view.plane_T_optical()
+        return cls(pose.rotation[2], float(pose.translation[2]))
+
     def heights_m(self, points: np.ndarray) -> np.ndarray:
         """Heights (N,) over the plane of points (N, 3) in the optical frame."""
         return points @ self.normal + self.height_m
@@ -92,15 +98,38 @@ def find_plane(points: np.ndarray, expected: Expected | None = None,
     """The support plane of points (N, 3) in the optical frame, metres. Raises PlaneNotFoundError."""
     if len(points) < config.min_points:
         raise PlaneNotFoundError(f"depth shows {len(points)} points, a plane needs {config.min_points}; is the sensor "
-                                 "within its range, and the depth stream of this camera?")
-    tolerances = np.maximum(config.tolerance * np.linalg.norm(points, axis=-1), config.least_tolerance_m)
+                                 "within its range, and is it this camera's?")
+    tolerances = _tolerances_m(points, config)
     plane = _best_hypothesis(points, tolerances, expected, config)
     for _ in range(_REFITS):
         inliers = np.abs(plane.heights_m(points)) < tolerances
         if inliers.sum() < 3:
             break
         plane = _least_squares(points[inliers], tolerances[inliers])
-    return _judged(plane, points, tolerances, expected, config)
+    plane = rated(plane, points, expected, config)
+    if not _may_carry(plane.normal[None], np.array([plane.height_m]), expected, config)[0]:
+        raise PlaneNotFoundError(_nothing_fits(expected, config))
+    if plane.inlier_ratio < config.min_inlier_ratio:
+        raise PlaneNotFoundError(f"only {plane.inlier_ratio:.0%} of the depth points lie on the best plane, "
+                                 f"{config.min_inlier_ratio:.0%} are needed; let the camera see more of the table")
+    return plane
+
+
+def rated(plane: SupportPlane, points: np.ndarray, expected: Expected | None = None,
+          config: PlaneConfig = PlaneConfig()) -> SupportPlane:
+    """A plane with its quality in points (N, 3); without points all of it is 0."""
+    heights = plane.heights_m(points)
+    inliers = np.abs(heights) < _tolerances_m(points, config)
+    angle = None if expected is None else math.acos(float(np.clip(plane.normal @ expected.up, -1.0, 1.0)))
+    if not inliers.any():
+        return replace(plane, inlier_ratio=0.0, rms_m=0.0, angle_rad=angle)
+    return replace(plane, inlier_ratio=float(inliers.mean()), rms_m=float(np.sqrt(np.mean(heights[inliers] ** 2))),
+                   angle_rad=angle)
+
+
+def _tolerances_m(points: np.ndarray, config: PlaneConfig) -> np.ndarray:
+    """(N,) how far points may be from a plane that they lie on."""
+    return np.maximum(config.tolerance * np.linalg.norm(points, axis=-1), config.least_tolerance_m)
 
 
 def _best_hypothesis(points: np.ndarray, tolerances: np.ndarray, expected: Expected | None,
@@ -145,21 +174,6 @@ def _may_carry(normals: np.ndarray, heights: np.ndarray, expected: Expected | No
         ratio = heights / np.maximum(np.sin(elevation), 1e-9) / expected.distance_m
         fits &= (ratio <= config.max_distance_ratio) & (ratio >= 1 / config.max_distance_ratio)
     return fits
-
-
-def _judged(plane: SupportPlane, points: np.ndarray, tolerances: np.ndarray, expected: Expected | None,
-            config: PlaneConfig) -> SupportPlane:
-    """The plane with its quality. Raises PlaneNotFoundError where it is not good enough."""
-    heights = plane.heights_m(points)
-    inliers = np.abs(heights) < tolerances
-    ratio = float(inliers.mean())
-    if not _may_carry(plane.normal[None], np.array([plane.height_m]), expected, config)[0]:
-        raise PlaneNotFoundError(_nothing_fits(expected, config))
-    if ratio < config.min_inlier_ratio:
-        raise PlaneNotFoundError(f"only {ratio:.0%} of the depth points lie on the best plane, "
-                                 f"{config.min_inlier_ratio:.0%} are needed; let the camera see more of the table")
-    angle = None if expected is None else math.acos(float(np.clip(plane.normal @ expected.up, -1.0, 1.0)))
-    return replace(plane, inlier_ratio=ratio, rms_m=float(np.sqrt(np.mean(heights[inliers] ** 2))), angle_rad=angle)
 
 
 def _nothing_fits(expected: Expected | None, config: PlaneConfig) -> str:

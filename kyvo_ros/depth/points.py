@@ -27,9 +27,9 @@ class DepthError(ValueError):
 def points_from_depth(depth: np.ndarray, camera: PinholeCamera, max_points: int = MAX_POINTS) -> np.ndarray:
     """Points (N, 3) in the optical frame, metres, of a depth image (H, W): float metres or uint16 millimetres.
 
-    Pixels without depth (NaN, infinite, zero or less) and those that no ray of the lens falls on give none; of the others
-    a regular grid is taken. `camera` is the picture's; the depth image may have another number of pixels of the same
-    field of view. Raises DepthError for another shape or type.
+    A regular grid of pixels is taken; those without depth (NaN, infinite, zero or less) and those that no ray of the
+    lens falls on give no point. `camera` is the picture's; the depth image may have another number of pixels over the
+    same field of view. Raises DepthError for another shape or type.
     """
     if depth.ndim != 2 or depth.size == 0:
         raise DepthError(f"a depth image has the shape (height, width), got {depth.shape}")

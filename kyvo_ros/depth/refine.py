@@ -49,7 +49,8 @@ class RefineConfig:
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0.0 < self.min_on_surface <= 1.0 or not self.max_growth > 1.0 or not self.bias >= 0.0:
-            raise ValueError(f"min_on_surface must be in (0, 1], max_growth more than 1 and bias not negative, got {self}")
+            raise ValueError("min_on_surface must be in (0, 1], max_growth more than 1 and bias not negative, got "
+                             f"{self.min_on_surface}, {self.max_growth} and {self.bias}")
         if not 3 <= self.min_points <= self.max_points:
             raise ValueError(f"min_points must be from 3 to max_points, got {self.min_points} and {self.max_points}")
 

@@ -58,6 +58,7 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
             return FAILURE
         self._active = True
         self._inputs.open()
+        self._depth_input.open()
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -90,6 +91,7 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
         """Neither listen nor hold a model; waits for the frame that is being computed."""
         self._active = False
         self._inputs.close()
+        self._depth_input.close()
         self._mailbox.clear()
         self._newest = None
         self._worker.submit(lambda: self._slot.unload(why)).result()

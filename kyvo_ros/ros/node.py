@@ -28,6 +28,8 @@ from sensor_msgs.msg import CameraInfo
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.results import graph_of
+from kyvo_ros.ros.depth import DepthStore
+from kyvo_ros.ros.depth_input import DepthInput
 from kyvo_ros.ros.diagnostics import report_to_msg
 from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.graph_files import GraphFiles
@@ -48,9 +50,9 @@ from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), one for the scene graph's, two
-#: for parameters and diagnostics, one for a transition of a managed node.
-EXECUTOR_THREADS = 7
+#: One for the inputs, one for depth, two for service calls that wait (recognize; ask, edit or render), one for the scene
+#: graph's, two for parameters and diagnostics, one for a transition of a managed node.
+EXECUTOR_THREADS = 8
 _REPEAT_LOG_S = 10.0
 
 
@@ -68,7 +70,8 @@ class KyvoNode(Node):
         self._slot = ModelSlot(factory)
         self._infos = CameraInfoCache()
         self._transforms = transform_source(self, self.settings.tf_buffer_s, self.settings.max_tf_frames)
-        self._recognizer = Recognizer(self._infos, self._transforms, self._status)
+        self._depth = DepthStore()
+        self._recognizer = Recognizer(self._infos, self._transforms, self._status, self._depth)
         self._outputs = Outputs(self)
         self._graph_outputs = GraphOutputs(self)
         self._graph = GraphKeeper(self._recognizer.frame_T_plane, self._status, self._graph_outputs.publish)
@@ -85,6 +88,7 @@ class KyvoNode(Node):
             self._transforms.start()
         self._graph.follow(self.settings)
         self._inputs = Inputs(self, self.settings, self._on_image, self._on_camera_info, active)
+        self._depth_input = DepthInput(self, self.settings, self._depth, active)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
@@ -196,11 +200,13 @@ class KyvoNode(Node):
 
     def _report(self) -> None:
         waiting = self._inputs.waiting(self.settings, self._status.seconds_since_image(), self._newest is not None)
+        waiting |= self._depth_input.waiting(self.settings)
         model = self._slot.report()
         report = self._status.report({**waiting, **({"model": model} if model else {})})
         name, device = self._slot.name_and_device()
         extra = {"model": name, "device": device, "image topic": self._inputs.image_topic,
-                 "camera_info topic": self._inputs.camera_info_topic, "scale": self.settings.scale,
+                 "camera_info topic": self._inputs.camera_info_topic, "depth topic": self._depth_input.topic,
+                 "scale": self.settings.scale, **self._recognizer.depth_figures(),
                  "output frame": self.settings.output_frame or "camera", **self._graph.figures()}
         stamp = self.get_clock().now().to_msg()
         full_name = f"{self.get_namespace().rstrip('/')}/{self.get_name()}"

@@ -20,6 +20,7 @@ from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.cameras import CameraInfoError, camera_from_msg
 from kyvo_ros.ros.conversions.images import ImageMessageError, image_from_compressed_msg, image_from_msg
 from kyvo_ros.ros.conversions.placing import PlacedObject, place
+from kyvo_ros.ros.depth import DepthGuide, DepthStore, Shot
 from kyvo_ros.ros.identity import IdentityKeeper
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN, Status
@@ -133,14 +134,20 @@ def _optical_T_plane(camera: PinholeCamera, plane: PlaneCamera, roll_rad: float)
 
 
 class Recognizer:
-    """Runs frames through a pipeline, in one thread."""
+    """Runs frames through a pipeline, in one thread; `depth` holds the depth that comes beside the images."""
 
-    def __init__(self, infos: CameraInfoCache, transforms: Transforms, status: Status) -> None:
+    def __init__(self, infos: CameraInfoCache, transforms: Transforms, status: Status,
+                 depth: DepthStore | None = None) -> None:
         self._infos = infos
         self._transforms = transforms
         self._status = status
+        self._depth = DepthGuide(depth or DepthStore(), transforms.lookup, status)
         self._identities = IdentityKeeper()
         self._epoch = 0
+
+    def depth_figures(self) -> dict[str, str]:
+        """For the diagnostics; empty where no depth was used."""
+        return self._depth.figures()
 
     def recognize(self, frame: Frame, pipeline: Pipeline, settings: Settings) -> Recognition:
         """The newest frame of the stream; objects keep their names from frame to frame. Raises FrameDropped."""
@@ -164,13 +171,20 @@ class Recognizer:
                                 f"parameter camera_frame ('{DEFAULT_CAMERA_FRAME}' is used)")
         camera = self._camera(camera_info, header.frame_id, image, settings)
         view = self._view(camera, image, camera_frame, frame.stamp_ns, pipeline, settings)
+        streamed = identities is self._identities  # what a caller brings need not have depth
+        shot = Shot(frame.stamp_ns, header.frame_id, camera_frame, view.intrinsics, patient=streamed)
+        points = self._depth.points(shot, settings) if camera_info is None else None
+        view = self._by_depth(view, points, frame.stamp_ns, settings)
         known = view if view.plane is not None else replace(view, plane=pipeline.nominal_plane())
         unit_m = self._metres_per_unit(view.plane, pipeline, settings)
         start = time.monotonic()
         scene = self._infer(image, view, pipeline, settings)
         inference_s = time.monotonic() - start
         self._doubt(scene, settings)
-        scene = _named(_confident(scene, settings.confidence_threshold), known, unit_m, frame.stamp_ns, identities)
+        scene = _confident(scene, settings.confidence_threshold)
+        if points is not None:
+            scene = self._depth.refined(scene, view, points, settings)
+        scene = _named(scene, known, unit_m, frame.stamp_ns, identities)
         frame_id, frame_T_plane = self._output_frame(known, camera_frame, frame.stamp_ns, settings)
         relations = relations_of(scene, RELATION_EPSILON_UNITS * unit_m)
         return Recognition(scene, image, known, camera_frame, frame_id, frame_T_plane, unit_m,
@@ -203,20 +217,28 @@ class Recognizer:
 
     def _view(self, camera: PinholeCamera | None, image: np.ndarray, camera_frame: str, stamp_ns: int,
               pipeline: Pipeline, settings: Settings) -> CameraView:
-        """Lens and pose over the plane, as far as they are known."""
+        """Lens and pose over the plane, as far as they are known without depth."""
         try:
             view = pipeline.view_of(image, camera)
         except ValueError as error:
             raise FrameDropped("bad_camera_info", str(error)) from error
         try:
-            if settings.plane_frame:
+            if settings.plane_frame and settings.plane_by in ("tf", "depth"):
                 pose = self._lookup(settings.plane_frame, camera_frame, stamp_ns, settings)
                 return view_from_pose(view.intrinsics, pose, settings.plane_height_m)
-            if settings.plane_distance_m > 0:
+            if settings.plane_distance_m > 0 and settings.plane_by in ("parameter", "depth"):
                 elevation = settings.plane_elevation_rad or pipeline.nominal_plane().elevation_rad
                 return replace(view, plane=PlaneCamera(settings.plane_distance_m, elevation))
         except PlaneNotVisibleError as error:
             raise FrameDropped("plane_not_visible", str(error)) from error
+        return view
+
+    def _by_depth(self, stated: CameraView, points: np.ndarray | None, stamp_ns: int, settings: Settings) -> CameraView:
+        """The view with what depth says of the plane."""
+        view = stated if points is None else self._depth.view(stated, points, stamp_ns, settings)
+        if view.plane is None and settings.scale == "distance":
+            raise FrameDropped("no_depth", "scale 'distance' needs the distance to the support plane, and depth gave "
+                               "none for this image; see the diagnostics' stage depth, or set plane_distance_m, too")
         return view
 
     def _metres_per_unit(self, plane: PlaneCamera | None, pipeline: Pipeline, settings: Settings) -> float:
