@@ -39,13 +39,14 @@ class RefineConfig:
     min_points: int = 25  # on the object's surface
     max_points: int = 400  # of an object that are computed with
     min_on_surface: float = 0.6  # share of an object's points that must lie on the fitted surface
+    max_rms: float = 3.0  # of their distances from it, in standard deviations of the expected noise
     max_move: float = 1.0  # how far an object may be moved, in its largest width
     max_growth: float = 1.6  # by what factor its size may change, up or down
     size_sigma: float = 0.2  # standard deviation of the model's sizes, as a share of them
     shape_attribute: str = "shape"  # whose words name solids
 
     def __post_init__(self) -> None:
-        for name in ("noise", "least_noise_m", "max_move", "size_sigma"):
+        for name in ("noise", "least_noise_m", "max_rms", "max_move", "size_sigma"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0.0 < self.min_on_surface <= 1.0 or not self.max_growth > 1.0 or not self.bias >= 0.0:
@@ -199,6 +200,8 @@ def _check_surface(found: Fit, solid: Solid, cloud: _Cloud, shape: str, config: 
     share = found.on_surface.mean()
     if share < config.min_on_surface:
         raise _Doubt(f"only {share:.0%} of its depth points lie on a {shape}")
+    if found.rms_m > config.max_rms * float(np.median(cloud.noise_m)):
+        raise _Doubt(f"its depth points are {found.rms_m:.3f} m off the surface of a {shape}")
     centre = (solid.centre @ found.numbers)[:2]
     sight = centre - cloud.eye_m[:2]
     behind = (cloud.points[found.on_surface, :2].mean(axis=0) - centre) @ sight / np.linalg.norm(sight)

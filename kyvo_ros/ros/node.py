@@ -50,8 +50,8 @@ from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, one for depth, two for service calls that wait (recognize; ask, edit or render), one for the scene
-#: graph's, two for parameters and diagnostics, one for a transition of a managed node.
+#: One for the inputs, one for depth, two for service calls that wait (recognize; ask, edit or render), one for the
+#: scene graph's, two for parameters and diagnostics, one for a transition of a managed node.
 EXECUTOR_THREADS = 8
 _REPEAT_LOG_S = 10.0
 

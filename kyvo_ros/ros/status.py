@@ -1,7 +1,8 @@
 """What the node knows about its own health: stages, drops by reason, latency and rates.
 
-A frame passes the stages image -> camera_info -> transforms -> depth -> model -> inference. A stage is healthy, starved
-(what it waits for has not come) or failing (the last thing that went wrong, since when). Thread-safe; knows nothing of ROS.
+A frame passes the stages image -> camera_info -> transforms -> depth -> model -> inference. A stage is healthy,
+starved (what it waits for has not come) or failing (the last thing that went wrong, since when). Thread-safe; knows
+nothing of ROS.
 """
 
 from __future__ import annotations
