@@ -175,15 +175,28 @@ def _fitted(item: SceneObject, solid: Solid, cloud: _Cloud, config: RefineConfig
     sigma[:2] = _position_sigma_m(item)
     sigma[list(solid.lengths)] = config.size_sigma * prior[list(solid.lengths)]
     sigma[list(solid.angles)] = _YAW_SIGMA_RAD
-    start = prior.copy()
-    start[:2] += _to_front_m(item, cloud)
-    found = fit(solid.distances_m, cloud.points, cloud.noise_m, start, prior, sigma)
-    _check_surface(found, solid, cloud, item.attributes[config.shape_attribute], config)
+    found = _likely_fit(item, solid, cloud, prior, sigma, config)
     covariance = solid.centre @ found.covariance @ solid.centre.T
     yaw = {"yaw_rad": float(found.numbers[solid.angles[0]])} if solid.angles and item.yaw_rad is not None else {}
     return replace(
         item, position_m=solid.centre @ found.numbers, size_m=solid.size_m(found.numbers),
         position_covariance_m2=covariance + _bias_m2(cloud, config), **yaw), found.rms_m, int(found.on_surface.sum())
+
+
+def _likely_fit(item: SceneObject, solid: Solid, cloud: _Cloud, prior: np.ndarray, sigma: np.ndarray,
+                config: RefineConfig) -> Fit:
+    """The fit that begins where the points are, or where the model saw the object. Raises _Doubt where neither looks like
+    the side of the solid that faces the camera.
+    """
+    doubt = ""
+    for shift in (_to_front_m(item, cloud), np.zeros(2)):
+        start = prior.copy()
+        start[:2] += shift
+        found = fit(solid.distances_m, cloud.points, cloud.noise_m, start, prior, sigma)
+        doubt = _surface_doubt(found, solid, cloud, item.attributes[config.shape_attribute], config)
+        if not doubt:
+            return found
+    raise _Doubt(doubt)
 
 
 def _to_front_m(item: SceneObject, cloud: _Cloud) -> np.ndarray:
@@ -195,18 +208,18 @@ def _to_front_m(item: SceneObject, cloud: _Cloud) -> np.ndarray:
     return (front + _half_depth_m(item, along) - item.position_m[:2] @ along) * along
 
 
-def _check_surface(found: Fit, solid: Solid, cloud: _Cloud, shape: str, config: RefineConfig) -> None:
-    """Raises _Doubt where the points do not look like the side of a solid that faces the camera."""
+def _surface_doubt(found: Fit, solid: Solid, cloud: _Cloud, shape: str, config: RefineConfig) -> str:
+    """Why the points do not look like the side of a solid that faces the camera; empty where they do."""
     share = found.on_surface.mean()
     if share < config.min_on_surface:
-        raise _Doubt(f"only {share:.0%} of its depth points lie on a {shape}")
+        return f"only {share:.0%} of its depth points lie on a {shape}"
     if found.rms_m > config.max_rms * float(np.median(cloud.noise_m)):
-        raise _Doubt(f"its depth points are {found.rms_m:.3f} m off the surface of a {shape}")
+        return f"its depth points are {found.rms_m:.3f} m off the surface of a {shape}"
     centre = (solid.centre @ found.numbers)[:2]
     sight = centre - cloud.eye_m[:2]
     behind = (cloud.points[found.on_surface, :2].mean(axis=0) - centre) @ sight / np.linalg.norm(sight)
-    if behind > 0.1 * solid.size_m(found.numbers)[:2].max():
-        raise _Doubt(f"its depth points lie on the far side of a {shape}")
+    on_its_back = behind > 0.1 * solid.size_m(found.numbers)[:2].max()
+    return f"its depth points lie on the far side of a {shape}" if on_its_back else ""
 
 
 def _measured(item: SceneObject, cloud: _Cloud, config: RefineConfig) -> tuple[SceneObject, float, int]:

@@ -126,6 +126,28 @@ def test_a_view_without_a_plane_has_none_to_expect() -> None:
         SupportPlane.of(CameraView(LENS))
 
 
+@pytest.mark.parametrize("values, found", [
+    ({"min_points": 100}, True), ({"min_points": 151}, False), ({"min_inlier_ratio": 0.9}, False),
+    ({"tolerance": 1e-6, "least_tolerance_m": 1e-6}, False), ({"least_tolerance_m": 2.0, "min_inlier_ratio": 0.99}, True),
+    ({"max_roll_rad": 0.05}, False), ({"hypotheses": 30, "scored_points": 100, "seed": 5}, True)])
+def test_every_gate_decides(values: dict, found: bool) -> None:
+    rng = np.random.default_rng(9)
+    points = np.vstack([on_plane(rng, 120, 0.003), wall(rng, 30)])
+    try:
+        assert find_plane(points, config=PlaneConfig(**{"min_points": 100, **values})).inlier_ratio > 0.5
+    except PlaneNotFoundError:
+        assert not found
+    else:
+        assert found
+
+
+def test_the_gates_about_what_is_expected_can_be_widened() -> None:
+    points, turned = on_plane(np.random.default_rng(10), 500), Expected(np.array([0.3, -0.6, -0.74]), 2.0)
+    with pytest.raises(PlaneNotFoundError):
+        find_plane(points, turned)
+    find_plane(points, turned, PlaneConfig(max_tilt_rad=0.6, max_distance_ratio=2.0))
+
+
 @pytest.mark.parametrize("values, words", [
     ({"tolerance": 0.0}, "tolerance must be between 0 and inf, got 0"), ({"hypotheses": 2}, "hypotheses"),
     ({"min_inlier_ratio": 1.0}, "min_inlier_ratio"), ({"max_distance_ratio": 0.9}, "max_distance_ratio")])

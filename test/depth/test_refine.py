@@ -157,6 +157,42 @@ def test_a_surface_of_another_kind_is_not_believed() -> None:
     assert outcome.refined == 0 and "m off the surface of a sphere" in outcome.refinements[0].why_not
 
 
+@pytest.mark.parametrize("nearer_m, words", [(0.0, ""), (0.05, "lie on the far side of a sphere")])
+def test_stray_points_in_front_mislead_nobody(nearer_m: float, words: str) -> None:
+    true = thing("sphere", size=(0.07,) * 3)
+    stray = np.random.default_rng(0).uniform([-0.01, -0.08, 0.02], [0.05, -0.06, 0.05], (10, 3))
+    points = np.vstack([seen(true), VIEW.plane_T_optical().inverse().apply(stray)])
+    guess = replace(true, position_m=true.position_m - [0.0, nearer_m, 0.0])
+    outcome = refine(Scene((guess,)), VIEW, points)
+    assert words in outcome.refinements[0].why_not and outcome.refined == (not words)
+    assert words or apart(outcome.scene.objects[0], true) < 0.001
+
+
+@pytest.mark.parametrize("values, refined_then", [
+    ({}, True), ({"min_points": 10**4, "max_points": 10**4}, False), ({"noise": 0.05}, False),
+    ({"least_noise_m": 0.05}, False), ({"max_rms": 0.001}, False), ({"min_on_surface": 1.0}, False)])
+def test_every_gate_decides(values: dict, refined_then: bool) -> None:
+    true = thing("cylinder")
+    points = np.vstack([seen(true), VIEW.plane_T_optical().inverse().apply(np.tile([[0.02, 0.01, 0.14]], (20, 1)))])
+    guess = replace(true, position_m=true.position_m + [0.01, 0.02, 0.0])
+    assert (refine(Scene((guess,)), VIEW, points, RefineConfig(**values)).refined == 1) == refined_then
+
+
+def test_every_option_changes_what_comes_out() -> None:
+    true = thing("cylinder")
+    guess = replace(true, position_m=true.position_m + [0.01, 0.02, 0.0], size_m=1.1 * true.size_m)
+
+    def found(**values) -> SceneObject:
+        return refine(Scene((guess,)), VIEW, seen(true), RefineConfig(**values)).scene.objects[0]
+    plain = found()
+    assert np.trace(found(bias=0.05).position_covariance_m2) > 10 * np.trace(plain.position_covariance_m2)
+    assert np.allclose(found(size_sigma=0.001).size_m, guess.size_m, rtol=0.01)
+    assert np.allclose(plain.size_m, true.size_m, rtol=0.03)
+    few, other = found(max_points=40), found(shape_attribute="kind")
+    assert 0 < apart(few, plain) < 0.003 and few.depth_points == pytest.approx(plain.depth_points, rel=0.15)
+    assert 0 < apart(other, plain) < 0.02, "as an object of unknown shape"
+
+
 def test_neighbours_keep_their_own_points() -> None:
     pair = (thing("cylinder", x=-0.06, size=(0.08, 0.08, 0.08)), thing("sphere", x=0.03, size=(0.07,) * 3))
     guesses = tuple(replace(o, position_m=o.position_m + [0.0, 0.03, 0.0]) for o in pair)
