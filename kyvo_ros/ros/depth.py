@@ -149,41 +149,41 @@ class DepthGuide:
                 self._complain(str(error))
             return None
 
-    def view(self, stated: CameraView, points: np.ndarray, stamp_ns: int, settings: Settings) -> CameraView:
-        """The image's view with the plane that depth shows, or as `stated`, by the settings.
+    def view(self, stated: CameraView, points: np.ndarray, stamp_ns: int,
+             settings: Settings) -> tuple[CameraView, np.ndarray | None]:
+        """The image's view by the settings, and the points where they agree with it, so that they may refine objects.
 
         `stated` is the view as TF or the parameters have it, without a plane where they say nothing.
         """
-        config = PlaneConfig()
-        if settings.plane_by != "depth":
-            if stated.plane is not None:
-                self._note(rated(SupportPlane.of(stated), points), settings.plane_by, stated)
-            return stated
+        if settings.plane_by == "depth":
+            return self._measured(stated, points, stamp_ns)
+        plane = rated(SupportPlane.of(stated), points)
+        self._note(plane, settings.plane_by, stated)
+        if plane.inlier_ratio >= PlaneConfig().min_inlier_ratio:
+            return stated, points
+        self._complain(f"only {plane.inlier_ratio:.0%} of the depth points lie on the support plane as "
+                       f"{settings.plane_by} has it, so that depth refines nothing; correct it, or set plane_source to "
+                       "depth")
+        return stated, None
+
+    def _measured(self, stated: CameraView, points: np.ndarray,
+                  stamp_ns: int) -> tuple[CameraView, np.ndarray | None]:
+        """As `view`, with the plane that the points show."""
         try:
-            plane = find_plane(points, Expected.of(stated) or self._earlier(stamp_ns), config)
+            plane = find_plane(points, Expected.of(stated) or self._earlier(stamp_ns))
             found = plane.view(stated.intrinsics)
         except (PlaneNotFoundError, PlaneNotVisibleError) as error:
-            self._complain(f"{error}; the frame goes on without a plane from depth")
-            return stated
+            self._complain(f"{error}; the frame goes on without depth")
+            return stated, None
         self._plane = (stamp_ns, plane)
         self._note(plane, "depth", found)
         if stated.world_T_plane is None:
-            return found
+            return found, points
         world_T_optical = stated.world_T_plane @ stated.plane_T_optical()
-        return replace(found, world_T_plane=world_T_optical @ found.plane_T_optical().inverse())
+        return replace(found, world_T_plane=world_T_optical @ found.plane_T_optical().inverse()), points
 
-    def refined(self, scene: Scene, view: CameraView, points: np.ndarray, settings: Settings) -> Scene:
+    def refined(self, scene: Scene, view: CameraView, points: np.ndarray) -> Scene:
         """The scene in the plane frame of `view`, with what depth says of its objects."""
-        if not settings.depth_refines or not len(scene):
-            return scene
-        if view.plane is None:
-            self._complain("depth refines nothing, since the support plane is not known")
-            return scene
-        share = rated(SupportPlane.of(view), points).inlier_ratio
-        if share < PlaneConfig().min_inlier_ratio:
-            self._complain(f"depth refines nothing: only {share:.0%} of its points lie on the support plane as "
-                           f"{settings.plane_by} has it; correct it, or set plane_source to depth")
-            return scene
         outcome = refine(scene, view, points)
         self._figures = {**self._figures, **_refinement_figures(outcome)}
         return outcome.scene

@@ -174,7 +174,7 @@ class Recognizer:
         streamed = identities is self._identities  # what a caller brings need not have depth
         shot = Shot(frame.stamp_ns, header.frame_id, camera_frame, view.intrinsics, patient=streamed)
         points = self._depth.points(shot, settings) if camera_info is None else None
-        view = self._by_depth(view, points, frame.stamp_ns, settings)
+        view, points = self._by_depth(view, points, frame.stamp_ns, settings)
         known = view if view.plane is not None else replace(view, plane=pipeline.nominal_plane())
         unit_m = self._metres_per_unit(view.plane, pipeline, settings)
         start = time.monotonic()
@@ -182,8 +182,8 @@ class Recognizer:
         inference_s = time.monotonic() - start
         self._doubt(scene, settings)
         scene = _confident(scene, settings.confidence_threshold)
-        if points is not None:
-            scene = self._depth.refined(scene, view, points, settings)
+        if points is not None and settings.depth_refines:
+            scene = self._depth.refined(scene, view, points)
         scene = _named(scene, known, unit_m, frame.stamp_ns, identities)
         frame_id, frame_T_plane = self._output_frame(known, camera_frame, frame.stamp_ns, settings)
         relations = relations_of(scene, RELATION_EPSILON_UNITS * unit_m)
@@ -233,13 +233,14 @@ class Recognizer:
             raise FrameDropped("plane_not_visible", str(error)) from error
         return view
 
-    def _by_depth(self, stated: CameraView, points: np.ndarray | None, stamp_ns: int, settings: Settings) -> CameraView:
-        """The view with what depth says of the plane."""
-        view = stated if points is None else self._depth.view(stated, points, stamp_ns, settings)
+    def _by_depth(self, stated: CameraView, points: np.ndarray | None, stamp_ns: int,
+                  settings: Settings) -> tuple[CameraView, np.ndarray | None]:
+        """The view with what depth says of the plane, and the points where they may refine objects."""
+        view, usable = (stated, None) if points is None else self._depth.view(stated, points, stamp_ns, settings)
         if view.plane is None and settings.scale == "distance":
             raise FrameDropped("no_depth", "scale 'distance' needs the distance to the support plane, and depth gave "
                                "none for this image; see the diagnostics' stage depth, or set plane_distance_m, too")
-        return view
+        return view, usable
 
     def _metres_per_unit(self, plane: PlaneCamera | None, pipeline: Pipeline, settings: Settings) -> float:
         """How many metres a model unit is in this frame; warns where the scale cannot be meant."""

@@ -128,7 +128,8 @@ def test_a_view_without_a_plane_has_none_to_expect() -> None:
 
 @pytest.mark.parametrize("values, found", [
     ({"min_points": 100}, True), ({"min_points": 151}, False), ({"min_inlier_ratio": 0.9}, False),
-    ({"tolerance": 1e-6, "least_tolerance_m": 1e-6}, False), ({"least_tolerance_m": 2.0, "min_inlier_ratio": 0.99}, True),
+    ({"tolerance": 1e-6, "least_tolerance_m": 1e-6}, False),
+    ({"least_tolerance_m": 2.0, "min_inlier_ratio": 0.99}, True),
     ({"max_roll_rad": 0.05}, False), ({"hypotheses": 30, "scored_points": 100, "seed": 5}, True)])
 def test_every_gate_decides(values: dict, found: bool) -> None:
     rng = np.random.default_rng(9)
