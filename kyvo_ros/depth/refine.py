@@ -185,8 +185,8 @@ def _fitted(item: SceneObject, solid: Solid, cloud: _Cloud, config: RefineConfig
 
 def _likely_fit(item: SceneObject, solid: Solid, cloud: _Cloud, prior: np.ndarray, sigma: np.ndarray,
                 config: RefineConfig) -> Fit:
-    """The fit that begins where the points are, or where the model saw the object. Raises _Doubt where neither looks like
-    the side of the solid that faces the camera.
+    """The fit that begins where the points are, or where the model saw the object. Raises _Doubt where neither looks
+    like the side of the solid that faces the camera.
     """
     doubt = ""
     for shift in (_to_front_m(item, cloud), np.zeros(2)):

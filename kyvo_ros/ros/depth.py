@@ -23,7 +23,7 @@ from kyvo_ros.depth.points import MAX_POINTS
 from kyvo_ros.ros.conversions.clouds import CloudMessageError, points_from_msg
 from kyvo_ros.ros.conversions.images import ImageMessageError, depth_from_msg
 from kyvo_ros.ros.settings import Settings
-from kyvo_ros.ros.status import WARN
+from kyvo_ros.ros.status import OK, WARN
 from kyvo_ros.ros.transforms import TransformError
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneNotVisibleError, Scene, Transform
 
@@ -37,6 +37,14 @@ _PLANE_HOLDS_NS = 1_000_000_000
 
 class DepthProblem(ValueError):
     """Depth cannot be used for an image; the message says why and what to do."""
+
+    level = WARN  # of the diagnostics
+
+
+class DepthMissing(DepthProblem):
+    """None comes, which `DepthInput.waiting` warns of when it lasts."""
+
+    level = OK
 
 
 class Lookup(Protocol):
@@ -88,7 +96,7 @@ class DepthStore:
                     break
             found = self._within(stamp_ns, tolerance_s)
             if found is None:
-                raise DepthProblem(self._why_none(stamp_ns, tolerance_s))
+                raise self._why_none(stamp_ns, tolerance_s)
             return found
 
     def _apart_s(self, stamp_ns: int) -> list[tuple[float, int]]:
@@ -103,13 +111,14 @@ class DepthStore:
         """Whether the newest message is later than any that would fit, so that none will come."""
         return bool(self._messages) and self._messages[-1][0] - stamp_ns > tolerance_s * 1e9
 
-    def _why_none(self, stamp_ns: int, tolerance_s: float) -> str:
+    def _why_none(self, stamp_ns: int, tolerance_s: float) -> DepthProblem:
         if not self._messages:
-            return "no depth has come; remap `depth` or `points` to the camera's, or set depth_source to none"
+            return DepthMissing("no depth has come; remap `depth` or `points` to the camera's topic")
         if self.silent_s() > _SILENT_S:
-            return f"no depth for {self.silent_s():.1f} s; check that the camera still sends it"
-        return (f"the nearest depth is {min(self._apart_s(stamp_ns))[0]:.3f} s from the image's stamp, more than "
-                f"depth_tolerance_s = {tolerance_s:g}; let the driver synchronise both streams, or raise it")
+            return DepthMissing(f"no depth for {self.silent_s():.1f} s; check that the camera still sends it")
+        return DepthProblem(
+            f"the nearest depth is {min(self._apart_s(stamp_ns))[0]:.3f} s from the image's stamp, more than "
+            f"depth_tolerance_s = {tolerance_s:g}; let the driver synchronise both streams, or raise it")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +130,7 @@ class Shot:
     camera_frame: str  # optical frame of the camera
     intrinsics: PinholeCamera
     patient: bool = True  # whether depth is waited for, and complained about
+    brought: bool = False  # whether the image came with a calibration of its own, not from the stream's camera
 
 
 class DepthGuide:
@@ -130,6 +140,7 @@ class DepthGuide:
         self._store, self._lookup, self._status = store, lookup, status
         self._plane: tuple[int, SupportPlane] | None = None  # the newest one, with its image's stamp
         self._figures: dict[str, str] = {}
+        self.trouble = ""  # what was wrong with the depth of the image that was last asked about
 
     def figures(self) -> dict[str, str]:
         """Quality of the newest plane, and what was refined, for the diagnostics."""
@@ -137,16 +148,20 @@ class DepthGuide:
 
     def points(self, shot: Shot, settings: Settings) -> np.ndarray | None:
         """Points (N, 3) in the optical frame that belong to an image; None where there are none."""
+        self.trouble = ""
         if settings.depth_source == "none":
             return None
         try:
+            if shot.brought:
+                raise DepthMissing("what depth there is belongs to the stream's camera")
             message = self._store.nearest(shot.stamp_ns, settings.depth_tolerance_s,
                                           settings.depth_timeout_s if shot.patient else 0.0)
             read = _from_image if settings.depth_source == "image" else self._from_cloud
             return read(message, shot, settings)
         except (DepthProblem, DepthError, ImageMessageError, CloudMessageError) as error:
+            self.trouble = str(error)
             if shot.patient:
-                self._complain(str(error))
+                self._status.failed("depth", getattr(error, "level", WARN), str(error))
             return None
 
     def view(self, stated: CameraView, points: np.ndarray, stamp_ns: int,
@@ -206,6 +221,7 @@ class DepthGuide:
         return Expected(self._plane[1].normal)
 
     def _complain(self, message: str) -> None:
+        self.trouble = message
         self._status.failed("depth", WARN, message)
 
     def _note(self, plane: SupportPlane, source: str, view: CameraView) -> None:

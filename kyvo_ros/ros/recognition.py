@@ -172,9 +172,8 @@ class Recognizer:
         camera = self._camera(camera_info, header.frame_id, image, settings)
         view = self._view(camera, image, camera_frame, frame.stamp_ns, pipeline, settings)
         streamed = identities is self._identities  # what a caller brings need not have depth
-        shot = Shot(frame.stamp_ns, header.frame_id, camera_frame, view.intrinsics, patient=streamed)
-        points = self._depth.points(shot, settings) if camera_info is None else None
-        view, points = self._by_depth(view, points, frame.stamp_ns, settings)
+        shot = Shot(frame.stamp_ns, header.frame_id, camera_frame, view.intrinsics, streamed, camera_info is not None)
+        view, points = self._by_depth(view, shot, settings)
         known = view if view.plane is not None else replace(view, plane=pipeline.nominal_plane())
         unit_m = self._metres_per_unit(view.plane, pipeline, settings)
         start = time.monotonic()
@@ -233,13 +232,13 @@ class Recognizer:
             raise FrameDropped("plane_not_visible", str(error)) from error
         return view
 
-    def _by_depth(self, stated: CameraView, points: np.ndarray | None, stamp_ns: int,
-                  settings: Settings) -> tuple[CameraView, np.ndarray | None]:
-        """The view with what depth says of the plane, and the points where they may refine objects."""
-        view, usable = (stated, None) if points is None else self._depth.view(stated, points, stamp_ns, settings)
+    def _by_depth(self, stated: CameraView, shot: Shot, settings: Settings) -> tuple[CameraView, np.ndarray | None]:
+        """The view with what depth says of the plane, and the points (N, 3) where they may refine objects."""
+        points = self._depth.points(shot, settings)
+        view, usable = (stated, None) if points is None else self._depth.view(stated, points, shot.stamp_ns, settings)
         if view.plane is None and settings.scale == "distance":
             raise FrameDropped("no_depth", "scale 'distance' needs the distance to the support plane, and depth gave "
-                               "none for this image; see the diagnostics' stage depth, or set plane_distance_m, too")
+                               f"none: {self._depth.trouble}; or set plane_distance_m, too")
         return view, usable
 
     def _metres_per_unit(self, plane: PlaneCamera | None, pipeline: Pipeline, settings: Settings) -> float:

@@ -70,6 +70,12 @@ def test_what_is_wrong_is_counted_by_reason_with_the_node_s_words() -> None:
     assert "the image 'other'" in ledger.remarks["camera_info", WARN]
 
 
+def test_depth_is_said_to_do_nothing_here() -> None:
+    ledger = Ledger()
+    Replay(FakePipeline(), Settings(depth_source="image"), ledger)
+    assert "recordings are read without depth" in ledger.remarks["depth", WARN]
+
+
 def test_a_recording_that_jumps_back_in_time_goes_on_with_fresh_names() -> None:
     heard = [INFO_HEARD, _tf(9.0, 9.0), _image(10.0, 9.5), _tf(10.01, 10.0),
              _tf(11.0, 1.0), _image(11.1, 1.05), _tf(11.2, 1.2)]

@@ -60,7 +60,8 @@ def test_whole_numbers_are_taken_for_real_ones() -> None:
 
 
 @pytest.mark.parametrize("values, plane_by", [
-    ({}, "model"), ({"depth_source": "image"}, "depth"), ({"depth_source": "image", "plane_distance_m": 1.0}, "parameter"),
+    ({}, "model"), ({"depth_source": "image"}, "depth"),
+    ({"depth_source": "image", "plane_distance_m": 1.0}, "parameter"),
     ({"depth_source": "points", "plane_frame": "map", "plane_distance_m": 1.0}, "tf"),
     ({"depth_source": "points", "plane_frame": "map", "plane_source": "depth", "scale": "distance"}, "depth"),
     ({"plane_frame": "map", "plane_distance_m": 1.0, "plane_source": "parameter"}, "parameter"),

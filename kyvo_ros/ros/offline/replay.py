@@ -16,7 +16,7 @@ from kyvo_ros.ros.conversions.transforms import transforms_from_msg
 from kyvo_ros.ros.offline.bags import CAMERA_INFO, IMAGE, TF_STATIC, Heard
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, Recognizer
 from kyvo_ros.ros.settings import Settings
-from kyvo_ros.ros.status import OK
+from kyvo_ros.ros.status import OK, WARN
 from kyvo_ros.ros.transforms import JUMP_BACK_NS, TransformBuffer
 from kyvo_ros.scene import Transform
 
@@ -68,6 +68,8 @@ class Replay:
         self._newest_stamp_ns = 0
         self._last_taken_ns = -float("inf")
         self._epoch = 0
+        if settings.depth_source != "none":
+            ledger.failed("depth", WARN, "recordings are read without depth: depth_source does nothing here")
 
     def frames(self, heard: Iterable[Heard]) -> Iterator[tuple[int, Frame, Recognition]]:
         """Time of the recording, image and result of every image that can be used."""
