@@ -4,9 +4,9 @@
 
 Each row is a setting of `kyvo_ros.evaluation.depth_scenes`: predictions with errors, depth with a sensor's faults. The
 first is a table-top under a stereo camera, the others change one thing of it. `--images N` adds two rows with what the
-shipped model says of N ray-cast images of CLEVR's size: over the plane as it is known, and as depth shows it. Lengths are
-in model units (a tenth of a metre on the table-top). Errors are those of objects that depth refined; with the model,
-those of predictions within a unit of an object, refined or not.
+shipped model says of N ray-cast images of CLEVR's size: over the plane as it is known, and as depth shows it. Lengths
+are in model units (a tenth of a metre on the table-top). Errors are those of objects that depth refined; with the
+model, those of predictions within a unit of an object, refined or not.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     lines = [f"{'':26}{'objects':>8}{'refined':>8}{'position':>17}{'95 %':>17}{'worse':>7}{'size %':>14}"
              f"{'plane %':>9}{'deg':>6}"]
     for name, row in rows.items():
-        changes = [f"{row[f'{key}_before']:.3f} -> {row[f'{key}_after']:.3f}" for key in ("position_mean", "position_95")]
+        changes = [f"{row[f'{key}_before']:.3f} -> {row[f'{key}_after']:.3f}"
+                   for key in ("position_mean", "position_95")]
         size = f"{100 * row['size_before']:.1f} -> {100 * row['size_after']:.1f}"
         lines.append(f"{name:26}{row['objects']:8.0f}{row['refined']:8.1%}{changes[0]:>17}{changes[1]:>17}"
                      f"{row['worse']:7.1%}{size:>14}{100 * row['plane_distance']:9.2f}{row['plane_angle_deg']:6.2f}")

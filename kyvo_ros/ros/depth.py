@@ -27,8 +27,8 @@ from kyvo_ros.ros.status import OK, WARN
 from kyvo_ros.ros.transforms import TransformError
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneNotVisibleError, Scene, Transform
 
-#: Messages that are kept: enough for an image that waits while depth comes at 30 Hz.
-_KEPT = 10
+#: Messages that are kept: enough for an image that waits its turn while depth comes at 30 Hz.
+KEPT = 10
 #: Depth that has not come for so long is not waited for.
 _SILENT_S = 1.0
 #: How long the plane of an earlier image tells what is up, by the images' stamps.
@@ -60,12 +60,12 @@ class Complaints(Protocol):
 
 
 class DepthStore:
-    """The newest depth messages by their stamps. Thread-safe; `clock` gives seconds that never run back."""
+    """The newest `kept` depth messages by their stamps. Thread-safe; `clock` gives seconds that never run back."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kept: int = KEPT, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changed = threading.Condition()
-        self._messages: deque[tuple[int, Any]] = deque(maxlen=_KEPT)
+        self._messages: deque[tuple[int, Any]] = deque(maxlen=kept)
         self._start_s = clock()
         self._arrived_s: float | None = None
 

@@ -288,8 +288,9 @@ def test_a_request_takes_depth_of_its_stamp_and_never_complains(bench: Bench) ->
     assert bench.recognizer.recognize_once(frame, None, FakePipeline(), settings).view.plane != NOMINAL
     own_lens = bench.recognizer.recognize_once(frame, messages.camera_info(), FakePipeline(), settings)
     assert own_lens.view.plane == NOMINAL
+    scaled = replace(settings, scale="distance")
     with pytest.raises(FrameDropped, match="depth gave none: what depth there is belongs to the stream's camera"):
-        bench.recognizer.recognize_once(frame, messages.camera_info(), FakePipeline(), replace(settings, scale="distance"))
+        bench.recognizer.recognize_once(frame, messages.camera_info(), FakePipeline(), scaled)
 
 
 def test_depth_that_is_not_asked_for_is_not_looked_at(bench: Bench) -> None:
