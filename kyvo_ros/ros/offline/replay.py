@@ -66,7 +66,8 @@ class Replay:
         self._settings = replace(settings, depth_timeout_s=0.0)  # what the recording says in time is there already
         self._infos = CameraInfoCache()
         self._transforms = _Transforms(settings)
-        self._depth = DepthStore(_DEPTH_KEPT)
+        # Without a clock: how fast messages are read says nothing of how the camera sends them.
+        self._depth = DepthStore(_DEPTH_KEPT, clock=lambda: 0.0)
         self._recognizer = Recognizer(self._infos, self._transforms, ledger, self._depth)
         self._waiting: deque[tuple[int, Frame]] = deque()
         self._patience_ns = int(settings.tf_timeout_s * 1e9)
