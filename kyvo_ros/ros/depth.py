@@ -143,7 +143,7 @@ class DepthGuide:
         self.trouble = ""  # what was wrong with the depth of the image that was last asked about
 
     def figures(self) -> dict[str, str]:
-        """Quality of the newest plane, and what was refined, for the diagnostics."""
+        """Quality of the newest plane, and what was refined, for the diagnostics; empty while there is no depth."""
         return self._figures
 
     def points(self, shot: Shot, settings: Settings) -> np.ndarray | None:
@@ -161,6 +161,7 @@ class DepthGuide:
         except (DepthProblem, DepthError, ImageMessageError, CloudMessageError) as error:
             self.trouble = str(error)
             if shot.patient:
+                self._figures = {}
                 self._status.failed("depth", getattr(error, "level", WARN), str(error))
             return None
 
@@ -173,13 +174,13 @@ class DepthGuide:
         if settings.plane_by == "depth":
             return self._measured(stated, points, stamp_ns)
         plane = rated(SupportPlane.of(stated), points)
+        agrees = plane.inlier_ratio >= PlaneConfig().min_inlier_ratio
+        if not agrees:
+            self._complain(f"only {plane.inlier_ratio:.0%} of the depth points lie on the support plane as "
+                           f"{settings.plane_by} has it, so that depth refines nothing; correct it, or set "
+                           "plane_source to depth")
         self._note(plane, settings.plane_by, stated)
-        if plane.inlier_ratio >= PlaneConfig().min_inlier_ratio:
-            return stated, points
-        self._complain(f"only {plane.inlier_ratio:.0%} of the depth points lie on the support plane as "
-                       f"{settings.plane_by} has it, so that depth refines nothing; correct it, or set plane_source to "
-                       "depth")
-        return stated, None
+        return stated, points if agrees else None
 
     def _measured(self, stated: CameraView, points: np.ndarray,
                   stamp_ns: int) -> tuple[CameraView, np.ndarray | None]:
@@ -221,7 +222,7 @@ class DepthGuide:
         return Expected(self._plane[1].normal)
 
     def _complain(self, message: str) -> None:
-        self.trouble = message
+        self.trouble, self._figures = message, {}
         self._status.failed("depth", WARN, message)
 
     def _note(self, plane: SupportPlane, source: str, view: CameraView) -> None:

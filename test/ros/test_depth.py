@@ -80,9 +80,9 @@ def test_what_is_no_depth_image_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8", ">f8"])
 def test_clouds_are_read_by_their_fields(kind: str) -> None:
     points = np.arange(30.0).reshape(10, 3) / 4
-    points[3, 1] = np.nan
+    points[3, 1], points[6, 0], points[8, 2] = np.nan, 1e30, -np.inf
     found = points_from_msg(cloud(points, kind=kind))
-    assert np.allclose(found, np.delete(points, 3, axis=0))
+    assert np.allclose(found, np.delete(points, [3, 6, 8], axis=0))
     two_rows = cloud(points, kind=kind, height=2, width=5, row_step=200)
     assert np.allclose(points_from_msg(two_rows), found)
     assert len(points_from_msg(cloud(np.ones((1000, 3))), 50)) == 50
@@ -188,6 +188,8 @@ def test_depth_gives_the_plane_the_scale_and_the_objects(bench: Bench) -> None:
     assert figures["plane from"] == "depth" and figures["objects refined by depth"] == "3 of 3"
     assert float(figures["plane inliers [%]"]) > 80 and float(figures["plane rms [mm]"]) < 5
     assert bench.depth_says() == (OK, "ok")
+    bench.run(5 * S, plane_distance_m=1.0)
+    assert bench.recognizer.depth_figures() == {}, "what was is not what is"
 
 
 def test_a_cloud_does_as_much(bench: Bench) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 
 #: PointField.datatype -> numpy's name, for the types that coordinates have.
 _FLOATS = {7: "f4", 8: "f8"}
+#: What is farther away is no measurement.
+_FARTHEST_M = 1e5
 
 
 class CloudMessageError(ValueError):
@@ -18,7 +20,7 @@ class CloudMessageError(ValueError):
 def points_from_msg(message: Any, max_points: float = math.inf, most_sent: float = math.inf) -> np.ndarray:
     """Points (N, 3) of a sensor_msgs/PointCloud2 in its frame, metres: at most `max_points`, spread evenly over it.
 
-    Points that are not finite are left out. Raises CloudMessageError for fields and sizes that do not fit, and for
+    Points that are not finite, or absurdly far away, are left out. Raises CloudMessageError for fields and sizes that do not fit, and for
     clouds of more than `most_sent` points.
     """
     count = message.width * message.height
@@ -37,7 +39,7 @@ def points_from_msg(message: Any, max_points: float = math.inf, most_sent: float
     stored = np.ascontiguousarray(rows[:, :message.width * step]).view(kind).reshape(-1)
     taken = stored if count <= max_points else stored[np.arange(int(max_points)) * count // int(max_points)]
     points = np.stack([taken[axis].astype(np.float64) for axis in "xyz"], axis=-1)
-    return points[np.isfinite(points).all(axis=-1)]
+    return points[(np.abs(points) < _FARTHEST_M).all(axis=-1)]
 
 
 def _point_type(message: Any) -> np.dtype:
