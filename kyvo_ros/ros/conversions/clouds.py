@@ -20,8 +20,8 @@ class CloudMessageError(ValueError):
 def points_from_msg(message: Any, max_points: float = math.inf, most_sent: float = math.inf) -> np.ndarray:
     """Points (N, 3) of a sensor_msgs/PointCloud2 in its frame, metres: at most `max_points`, spread evenly over it.
 
-    Points that are not finite, or absurdly far away, are left out. Raises CloudMessageError for fields and sizes that do not fit, and for
-    clouds of more than `most_sent` points.
+    Points that are not finite, or absurdly far away, are left out. Raises CloudMessageError for fields and sizes that do
+    not fit, and for clouds of more than `most_sent` points.
     """
     count = message.width * message.height
     if count > most_sent:
