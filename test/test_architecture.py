@@ -17,6 +17,7 @@ SEES = {
     "scene": set(),
     "tokens": {"scene"},
     "questions": {"scene"},
+    "depth": {"scene"},
     "evaluation": {"scene"},
     "drawing": {"scene"},
     "autoencoders": {"scene", "tokens", "questions"},
@@ -24,14 +25,15 @@ SEES = {
     "data": {"scene", "tokens", "questions"},
     "training": {"scene", "tokens", "questions", "autoencoders", "model", "data", "evaluation", "drawing"},
     "pipeline": {"scene", "tokens", "questions", "autoencoders", "model"},
-    "ros": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing"},
+    "ros": {"scene", "depth", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing"},
     "commands": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
                  "training", "ros"},
     "cli": {"commands", "training"},
 }
 #: Third-party packages of the rooms that must stay light.
 MAY_INSTALL = {
-    "scene": {"numpy", "scipy"}, "tokens": {"numpy", "tokenizers"}, "questions": set(), "evaluation": {"numpy", "scipy"}}
+    "scene": {"numpy", "scipy"}, "depth": {"numpy"}, "tokens": {"numpy", "tokenizers"}, "questions": set(),
+    "evaluation": {"numpy", "scipy"}}
 
 TORCH = re.compile(r"torch(vision|audio)?$|transformers$|safetensors$")
 ROS = re.compile(r"rclpy$|.*_msgs$|.*_interfaces$|tf2_.*|launch(_ros)?$|ament_.*|rosbag2_py$|cv_bridge$|rosidl_.*")

@@ -40,6 +40,8 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
     """Which topics are the camera's."""
     parser.add_argument("--image", default="", metavar="TOPIC", help="of the images (default: the only one)")
     parser.add_argument("--camera-info", default="", metavar="TOPIC", help="(default: the one beside the images)")
+    parser.add_argument("--depth", default="", metavar="TOPIC", help="where the parameter depth_source asks for depth "
+                        "(default: the only one)")
 
 
 def add_setting_options(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +85,7 @@ def jobs_of(args: argparse.Namespace) -> list[Job]:
                          "one by one")
     outputs = [(args.out or Path()) / name if several or not args.out else args.out for name in names]
     return [Job(source, output, settings, args.image, args.camera_info, args.namespace, args.storage, camera,
-                args.rate_hz) for source, output in zip(args.sources, outputs)]
+                args.rate_hz, args.depth) for source, output in zip(args.sources, outputs)]
 
 
 def report(outcome: Outcome) -> str:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _recording(args: argparse.Namespace, settings: Settings, pipeline: Pipeline | None) -> list[Finding]:
     from kyvo_ros.ros.doctor.recording import examine_recording
-    return examine_recording(args.source, settings, pipeline, args.image, args.camera_info)
+    return examine_recording(args.source, settings, pipeline, args.image, args.camera_info, args.depth)
 
 
 def _system(args: argparse.Namespace, settings: Settings, pipeline: Pipeline | None) -> list[Finding]:
@@ -60,4 +60,5 @@ def _system(args: argparse.Namespace, settings: Settings, pipeline: Pipeline | N
     except ImportError as error:
         return [Finding(ERROR, "system", f"a running system cannot be looked at without ROS ({error}); a recording can",
                         "source /opt/ros/$ROS_DISTRO/setup.bash")]
-    return [*machine.messages(), *examine_system(settings, pipeline, args.image, args.camera_info, args.listen_s)]
+    found = examine_system(settings, pipeline, args.image, args.camera_info, args.listen_s, args.depth)
+    return [*machine.messages(), *found]

@@ -118,13 +118,15 @@ def _remade(thing: SceneObject, attributes: Mapping[str, str], rules: EditRules)
     extents = tuple(map(float, rules.extents_m(attributes)))
     x, y, _ = thing.position_m
     yaw = (thing.yaw_rad or 0.0) if attributes["shape"] in rules.shapes_with_yaw else None
-    return replace(thing, attributes=attributes, position_m=(x, y, extents[2] / 2), size_m=extents, yaw_rad=yaw)
+    return replace(thing, attributes=attributes, position_m=(x, y, extents[2] / 2), size_m=extents, yaw_rad=yaw,
+                   depth_points=0)
 
 
 def _placed(thing: SceneObject, anchor: SceneObject, relation: str, metres: float) -> SceneObject:
     """The object at a distance from where the anchor's centre is, at its own height."""
     (dx, dy), (x, y, _) = DIRECTIONS[relation], anchor.position_m
-    return replace(thing, position_m=(x + dx * metres, y + dy * metres, thing.position_m[2]))
+    return replace(thing, position_m=(x + dx * metres, y + dy * metres, thing.position_m[2]),
+                   depth_points=0)
 
 
 def _next_to(thing: SceneObject, other: SceneObject, rules: EditRules) -> float:

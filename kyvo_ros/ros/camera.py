@@ -17,12 +17,14 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
+from kyvo_ros.ros.depth import DepthStore
+from kyvo_ros.ros.depth_input import DepthInput
 from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.outputs import Outputs
 from kyvo_ros.ros.recognition import Frame, Recognition, Recognizer, stamp_to_ns
 from kyvo_ros.ros.settings import Settings
-from kyvo_ros.ros.status import ERROR, OK, Report, StageReport, Status
+from kyvo_ros.ros.status import ERROR, OK, WARN, Report, StageReport, Status
 from kyvo_ros.ros.tf_listener import TransformSource
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 
@@ -63,14 +65,15 @@ class Camera:
         self.newest: Frame | None = None
         self.latest: Seen | None = None  # what is published
         self._infos = CameraInfoCache()
-        self.recognizer = Recognizer(self._infos, house.transforms, self.status)
+        self._depth = DepthStore()
+        self.recognizer = Recognizer(self._infos, house.transforms, self.status, self._depth)
         self._newest_stamp_ns = 0
         self._epoch = 0
         self._outputs = Outputs(house.node, self._prefix)
         self._slot = house.mailbox.slot(lambda: self.settings.min_period_s)
         self._service = house.node.create_service(  # in the group of the parameter services, since it sets one
             SetBool, self._prefix + "enable", self._on_enable) if name else None
-        self._inputs = self._make_inputs()
+        self._inputs, self._depth_input = self._make_inputs(), self._make_depth_input()
         self.listen(listens)
 
     # --- callbacks of the executor
@@ -81,6 +84,9 @@ class Camera:
         if (old.image_transport, old.image_qos) != (settings.image_transport, settings.image_qos):
             self._inputs.close()
             self._inputs = self._make_inputs()
+        if old.depth_source != settings.depth_source:
+            self._depth_input.close()
+            self._depth_input = self._make_depth_input()
         self.listen(self._listens)
 
     def listen(self, listens: bool) -> None:
@@ -88,8 +94,10 @@ class Camera:
         self._listens = listens
         if listens and self.settings.enabled:
             self._inputs.open()
+            self._depth_input.open()
             return
         self._inputs.close()
+        self._depth_input.close()
         if self._slot.clear() is not None:
             self.status.dropped("camera_off")
 
@@ -100,6 +108,10 @@ class Camera:
     def _make_inputs(self) -> Inputs:
         return Inputs(self._house.node, self.settings, self._on_image, self._infos.store, False, self._prefix,
                       self._on_unreadable, self._house.group)
+
+    def _make_depth_input(self) -> DepthInput:
+        return DepthInput(self._house.node, self.settings, self._depth, False, self._prefix, self._on_unreadable,
+                          self._house.group)
 
     def _on_image(self, message: Any) -> None:
         self.status.image_arrived()
@@ -117,6 +129,8 @@ class Camera:
         if name == "image":
             self.status.image_arrived()
             self.status.dropped("bad_message", text)
+        elif name in ("depth", "points"):
+            self.status.failed("depth", WARN, text)
         else:
             self.status.failed(name, ERROR, text)
 
@@ -166,6 +180,7 @@ class Camera:
     def report(self, model: StageReport | None) -> Report:
         """How it fares; `model` where there is something to say of that."""
         waiting = self._inputs.waiting(self.settings, self.status.seconds_since_image(), self.newest is not None)
+        waiting |= self._depth_input.waiting(self.settings)
         if not self.settings.enabled:
             waiting = {"image": StageReport("image", OK, "the camera is switched off; set enabled to true")}
         return self.status.report({**waiting, **({"model": model} if model else {})})
@@ -173,4 +188,5 @@ class Camera:
     def figures(self) -> dict[str, str]:
         """What holds for it, for the diagnostics."""
         return {"image topic": self._inputs.image_topic, "camera_info topic": self._inputs.camera_info_topic,
-                "scale": self.settings.scale, "output frame": self.settings.output_frame or "camera"}
+                "depth topic": self._depth_input.topic, "scale": self.settings.scale,
+                "output frame": self.settings.output_frame or "camera", **self.recognizer.depth_figures()}

@@ -16,9 +16,9 @@ from kyvo_ros.ros.settings import SettingError, Settings
 #: What a camera may have of its own.
 OWN_SETTINGS = (
     "enabled", "lazy", "max_rate_hz", "effort", "image_transport", "image_qos", "image_rectified",
-    "camera_info_required", "camera_frame", "input_timeout_s", "roi", "mask", "plane_frame", "plane_height_m",
-    "plane_distance_m", "plane_elevation_rad", "scale", "output_frame", "support_plane_frame", "confidence_threshold",
-    "marker_lifetime_s")
+    "camera_info_required", "camera_frame", "input_timeout_s", "roi", "mask", "depth_source", "depth_refines",
+    "depth_tolerance_s", "depth_timeout_s", "plane_source", "plane_frame", "plane_height_m", "plane_distance_m",
+    "plane_elevation_rad", "scale", "output_frame", "support_plane_frame", "confidence_threshold", "marker_lifetime_s")
 
 Own = Mapping[str, Any]
 

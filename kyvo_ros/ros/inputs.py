@@ -1,7 +1,4 @@
-"""What the node listens to: images and camera_info of a camera, and why nothing comes where nothing comes.
-
-Messages are taken as bytes and read here, since rclpy drops those that it cannot read without a word.
-"""
+"""What the node listens to: images and camera_info of a camera, and why nothing comes where nothing comes."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from typing import Any
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
-from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from kyvo_ros.ros.distributions import SubscriptionEventCallbacks
+from kyvo_ros.ros.reading import reader
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import WARN, StageReport
 
@@ -88,16 +85,12 @@ class Inputs:
         return self._subscribe("camera_info", CameraInfo, self._store_camera_info, qos)
 
     def _subscribe(self, name: str, message_type: type, store: Callable[[Any], None], qos: QoSProfile) -> Subscription:
-        def read(data: bytes) -> None:
-            try:
-                message = deserialize_message(data, message_type)
-            except (RuntimeError, ValueError) as error:  # the middleware's, whose names differ, and text that is none
-                self._unreadable[name] = str(error).splitlines()[0]
-                self._on_unreadable(name, self._unreadable[name])
-                return
-            store(message)
-        return self._node.create_subscription(message_type, self._names[name], read, qos, callback_group=self._group,
-                                              event_callbacks=self._events(name), raw=True)
+        def unreadable(why: str) -> None:
+            self._unreadable[name] = why
+            self._on_unreadable(name, why)
+        return self._node.create_subscription(
+            message_type, self._names[name], reader(message_type, store, unreadable), qos, callback_group=self._group,
+            event_callbacks=self._events(name), raw=True)
 
     def _ask_for_latched_camera_info(self) -> None:
         """Subscribe anew where camera_info was published once and kept: only a transient-local subscriber gets it."""

@@ -20,8 +20,9 @@ from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.cameras import CameraInfoError, camera_from_msg
 from kyvo_ros.ros.conversions.images import ImageMessageError, image_from_compressed_msg, image_from_msg
 from kyvo_ros.ros.conversions.placing import PlacedObject, place
+from kyvo_ros.ros.depth import DepthGuide, DepthRequest, DepthStore
 from kyvo_ros.ros.identity import IdentityKeeper
-from kyvo_ros.ros.regions import Region, RegionError, cut_lens
+from kyvo_ros.ros.regions import Region, RegionError, cut_lens, shown_points
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformError
@@ -116,6 +117,7 @@ class Sight:
     unit_m: float  # how many metres a model unit is
     settings: Settings
     identities: IdentityKeeper
+    depth_points: np.ndarray | None = None  # (N, 3) in the optical frame, metres, where they may refine objects
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,15 +154,21 @@ def _optical_T_plane(camera: PinholeCamera, plane: PlaneCamera, roll_rad: float)
 
 
 class Recognizer:
-    """Runs the frames of one camera through a pipeline, in one thread."""
+    """Runs the frames of one camera through a pipeline, in one thread; `depth` holds what comes beside its images."""
 
-    def __init__(self, infos: CameraInfoCache, transforms: Transforms, status: Status) -> None:
+    def __init__(self, infos: CameraInfoCache, transforms: Transforms, status: Status,
+                 depth: DepthStore | None = None) -> None:
         self._infos = infos
         self._transforms = transforms
         self._status = status
+        self._depth = DepthGuide(depth or DepthStore(), transforms.lookup, status)
         self._identities = IdentityKeeper()
         self._region = Region()
         self._epoch = 0
+
+    def depth_figures(self) -> dict[str, str]:
+        """For the diagnostics; empty where no depth was used."""
+        return self._depth.figures()
 
     def recognize(self, frame: Frame, pipeline: Pipeline, settings: Settings) -> Recognition:
         """The newest frame of the stream; objects keep their names from frame to frame. Raises FrameDropped."""
@@ -183,7 +191,10 @@ class Recognizer:
         settings, view = sight.settings, sight.view
         known = view if view.plane is not None else replace(view, plane=pipeline.nominal_plane())
         self._doubt(scene, settings)
-        scene = _named(_confident(scene, settings.confidence_threshold), known, sight)
+        scene = _confident(scene, settings.confidence_threshold)
+        if sight.depth_points is not None and settings.depth_refines:
+            scene = self._depth.refined(scene, view, sight.depth_points)
+        scene = _named(scene, known, sight)
         frame_id, frame_T_plane = self._output_frame(known, sight.camera_frame, sight.stamp_ns, settings)
         relations = relations_of(scene, RELATION_EPSILON_UNITS * sight.unit_m)
         return Recognition(scene, sight.image_rgb, known, sight.camera_frame, frame_id, frame_T_plane, sight.unit_m,
@@ -204,13 +215,18 @@ class Recognizer:
                                 f"parameter camera_frame ('{DEFAULT_CAMERA_FRAME}' is used)")
         camera = self._camera(camera_info, header.frame_id, image, settings)
         view = self._view(camera, image, camera_frame, frame.stamp_ns, pipeline, settings)
-        unit_m = self._metres_per_unit(view.plane, pipeline, settings)
         try:
-            view = replace(view, intrinsics=cut_lens(view.intrinsics, settings.roi))
+            lens = cut_lens(view.intrinsics, settings.roi)
             image, mask = self._region.cut(image, settings)
         except RegionError as error:
             raise FrameDropped("bad_region", str(error)) from error
-        return Sight(frame.stamp_ns, image, mask, view, camera_frame, unit_m, settings, identities)
+        streamed = identities is self._identities  # what a caller brings need not have depth
+        request = DepthRequest(frame.stamp_ns, header.frame_id, camera_frame, view.intrinsics, streamed,
+                               camera_info is not None)
+        view, points = self._by_depth(view, request, lens, mask, settings)
+        unit_m = self._metres_per_unit(view.plane, pipeline, settings)
+        return Sight(frame.stamp_ns, image, mask, replace(view, intrinsics=lens), camera_frame, unit_m, settings,
+                     identities, points)
 
     def _camera(self, camera_info: Any | None, frame_id: str, image: np.ndarray,
                 settings: Settings) -> PinholeCamera | None:
@@ -239,21 +255,37 @@ class Recognizer:
 
     def _view(self, camera: PinholeCamera | None, image: np.ndarray, camera_frame: str, stamp_ns: int,
               pipeline: Pipeline, settings: Settings) -> CameraView:
-        """Lens and pose over the plane, as far as they are known."""
+        """Lens and pose over the plane, as far as they are known without depth."""
         try:
             view = pipeline.view_of(image, camera)
         except ValueError as error:
             raise FrameDropped("bad_camera_info", str(error)) from error
         try:
-            if settings.plane_frame:
+            if settings.plane_frame and settings.plane_by in ("tf", "depth"):
                 pose = self._lookup(settings.plane_frame, camera_frame, stamp_ns, settings)
                 return view_from_pose(view.intrinsics, pose, settings.plane_height_m)
-            if settings.plane_distance_m > 0:
+            if settings.plane_distance_m > 0 and settings.plane_by in ("parameter", "depth"):
                 elevation = settings.plane_elevation_rad or pipeline.nominal_plane().elevation_rad
                 return replace(view, plane=PlaneCamera(settings.plane_distance_m, elevation))
         except PlaneNotVisibleError as error:
             raise FrameDropped("plane_not_visible", str(error)) from error
         return view
+
+    def _by_depth(self, stated: CameraView, request: DepthRequest, lens: PinholeCamera, mask: np.ndarray | None,
+                  settings: Settings) -> tuple[CameraView, np.ndarray | None]:
+        """The view with what depth says of the plane, and the points (N, 3) where they may refine objects; `lens` and
+        `mask` are those of the part of the image that is looked at.
+        """
+        view, usable = stated, None
+        points = self._depth.points(request, settings)
+        if points is not None:
+            if lens != stated.intrinsics or mask is not None:
+                points = shown_points(points, lens, mask)
+            view, usable = self._depth.view(stated, points, request.stamp_ns, settings)
+        if view.plane is None and settings.scale == "distance":
+            raise FrameDropped("no_depth", "scale 'distance' needs the distance to the support plane, and depth gave "
+                               f"none: {self._depth.trouble}; or set plane_distance_m, too")
+        return view, usable
 
     def _metres_per_unit(self, plane: PlaneCamera | None, pipeline: Pipeline, settings: Settings) -> float:
         """How many metres a model unit is in this frame; warns where the scale cannot be meant."""

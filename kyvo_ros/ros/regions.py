@@ -14,6 +14,7 @@ import numpy as np
 
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import PinholeCamera
+from kyvo_ros.scene.distortion import distort
 from kyvo_ros.scene.memory import PathError, path_below
 
 _WHITE = 128  # and above is looked at
@@ -112,6 +113,18 @@ def cut_lens(camera: PinholeCamera, roi: tuple[int, ...]) -> PinholeCamera:
     """The lens of what `Region.cut` leaves of an image. Raises RegionError."""
     left, top, right, bottom = _corners(roi, camera.width, camera.height)
     return replace(camera, width=right - left, height=bottom - top, cx=camera.cx - left, cy=camera.cy - top)
+
+
+def shown_points(points: np.ndarray, camera: PinholeCamera, mask: np.ndarray | None) -> np.ndarray:
+    """Those of points (N, 3) in the optical frame that lie where an image is looked at: `camera` is the lens of what
+    `Region.cut` leaves of it, `mask` (H, W) bool what is not masked in that.
+    """
+    raw = distort(points, camera)
+    inside = np.flatnonzero(((raw >= 0) & (raw < (camera.width, camera.height))).all(axis=-1))
+    if mask is not None:
+        columns, rows = raw[inside].astype(int).T
+        inside = inside[mask[rows, columns]]
+    return points[inside]
 
 
 def _corners(roi: tuple[int, ...], width: int, height: int) -> tuple[int, int, int, int]:

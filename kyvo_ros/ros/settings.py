@@ -99,9 +99,23 @@ class Settings:
         "filled with the mean colour of the rest. A path below mask_folder, or an absolute one; empty: no mask."))
     mask_folder: str = _setting("", (
         "Folder of the masks; empty means kyvo_masks in $ROS_HOME, or in ~/.ros where that is not set."), live=False)
+    depth_source: str = _setting("none", (
+        "Depth that helps: none; image subscribes to `depth` (sensor_msgs/Image, 16UC1 or 32FC1, registered to the "
+        "camera's picture), points to `points` (sensor_msgs/PointCloud2)."
+    ), choices=("none", "image", "points"), live=False)
+    depth_refines: bool = _setting(True, (
+        "true: depth refines position and size of recognised objects, and SceneObject.depth_points says so; false: it "
+        "is used for the support plane alone."))
+    depth_tolerance_s: float = _setting(0.03, (
+        "Largest difference between the stamps of an image and of its depth; without such depth a frame goes on "
+        "without."
+    ), unit="s", minimum=0.0, maximum=10.0)
+    depth_timeout_s: float = _setting(0.1, (
+        "Longest wait for an image's depth, in real time, while depth comes at all."
+    ), unit="s", minimum=0.0, maximum=5.0)
     # --- bounds on what comes in
     max_image_megapixels: float = _setting(32.0, (
-        "Larger images, of topics and of requests, are dropped before they are decoded."
+        "Larger images, of topics and of requests, are dropped before they are decoded; depth and clouds, too."
     ), unit="Mpx", minimum=0.01, maximum=1000.0)
     max_request_objects: int = _setting(100, (
         "A request of `edit` whose scene holds more objects is refused."
@@ -111,6 +125,11 @@ class Settings:
         "ones are ignored."
     ), minimum=2, maximum=1000000, live=False)
     # --- support plane and scale
+    plane_source: str = _setting("auto", (
+        "Where the support plane comes from: tf (plane_frame), parameter (plane_distance_m), depth (found in it, near "
+        "where plane_frame or plane_distance_m have it, as far as these are set); auto is the first of them that is "
+        "set up, else the model's nominal one."
+    ), choices=("auto", "tf", "parameter", "depth"))
     plane_frame: str = _setting("", (
         "TF frame with z up in which the support plane is z = plane_height_m (map, world, table, ...), looked"
         " up at the image's stamp. Empty: no TF is used for it."))
@@ -127,7 +146,7 @@ class Settings:
     ), unit="rad", minimum=0.0, maximum=round(MAX_ELEVATION_RAD, 4))
     scale: str = _setting("units", (
         "units: a model unit is as many metres as the model folder says. distance: the true distance to the "
-        "plane (plane_frame or plane_distance_m) scales the model's units to metres; for table-tops."
+        "plane (by plane_source) scales the model's units to metres; for table-tops."
     ), choices=("units", "distance"))
     tf_timeout_s: float = _setting(0.2, (
         "Longest wait for a transform at the image's stamp, in real time; the frame is dropped after it."
@@ -189,9 +208,26 @@ class Settings:
         if self.plane_elevation_rad > 0 and self.plane_distance_m == 0 and not self.plane_frame:
             raise SettingError("plane_elevation_rad says nothing without plane_distance_m; set plane_distance_m first "
                                "or both at once")
-        if self.scale == "distance" and not self.plane_frame and self.plane_distance_m == 0:
-            raise SettingError("scale 'distance' needs the distance to the plane; set plane_frame or plane_distance_m "
-                               "first")
+        self._check_plane_source()
+
+    def _check_plane_source(self) -> None:
+        needed = {"tf": ("plane_frame", self.plane_frame), "parameter": ("plane_distance_m", self.plane_distance_m),
+                  "depth": ("depth_source", self.depth_source != "none")}
+        name, given = needed.get(self.plane_source, ("", True))
+        if not given:
+            raise SettingError(f"plane_source '{self.plane_source}' needs {name}; set it first or both at once")
+        if self.scale == "distance" and self.plane_by == "model":
+            raise SettingError("scale 'distance' needs the distance to the plane; set plane_frame, plane_distance_m or "
+                               "depth_source first")
+
+    @property
+    def plane_by(self) -> str:
+        """What gives the support plane: tf, parameter, depth, or model where nothing is set up."""
+        if self.plane_source != "auto":
+            return self.plane_source
+        if self.plane_frame or self.plane_distance_m > 0:
+            return "tf" if self.plane_frame else "parameter"
+        return "depth" if self.depth_source != "none" else "model"
 
     @property
     def broadcasts_plane(self) -> bool:
@@ -200,7 +236,8 @@ class Settings:
 
     @property
     def needs_tf(self) -> bool:
-        return bool(self.plane_frame or self.memory_frame or (self.output_frame and not self.broadcasts_plane))
+        return bool(self.plane_frame or self.memory_frame or (self.output_frame and not self.broadcasts_plane)
+                    or self.depth_source == "points")
 
     @property
     def min_period_s(self) -> float:

@@ -1,7 +1,8 @@
 """What the node knows about its own health: stages, drops by reason, latency and rates.
 
-A frame passes the stages image -> camera_info -> transforms -> model -> inference. A stage is healthy, starved (what
-it waits for has not come) or failing (the last thing that went wrong, since when). Thread-safe; knows nothing of ROS.
+A frame passes the stages image -> camera_info -> transforms -> depth -> model -> inference. A stage is healthy,
+starved (what it waits for has not come) or failing (the last thing that went wrong, since when). Thread-safe; knows
+nothing of ROS.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 OK, WARN, ERROR = 0, 1, 2
 
 #: In the order in which they are named when several are equally bad.
-STAGES = ("model", "image", "camera_info", "transforms", "inference")
+STAGES = ("model", "image", "camera_info", "transforms", "depth", "inference")
 
 #: Why a frame was dropped -> the stage at fault and how bad that is; OK for what is normal.
 DROP_REASONS: Mapping[str, tuple[str, int]] = {
@@ -26,7 +27,7 @@ DROP_REASONS: Mapping[str, tuple[str, int]] = {
     "bad_image": ("image", ERROR), "bad_region": ("image", ERROR),
     "no_camera_info": ("camera_info", WARN), "bad_camera_info": ("camera_info", ERROR),
     "no_transform": ("transforms", ERROR), "plane_not_visible": ("transforms", ERROR),
-    "no_model": ("model", OK), "inference_failed": ("inference", ERROR),
+    "no_depth": ("depth", WARN), "no_model": ("model", OK), "inference_failed": ("inference", ERROR),
 }
 #: A fault stays in the report this long after it last happened, so that a report a second misses none.
 HOLD_S = 2.5

@@ -34,10 +34,12 @@ def _object_to_dict(scene_object: SceneObject) -> dict[str, Any]:
         "size_m": rounded(scene_object.size_m), "confidence": round(float(scene_object.confidence), _DIGITS),
         "attribute_confidence": {k: round(float(v), _DIGITS) for k, v in scene_object.attribute_confidence.items()},
         "position_covariance_m2": rounded(scene_object.position_covariance_m2),
+        **({"depth_points": scene_object.depth_points} if scene_object.depth_points else {}),
     }
 
 
 def _object_from_dict(record: Mapping[str, Any]) -> SceneObject:
     return SceneObject(
         record["attributes"], record["position_m"], record.get("yaw_rad"), record.get("size_m"), record.get("id", ""),
-        record.get("confidence", 1.0), record.get("attribute_confidence", {}), record.get("position_covariance_m2"))
+        record.get("confidence", 1.0), record.get("attribute_confidence", {}), record.get("position_covariance_m2"),
+        record.get("depth_points", 0))

@@ -35,6 +35,7 @@ class SceneObject:
     confidence: float = 1.0  # probability that the object is there with these attributes, near this place
     attribute_confidence: Mapping[str, float] = field(default_factory=dict)  # a probability an attribute
     position_covariance_m2: np.ndarray | None = None  # (3, 3) in the scene's frame; None when unknown
+    depth_points: int = 0  # measurements of depth that pose and size were refined by; 0: all is the model's own
 
     def __post_init__(self) -> None:
         position = np.asarray(self.position_m, dtype=np.float64)

@@ -97,6 +97,14 @@ def _own(rig: Tester, name: str, value: Any) -> str:
     return rig.set_parameters(**{name: value})
 
 
+def _give_depth(rig: Tester, source: str, subscriptions: int) -> None:
+    """Set `depth_source` of both cameras, and see the node follow."""
+    for topic in ("front/depth", "left/depth"):
+        assert _own(rig, f"{topic.split('/')[0]}.depth_source", source) == ""
+    rig.wait(lambda: all(rig.node.count_subscribers(f"/rig/{topic}") == subscriptions
+                         for topic in ("front/depth", "left/depth")), f"{subscriptions} subscription(s) to depth")
+
+
 def test_each_camera_has_its_own_scenes(rig: Tester, eyes) -> None:
     front, left = eyes("front").answer(1), eyes("left").answer(2)
     assert (len(front.objects), len(left.objects)) == (1, 2)
@@ -114,15 +122,17 @@ def test_each_camera_has_its_own_diagnostics(rig: Tester, eyes) -> None:
 
 
 def test_the_policy_names_what_a_camera_has(rig: Tester) -> None:
+    _give_depth(rig, "image", 1)
     single, found = _policy("/rig"), _running(rig, "/rig")
-    of_camera = {"image", "camera_info", "scene", "detections", "markers", "annotated_image"}
+    _give_depth(rig, "none", 0)
+    of_camera = {"image", "camera_info", "depth", "scene", "detections", "markers", "annotated_image"}
     expected = {}
     for kind, names in single.items():
         expected[kind] = {name for name in names if name.removeprefix("/rig/") not in of_camera}
         expected[kind] |= {f"/rig/{camera}/{name}" for camera in ("front", "left") for name in of_camera
                            if f"/rig/{name}" in names}
     expected["services", "reply"] |= {"/rig/front/enable", "/rig/left/enable"}
-    expected["topics", "subscribe"] -= {"/rig/image/compressed", "/clock", "/tf", "/tf_static"}
+    expected["topics", "subscribe"] -= {"/rig/image/compressed", "/rig/points", "/clock", "/tf", "/tf_static"}
     found["topics", "subscribe"] -= {"/clock"}
     assert found == expected, "docs/security.md says that these are the names"
 
@@ -227,7 +237,7 @@ def test_without_names_the_node_has_its_one_camera_again(rig: Tester, eyes) -> N
     rig.infos.publish(calibration("camera"))
     assert rig.answer().objects
     assert set(rig.wait(lambda: "image" in rig.statuses() and rig.statuses(), "its diagnostics")) == {
-        "", "model", "image", "camera_info", "transforms", "inference"}
+        "", "model", "image", "camera_info", "transforms", "depth", "inference"}
 
 
 def test_a_bad_start_value_of_a_camera_ends_the_node_with_one_line(tester: Tester, tmp_path: Path) -> None:

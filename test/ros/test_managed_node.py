@@ -56,6 +56,10 @@ def _listeners(tester: Tester) -> int:
     return tester.images.get_subscription_count() + tester.infos.get_subscription_count()
 
 
+def _depth_listeners(tester: Tester) -> int:
+    return tester.node.count_subscribers(f"{tester.namespace}/depth")
+
+
 def _undocumented(tester: Tester) -> set[str]:
     """Names of the life cycle that docs/lifecycle.md does not list for SROS2."""
     page = (Path(__file__).resolve().parents[2] / "docs" / "lifecycle.md").read_text()
@@ -79,10 +83,11 @@ def _flows(tester: Tester) -> None:
 
 def test_a_whole_life(fourth: Tester, tmp_path: Path) -> None:
     manager, model = Manager(fourth), write_model(tmp_path / "model", "tried", load_s=2.5)
-    with FakeNode(fourth, tmp_path / "log", ("-p", f"model:={model}"), ready=False, command=COMMAND) as node:
+    arguments = ("-p", f"model:={model}", "-p", "depth_source:=image")
+    with FakeNode(fourth, tmp_path / "log", arguments, ready=False, command=COMMAND) as node:
         assert manager.state() == State.PRIMARY_STATE_UNCONFIGURED
         fourth.wait(lambda: "unconfigured" in fourth.statuses().get("model", (9, ""))[1], "diagnostics", 20.0)
-        assert _listeners(fourth) == 0 and _undocumented(fourth) == set()
+        assert _listeners(fourth) + _depth_listeners(fourth) == 0 and _undocumented(fourth) == set()
         asked = Recognize.Request(image=image_to_msg(WHITE, Header(frame_id="camera")))
         response = fourth.call(fourth.recognize, asked, 20.0)
         assert not response.success and "configure and activate it" in response.message
@@ -98,10 +103,11 @@ def test_a_whole_life(fourth: Tester, tmp_path: Path) -> None:
 
         assert manager.do(Transition.TRANSITION_ACTIVATE)
         _flows(fourth)
+        fourth.wait(lambda: _depth_listeners(fourth) == 1, "the node to listen to depth")
         assert manager.do(Transition.TRANSITION_DEACTIVATE) and manager.state() == State.PRIMARY_STATE_INACTIVE
         fourth.wait(lambda: "let its model go" in fourth.statuses()["model"][1], "the diagnostics to say so")
         assert fourth.values().get("model") == "none"
-        fourth.wait(lambda: _listeners(fourth) == 0, "no listener")
+        fourth.wait(lambda: _listeners(fourth) + _depth_listeners(fourth) == 0, "no listener")
         assert manager.do(Transition.TRANSITION_ACTIVATE), "which loads the model again"
         _flows(fourth)
 

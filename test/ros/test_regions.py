@@ -12,11 +12,12 @@ from fake_pipeline import FakePipeline
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer
-from kyvo_ros.ros.regions import Region, RegionError, check_mask, cut_lens
+from kyvo_ros.ros.regions import Region, RegionError, check_mask, cut_lens, shown_points
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import Status
 from kyvo_ros.ros.transforms import TransformBuffer
 from kyvo_ros.scene import PinholeCamera
+from kyvo_ros.scene.distortion import undistort
 
 HEIGHT, WIDTH = 24, 32
 PICTURE = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -53,6 +54,20 @@ def test_a_cut_lens_sees_every_pixel_along_the_same_ray() -> None:
     cut = cut_lens(lens, (4, 2, 10, 8))
     assert (cut.width, cut.height, cut.distortion) == (10, 8, lens.distortion)
     assert np.allclose(cut.rays(np.array([3.0, 5.0])), lens.rays(np.array([7.0, 7.0])))
+
+
+def test_points_are_left_where_the_region_shows_them() -> None:
+    lens = PinholeCamera(WIDTH, HEIGHT, 30.0, 31.0, 15.0, 11.0, (0.1, 0.0, 0.0, 0.0, 0.0))
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    points = 2.0 * undistort(np.stack([columns, rows], axis=-1).reshape(-1, 2) + 0.5, lens)
+    points = np.vstack([points, -points])  # and behind the camera
+    left = shown_points(points, cut_lens(lens, (4, 2, 20, 8)), None)
+    inside = (columns >= 4) & (columns < 24) & (rows >= 2) & (rows < 10)
+    assert np.array_equal(left, points[np.flatnonzero(inside)])
+    mask = HALF[2:10, 4:24] > 0
+    left = shown_points(points, cut_lens(lens, (4, 2, 20, 8)), mask)
+    assert np.array_equal(left, points[np.flatnonzero(inside & (HALF > 0))])
+    assert len(shown_points(points, lens, None)) == WIDTH * HEIGHT
 
 
 def test_what_is_black_gets_the_mean_colour_of_the_rest(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import recordings
 from fake_pipeline import RAISES, FakePipeline
+from test_depth import depth_image, table_scene
 
 from kyvo_ros.ros.offline.bags import (
-    CAMERA_INFO, COMPRESSED, IMAGE, INFO, RAW, TF, BagError, Heard, Topics, choose_topics)
+    CAMERA_INFO, CLOUD, COMPRESSED, DEPTH, IMAGE, INFO, RAW, TF, BagError, Heard, Topics, choose_topics)
 from kyvo_ros.ros.offline.replay import Ledger, Replay
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import WARN
@@ -70,6 +71,16 @@ def test_what_is_wrong_is_counted_by_reason_with_the_node_s_words() -> None:
     assert "the image 'other'" in ledger.remarks["camera_info", WARN]
 
 
+def test_depth_that_comes_a_little_later_is_used_and_none_at_all_is_said() -> None:
+    deep = Heard(round(1.15 * S), DEPTH, depth_image(table_scene(), S))
+    done, ledger = _replayed([INFO_HEARD, _image(1.0), deep, _image(2.0)], depth_source="image", scale="distance",
+                             plane_source="depth", plane_distance_m=1.1)
+    assert [any(o.depth_points for o in result.scene.objects) for _, _, result in done] == [True, False]
+    assert "the nearest depth is 1.000 s" in ledger.remarks["depth", WARN]
+    done, ledger = _replayed([INFO_HEARD, _image(1.0)], depth_source="points")
+    assert len(done) == 1 and "depth_source is points, but no depth has come" in ledger.remarks["depth", WARN]
+
+
 def test_a_recording_that_jumps_back_in_time_goes_on_with_fresh_names() -> None:
     heard = [INFO_HEARD, _tf(9.0, 9.0), _image(10.0, 9.5), _tf(10.01, 10.0),
              _tf(11.0, 1.0), _image(11.1, 1.05), _tf(11.2, 1.2)]
@@ -90,6 +101,11 @@ def test_the_rate_is_limited_in_the_recording_s_time() -> None:
     ({"/c/image/compressed": COMPRESSED, "/c/camera_info": INFO, "/d/camera_info": INFO}, {},
      Topics("/c/image/compressed", "/c/camera_info")),
     ({"/c/color/image": RAW, "/c/depth/image": RAW}, {}, Topics("/c/color/image")),
+    ({"/c/color/image": RAW, "/c/depth/image": RAW, "/l": CLOUD}, {"depth_source": "image"},
+     Topics("/c/color/image", depth="/c/depth/image")),
+    ({"/c/image": RAW, "/l": CLOUD, "/m": CLOUD}, {"depth_source": "points", "depth": "/m"},
+     Topics("/c/image", depth="/m")),
+    ({"/c/image": RAW}, {"depth_source": "points"}, Topics("/c/image")),
     ({"/a/image": RAW, "/b/image": RAW, "/x": INFO}, {"image": "/b/image"}, Topics("/b/image", "/x")),
     ({"/a/image": RAW, "/a/camera_info": INFO, "/x": INFO}, {"camera_info": "/x"}, Topics("/a/image", "/x")),
 ])
@@ -102,6 +118,7 @@ def test_the_camera_s_topics(types, named, expected) -> None:
     ({"/scan": "sensor_msgs/msg/LaserScan"}, {}, r"0 topics with images.*scan \(sensor_msgs/msg/LaserScan\)"),
     ({"/a/image": RAW}, {"image": "/b/image"}, "/b/image is no topic .* there are: /a/image"),
     ({"/a/image": RAW}, {"camera_info": "/a/image"}, "there are: none"),
+    ({"/a/image": RAW, "/l": CLOUD, "/m": CLOUD}, {"depth_source": "points"}, "2 topics with depth.*--depth: /l, /m"),
 ])
 def test_topics_that_are_not_clear_are_named(types, named, reason) -> None:
     with pytest.raises(BagError, match=reason):

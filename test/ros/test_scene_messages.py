@@ -38,7 +38,7 @@ def _object(name: str, shape: str = "cube", x: float = 0.0, yaw: float | None = 
     return SceneObject(words, [x, 0.2, 0.35], yaw, id=name, **{**values, **fields})
 
 
-SCENE = Scene([_object("object_0"), _object("object_4", "sphere", 1.0, None)], stamp_ns=7 * 10**9 + 5)
+SCENE = Scene([_object("object_0", depth_points=41), _object("object_4", "sphere", 1.0, None)], stamp_ns=7 * 10**9 + 5)
 
 
 def test_a_scene_survives_the_round_trip_through_a_frame_with_z_up() -> None:
@@ -50,7 +50,7 @@ def test_a_scene_survives_the_round_trip_through_a_frame_with_z_up() -> None:
         assert np.allclose(found.position_m, true.position_m)
         assert np.allclose(found.position_covariance_m2, true.position_covariance_m2)
         assert np.allclose(found.size_m, true.size_m, atol=1e-6)
-        assert found.confidence == pytest.approx(true.confidence)
+        assert found.confidence == pytest.approx(true.confidence) and found.depth_points == true.depth_points
         assert (found.yaw_rad is None) == (true.yaw_rad is None)
         assert true.yaw_rad is None or found.yaw_rad == pytest.approx(true.yaw_rad)
     assert [(r.subject_id, r.predicate, r.object_id) for r in message.relations] == [("object_0", "left", "object_4")]

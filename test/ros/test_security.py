@@ -59,12 +59,15 @@ def _running(tester, namespace: str) -> dict[tuple[str, str], set[str]]:
 
 def test_the_policy_allows_exactly_what_the_node_has(tmp_path: Path) -> None:
     harness = pytest.importorskip("harness", reason="needs ROS 2")
+    from kyvo_ros.ros.depth_input import SOURCES
     from kyvo_ros.ros.inputs import TRANSPORTS
-    arguments = ("-p", "plane_frame:=world", "-p", "image_transport:=compressed", "-p", "use_sim_time:=true")
+    arguments = ("-p", "plane_frame:=world", "-p", "image_transport:=compressed", "-p", "use_sim_time:=true",
+                 "-p", "depth_source:=points")
     allowed, namespace = _policy("/guarded"), "/guarded"
-    # One node has one transport; the policy serves both.
-    allowed["topics", "subscribe"] -= {f"/guarded/{topic}" for topic, _ in TRANSPORTS.values()} - {
-        "/guarded/image/compressed"}
+    # One node has one transport, and depth from one source at most; the policy serves all.
+    choices = (*TRANSPORTS.values(), *SOURCES.values())
+    allowed["topics", "subscribe"] -= {f"/guarded/{topic}" for topic, _ in choices} - {
+        "/guarded/image/compressed", "/guarded/points"}
     with harness.Tester(namespace) as tester, harness.FakeNode(tester, tmp_path / "log", arguments, ready=False):
         tester.wait(lambda: ("kyvo_node", namespace) in tester.node.get_node_names_and_namespaces(), "the node", 30.0)
         deadline = time.monotonic() + 20.0
@@ -78,10 +81,12 @@ def test_the_policy_allows_exactly_what_the_node_has(tmp_path: Path) -> None:
         assert not idle, f"config/sros2_policy.xml: take {idle} from {kind}"
 
 
-def test_the_policy_serves_every_transport() -> None:
+def test_the_policy_serves_every_transport_and_source_of_depth() -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2")
+    from kyvo_ros.ros.depth_input import SOURCES
     from kyvo_ros.ros.inputs import TRANSPORTS
-    assert {f"/x/{topic}" for topic, _ in TRANSPORTS.values()} <= _policy("/x")["topics", "subscribe"]
+    choices = (*TRANSPORTS.values(), *SOURCES.values())
+    assert {f"/x/{topic}" for topic, _ in choices} <= _policy("/x")["topics", "subscribe"]
 
 
 # ---------------------------------------------------------------- bounds on what comes in

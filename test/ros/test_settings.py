@@ -37,6 +37,10 @@ def test_defaults_are_valid_and_every_setting_is_explained() -> None:
     ({"device": "gpu"}, "must be auto, cpu, cuda or cuda:N, got 'gpu'"),
     ({"support_plane_frame": ""}, "must not be empty"),
     ({"scale": "distance"}, "needs the distance to the plane"),
+    ({"depth_source": "lidar"}, "must be one of none, image, points"),
+    ({"plane_source": "tf"}, "plane_source 'tf' needs plane_frame"),
+    ({"plane_source": "parameter", "plane_frame": "map"}, "plane_source 'parameter' needs plane_distance_m"),
+    ({"plane_source": "depth", "plane_distance_m": 1.0}, "plane_source 'depth' needs depth_source"),
     ({"memory_frame": "support_plane"}, "objects stand still, such as map or odom; 'support_plane' moves"),
     ({"memory_viewpoint": "robot"}, "must be one of camera, frame"),
     ({"memory_forget_after_s": -1.0}, "memory_forget_after_s must be from 0"),
@@ -55,9 +59,21 @@ def test_whole_numbers_are_taken_for_real_ones() -> None:
     assert Settings().min_period_s == 0.0
 
 
+@pytest.mark.parametrize("values, plane_by", [
+    ({}, "model"), ({"depth_source": "image"}, "depth"),
+    ({"depth_source": "image", "plane_distance_m": 1.0}, "parameter"),
+    ({"depth_source": "points", "plane_frame": "map", "plane_distance_m": 1.0}, "tf"),
+    ({"depth_source": "points", "plane_frame": "map", "plane_source": "depth", "scale": "distance"}, "depth"),
+    ({"plane_frame": "map", "plane_distance_m": 1.0, "plane_source": "parameter"}, "parameter"),
+])
+def test_where_the_plane_comes_from(values: dict, plane_by: str) -> None:
+    assert Settings(**values).plane_by == plane_by
+
+
 @pytest.mark.parametrize("values, needs_tf, broadcasts", [
     ({}, False, False), ({"output_frame": "support_plane"}, False, True), ({"output_frame": "map"}, True, False),
     ({"plane_frame": "world", "output_frame": "support_plane"}, True, True), ({"memory_frame": "map"}, True, False),
+    ({"depth_source": "points"}, True, False), ({"depth_source": "image"}, False, False),
 ])
 def test_what_settings_ask_of_tf(values: dict, needs_tf: bool, broadcasts: bool) -> None:
     settings = Settings(**values)

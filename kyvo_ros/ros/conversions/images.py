@@ -1,4 +1,4 @@
-"""Images: sensor_msgs/Image and CompressedImage <-> (H, W, 3) uint8 RGB.
+"""Images: sensor_msgs/Image and CompressedImage <-> (H, W, 3) uint8 RGB; depth images -> (H, W).
 
 Reads messages by their fields only, so that any object with those fields will do. Depth images are not taken for
 pictures. Source: sensor_msgs/image_encodings.hpp for names and layouts; `is_bigendian` counts for 16 bit alone.
@@ -59,7 +59,8 @@ def _layouts() -> dict[str, _Layout]:
 _LAYOUTS = _layouts()
 #: Encodings that `image_from_msg` reads.
 ENCODINGS = tuple(_LAYOUTS)
-_DEPTH = ("16UC1", "32FC1")
+#: Encodings of depth images (REP-118) and what some drivers call the same.
+_DEPTH = {"16UC1": np.dtype(np.uint16), "mono16": np.dtype(np.uint16), "32FC1": np.dtype(np.float32)}
 #: Bytes a pixel of the widest encoding (rgba16), and of a compressed image that gains nothing.
 _MOST_BYTES_PER_PIXEL = 8
 
@@ -76,6 +77,18 @@ def image_from_msg(message: Any, max_pixels: float = math.inf) -> np.ndarray:
         raise ImageMessageError(_unknown_encoding(message.encoding))
     pixels = _pixels(message, layout)
     return layout.to_rgb(pixels[..., 0] if layout.channels == 1 else pixels)
+
+
+def depth_from_msg(message: Any, max_pixels: float = math.inf) -> np.ndarray:
+    """(H, W) of a depth image in a sensor_msgs/Image: float32 metres or uint16 millimetres.
+
+    Raises ImageMessageError as `image_from_msg` does, and for pictures.
+    """
+    _check_size(message.width, message.height, len(message.data), max_pixels)
+    if message.encoding not in _DEPTH:
+        raise ImageMessageError(f"encoding '{message.encoding}' is no depth image; remap `depth` to a topic with "
+                                f"{' or '.join(_DEPTH)}")
+    return _pixels(message, _Layout(1, _DEPTH[message.encoding], lambda pixels: pixels))[..., 0]
 
 
 def _check_size(width: int, height: int, size_bytes: int, max_pixels: float) -> None:

@@ -68,7 +68,8 @@ def _object_to_msg(placed: PlacedObject) -> SceneObjectMsg:
                   for name, value in item.attributes.items()]
     return _object_msg(
         id=item.id, label=item.label, attributes=attributes, score=min(1.0, float(item.confidence)),
-        pose=_pose_with_covariance(pose=pose_to_msg(placed), covariance=placed.covariance.ravel()), size=_size(item))
+        pose=_pose_with_covariance(pose=pose_to_msg(placed), covariance=placed.covariance.ravel()), size=_size(item),
+        depth_points=item.depth_points)
 
 
 def _object_from_msg(message: SceneObjectMsg, target_T_frame: Transform) -> SceneObject:
@@ -84,7 +85,7 @@ def _object_from_msg(message: SceneObjectMsg, target_T_frame: Transform) -> Scen
         yaw_rad=None if turn_covariance[2, 2] > 1.0 else math.atan2(pose.rotation[1, 0], pose.rotation[0, 0]),
         size_m=size if size.any() else None, id=message.id, confidence=message.score,
         attribute_confidence={a.name: a.score for a in message.attributes},
-        position_covariance_m2=position_covariance if covariance.any() else None)
+        position_covariance_m2=position_covariance if covariance.any() else None, depth_points=message.depth_points)
 
 
 def _pose_from_msg(message: SceneObjectMsg) -> Transform:

@@ -52,4 +52,5 @@ def what_to_type(reason: str, settings: Settings, topics: Topics, camera_frame: 
                            f"-r image:={base} -r camera:={base.rpartition('/')[0] or '/'}",
         "no_transform": f"ros2 run tf2_ros tf2_echo {plane} {camera}",
         "plane_not_visible": f"ros2 run tf2_ros tf2_echo {plane} {camera}",
+        "no_depth": f"ros2 topic list -t | grep {'PointCloud2' if settings.depth_source == 'points' else 'depth'}",
     }.get(reason, "")

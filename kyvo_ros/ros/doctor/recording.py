@@ -15,11 +15,11 @@ from kyvo_ros.ros.status import ERROR
 
 
 def examine_recording(source: Path, settings: Settings, pipeline: Pipeline | None, image: str = "",
-                      camera_info: str = "") -> list[Finding]:
+                      camera_info: str = "", depth: str = "") -> list[Finding]:
     """What is wrong with a rosbag2, a folder of images or a video."""
     try:
         with ExitStack() as stack:
-            found = open_source(Job(source, Path(), settings, image, camera_info), stack)
+            found = open_source(Job(source, Path(), settings, image, camera_info, depth_topic=depth), stack)
             return examine(found.heard, pipeline, found.settings, found.topics)
     except BagError as error:
         return [Finding(ERROR, "image", str(error), f"ros2 bag info {source}")]

@@ -13,14 +13,15 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from tf2_msgs.msg import TFMessage
 
+from kyvo_ros.ros.depth_input import SOURCES
 from kyvo_ros.ros.doctor.camera import examine
 from kyvo_ros.ros.doctor.findings import Finding, what_to_type
 from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.offline.bags import (
-    CAMERA_INFO, COMPRESSED, IMAGE, TF, TF_STATIC, BagError, Heard, Topics, choose_topics)
+    CAMERA_INFO, COMPRESSED, DEPTH, IMAGE, TF, TF_STATIC, BagError, Heard, Topics, choose_topics)
 from kyvo_ros.ros.recognition import Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, OK, STAGES
@@ -35,26 +36,28 @@ _NODE_NAME = "kyvo_node"
 
 
 def examine_system(settings: Settings, pipeline: Pipeline | None, image: str = "", camera_info: str = "",
-                   listen_s: float = 4.0) -> list[Finding]:
-    """Listen to a system for a while; `image` and `camera_info` name topics where they are not clear."""
+                   listen_s: float = 4.0, depth: str = "") -> list[Finding]:
+    """Listen to a system for a while; `image`, `camera_info` and `depth` name topics where they are not clear."""
     context = Context()
     rclpy.init(context=context, args=[])
     try:
         # The first node stays to the end: with the last node of a context goes what it has learned of the graph.
         with _Ears(context, "kyvo_doctor") as graph:
             graph.settle()
-            return list(_examined(graph, settings, pipeline, image, camera_info, listen_s))
+            return list(_examined(graph, settings, pipeline, image, camera_info, depth, listen_s))
     finally:
         rclpy.shutdown(context=context)
 
 
-def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, image: str, camera_info: str,
+def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, image: str, camera_info: str, depth: str,
               listen_s: float) -> Iterator[Finding]:
     offered = dict(graph.topics())
+    if not depth and settings.depth_source != "none":
+        depth = graph.said.get("depth topic", "none").replace("none", "")
     if not image and not camera_info:
         image, camera_info = graph.said.get("image topic", ""), graph.said.get("camera_info topic", "")
     try:
-        topics = _topics(offered, image, camera_info)
+        topics = _topics(offered, image, camera_info, depth, settings.depth_source)
     except BagError as error:
         yield from _nodes(graph)
         yield Finding(ERROR, "image", str(error), "ros2 topic list -t")
@@ -73,13 +76,14 @@ def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, image
                 if finding.level == OK or finding.about not in silent)
 
 
-def _topics(offered: dict[str, str], image: str, camera_info: str) -> Topics:
+def _topics(offered: dict[str, str], image: str, camera_info: str, depth: str, depth_source: str) -> Topics:
     """What to listen to. A named topic that nobody publishes is listened to as well, which tells why. Raises BagError.
     """
     if image and image not in offered:
-        return Topics(image, camera_info or "/camera_info")
-    chosen = choose_topics(offered, image, camera_info if camera_info in offered else "")
-    return replace(chosen, camera_info=camera_info or chosen.camera_info or "/camera_info")
+        return Topics(image, camera_info or "/camera_info", depth=depth)
+    chosen = choose_topics(offered, image, camera_info if camera_info in offered else "",
+                           depth if depth in offered else "", depth_source)
+    return replace(chosen, camera_info=camera_info or chosen.camera_info or "/camera_info", depth=depth or chosen.depth)
 
 
 def _nodes(ears: _Ears) -> Iterator[Finding]:
@@ -105,6 +109,7 @@ class _Ears:
         self.said: dict[str, str] = {}  # the figures of kyvo_node's summary
         self.stages: dict[str, tuple[int, str]] = {}  # level and message of its stages, with the name of their camera
         self._images: deque[Heard] = deque(maxlen=_IMAGES_KEPT)
+        self._depth: deque[Heard] = deque(maxlen=_IMAGES_KEPT)
         self._moving: deque[Heard] = deque(maxlen=_MESSAGES_KEPT)
         self._kept: deque[Heard] = deque(maxlen=_MESSAGES_KEPT)  # a busy /tf must not push these out
         self._inputs: Inputs | None = None
@@ -122,6 +127,7 @@ class _Ears:
             self._inputs = Inputs(self._node, self._settings, self._hear(self._images, IMAGE),
                                   self._hear(self._kept, CAMERA_INFO))
             self._subscribe_to_transforms()
+            self._subscribe_to_depth()
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -157,7 +163,7 @@ class _Ears:
 
     def heard(self) -> list[Heard]:
         """All of the camera and TF, in the order of arrival."""
-        return sorted([*self._images, *self._moving, *self._kept], key=lambda item: item.when_ns)
+        return sorted([*self._images, *self._depth, *self._moving, *self._kept], key=lambda item: item.when_ns)
 
     def starved(self) -> list[Finding]:
         """Topics that have stayed silent, and why."""
@@ -173,6 +179,12 @@ class _Ears:
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._node.create_subscription(TFMessage, "/tf", self._hear(self._moving, TF), 100)
         self._node.create_subscription(TFMessage, "/tf_static", self._hear(self._kept, TF_STATIC), latched)
+
+    def _subscribe_to_depth(self) -> None:
+        if self._wanted.depth:
+            kind = SOURCES[self._settings.depth_source][1]
+            self._node.create_subscription(kind, self._wanted.depth, self._hear(self._depth, DEPTH),
+                                           qos_profile_sensor_data)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         name = message.status[0].name if message.status else ""

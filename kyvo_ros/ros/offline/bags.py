@@ -17,9 +17,9 @@ from rosbags.serde import SerdeError
 
 from kyvo_ros.ros.offline.message_packages import deserialize, serialize, type_name, typestore
 
-IMAGE, CAMERA_INFO, TF, TF_STATIC = "image", "camera_info", "tf", "tf_static"
+IMAGE, CAMERA_INFO, TF, TF_STATIC, DEPTH = "image", "camera_info", "tf", "tf_static", "depth"
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-INFO = "sensor_msgs/msg/CameraInfo"
+INFO, CLOUD = "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/PointCloud2"
 STORAGES = ("mcap", "sqlite3")
 _METADATA_VERSION = 8  # Humble cannot read 9
 _NEVER = QosTime(9223372036, 854775807)  # what ROS 2 writes for infinity
@@ -34,7 +34,7 @@ class Heard:
     """One message as a node would hear it."""
 
     when_ns: int  # of the recording
-    kind: str  # IMAGE, CAMERA_INFO, TF or TF_STATIC
+    kind: str  # IMAGE, CAMERA_INFO, TF, TF_STATIC or DEPTH
     message: Any  # to be read by its fields
 
 
@@ -46,10 +46,12 @@ class Topics:
     camera_info: str = ""
     tf: str = ""
     tf_static: str = ""
+    depth: str = ""
 
     def kinds(self) -> dict[str, str]:
         """{topic: kind}."""
-        named = {IMAGE: self.image, CAMERA_INFO: self.camera_info, TF: self.tf, TF_STATIC: self.tf_static}
+        named = {IMAGE: self.image, CAMERA_INFO: self.camera_info, TF: self.tf, TF_STATIC: self.tf_static,
+                 DEPTH: self.depth}
         return {topic: kind for kind, topic in named.items() if topic}
 
 
@@ -95,18 +97,35 @@ class Bag:
             yield Heard(when_ns, kinds[connection.topic], message)
 
 
-def choose_topics(types: Mapping[str, str], image: str = "", camera_info: str = "") -> Topics:
-    """What to listen to among these topics; `image` and `camera_info` where the user has named them.
+def choose_topics(types: Mapping[str, str], image: str = "", camera_info: str = "", depth: str = "",
+                  depth_source: str = "none") -> Topics:
+    """What to listen to among these topics; `image`, `camera_info` and `depth` where the user has named them.
 
-    Without a name it is the only camera's: a raw topic goes before its compressed twin, and colour before depth.
-    Raises BagError naming the topics where none or several are left.
+    Without a name it is the only camera's: a raw topic goes before its compressed twin, and colour before depth. Depth
+    is what the setting `depth_source` asks for, if there is one. Raises BagError naming the topics where none or
+    several are left.
     """
     image = _named(types, image, (RAW, COMPRESSED)) if image else _only_image(types)
     if camera_info:
         camera_info = _named(types, camera_info, (INFO,))
     else:
         camera_info = _info_beside(types, image)
-    return Topics(image, camera_info, *(name if name in types else "" for name in ("/tf", "/tf_static")))
+    return Topics(image, camera_info, *(name if name in types else "" for name in ("/tf", "/tf_static")),
+                  _depth_beside(types, image, depth, depth_source))
+
+
+def _depth_beside(types: Mapping[str, str], image: str, depth: str, depth_source: str) -> str:
+    """The only topic with depth of this kind; empty where there is none, or none is asked for."""
+    if depth_source == "none":
+        return ""
+    kind = RAW if depth_source == "image" else CLOUD
+    if depth:
+        return _named(types, depth, (kind,))
+    left = sorted(name for name, its in types.items() if its == kind and name != image and (
+        kind == CLOUD or "depth" in name.lower()))
+    if len(left) > 1:
+        raise BagError(f"there are {len(left)} topics with depth; name one with --depth: {', '.join(left)}")
+    return left[0] if left else ""
 
 
 def _named(types: Mapping[str, str], topic: str, allowed: tuple[str, ...]) -> str:

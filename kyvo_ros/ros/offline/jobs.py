@@ -40,6 +40,7 @@ class Job:
     storage: str = STORAGES[0]
     camera: PinholeCamera | None = None  # of a folder or video
     rate_hz: float = 1.0  # of a folder's images
+    depth_topic: str = ""  # of a bag, where settings.depth_source asks for depth; empty: the only one
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def open_source(job: Job, stack: ExitStack) -> Source:
     """What a job's recording says; it stays open as long as `stack`. Raises BagError."""
     if job.source.suffix in BAG_SUFFIXES or (job.source / "metadata.yaml").exists() or not job.source.exists():
         bag = stack.enter_context(Bag(job.source))
-        topics = choose_topics(bag.types(), job.image_topic, job.camera_info_topic)
+        topics = choose_topics(bag.types(), job.image_topic, job.camera_info_topic, job.depth_topic,
+                               job.settings.depth_source)
         return Source(bag.heard(topics), job.settings, topics)
     # Nobody else can say how such a camera sees: without a calibration the model's own lens is assumed.
     settings = replace(job.settings, camera_info_required=job.camera is not None)

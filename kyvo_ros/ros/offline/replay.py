@@ -1,7 +1,7 @@
 """Recorded messages through the recogniser, as the node's callbacks and worker would, but without losing a frame.
 
-An image waits `tf_timeout_s` of the recording's time for what may come after it (TF, camera_info), as it does in the
-node. Time that jumps back in the recording is understood. Knows neither bags nor ROS.
+An image waits `tf_timeout_s` of the recording's time for what may come after it (TF, camera_info, depth), as it does in
+the node. Time that jumps back in the recording is understood. Knows neither bags nor ROS.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.transforms import transforms_from_msg
-from kyvo_ros.ros.offline.bags import CAMERA_INFO, IMAGE, TF_STATIC, Heard
+from kyvo_ros.ros.depth import DepthStore
+from kyvo_ros.ros.offline.bags import CAMERA_INFO, DEPTH, IMAGE, TF_STATIC, Heard
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, Recognizer
 from kyvo_ros.ros.settings import Settings
-from kyvo_ros.ros.status import OK
+from kyvo_ros.ros.status import OK, WARN
 from kyvo_ros.ros.transforms import JUMP_BACK_NS, TransformBuffer
 from kyvo_ros.scene import Transform
 
+#: Messages of depth that are kept: what comes while an image waits for its transform.
+_DEPTH_KEPT = 30
 _LOG = logging.getLogger(__name__)
 
 
@@ -59,10 +62,13 @@ class Replay:
     """One recording through one pipeline; `frames` may be called once."""
 
     def __init__(self, pipeline: Pipeline, settings: Settings, ledger: Ledger) -> None:
-        self._pipeline, self._settings, self._ledger = pipeline, settings, ledger
+        self._pipeline, self._ledger = pipeline, ledger
+        self._settings = replace(settings, depth_timeout_s=0.0)  # what the recording says in time is there already
         self._infos = CameraInfoCache()
         self._transforms = _Transforms(settings)
-        self._recognizer = Recognizer(self._infos, self._transforms, ledger)
+        # Without a clock: how fast messages are read says nothing of how the camera sends them.
+        self._depth = DepthStore(_DEPTH_KEPT, clock=lambda: 0.0)
+        self._recognizer = Recognizer(self._infos, self._transforms, ledger, self._depth)
         self._waiting: deque[tuple[int, Frame]] = deque()
         self._patience_ns = int(settings.tf_timeout_s * 1e9)
         self._newest_stamp_ns = 0
@@ -77,9 +83,14 @@ class Replay:
                 yield from self._image(item)
             elif item.kind == CAMERA_INFO:
                 self._infos.store(item.message)
+            elif item.kind == DEPTH:
+                self._depth.store(item.message)
             else:
                 self._store_transforms(item)
         yield from self._due(float("inf"))
+        if self._settings.depth_source != "none" and not self._depth.any:
+            self._ledger.failed("depth", WARN, f"depth_source is {self._settings.depth_source}, but no depth has come; "
+                                "name its topic with --depth")
 
     def known_frames(self) -> list[str]:
         """Names of the frames that TF has told of."""
