@@ -10,7 +10,8 @@ class UntrainedTaskError(ValueError):
 
 
 #: What the tasks of a pipeline are, in words.
-_WORDS = {"Q->P": "answering questions", "T->E": "editing by instructions", "3->I": "drawing scenes"}
+_WORDS = {"Q->P": "answering questions", "T->E": "editing by instructions", "3->I": "drawing scenes",
+          "I->S": "the shapes of objects", "S->I": "drawing scenes of given shapes"}
 
 
 def check_trained(task: str, tasks: Collection[str]) -> None:

@@ -58,10 +58,10 @@ def assets(split: str, count: int) -> Iterator[tuple[str, int]]:
     """
     names = categories(split)
     for number in range(count):
-        yield names[number % len(names)], _index(split, number // len(names))
+        yield names[number % len(names)], split_index(split, number // len(names))
 
 
-def _index(split: str, turn: int) -> int:
+def split_index(split: str, turn: int) -> int:
     """The instance that a split uses in its n-th turn: the last of every HELD_OUT_EVERY is not for training."""
     if split == "train":
         return turn + turn // (HELD_OUT_EVERY - 1)
