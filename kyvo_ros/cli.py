@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import kyvo_ros
 from kyvo_ros.commands import (
-    ask, assets, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, omni3d, published,
-    qa, recognition, recognize, render, render_scores, shape_scores, shapes)
+    ask, assets, background, bag, calibrate, cameras, checksums, convert, doctor, edit, edit_scores, object_scores,
+    omni3d, published, qa, recognition, recognize, reconstruct, render, render_scores, shape_scores, shapes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +45,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     ask.add_arguments(commands.add_parser("ask", help="answer questions about the scene of an image"))
     edit.add_arguments(commands.add_parser("edit", help="change the scene of an image by instructions"))
     render.add_arguments(commands.add_parser("render", help="draw a scene"))
+    reconstruct.add_arguments(commands.add_parser("reconstruct", help="the scene of an image with its shapes, as GLB"))
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     recognition.add_arguments(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
@@ -54,6 +55,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     background.add_arguments(tasks.add_parser("background", help="images that show no scene: what is found in them"))
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     shape_scores.add_arguments(tasks.add_parser("shapes", help="what a shape tokenizer keeps of unseen objects"))
+    object_scores.add_arguments(tasks.add_parser("objects", help="scenes of whole objects: layout, poses, surfaces"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
     bag.add_arguments(commands.add_parser("bag", help="scenes of recordings, folders of images and videos, as a bag"))
     doctor.add_arguments(commands.add_parser("doctor", help="what is wrong with a running system or a recording"))

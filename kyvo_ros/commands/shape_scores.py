@@ -104,7 +104,7 @@ def _scores(mesh: Mesh | None, truth: Mesh, frame: CubeFrame) -> dict[str, float
     from kyvo_ros.evaluation.shape_metrics import surface_scores, volume_iou
 
     rng = np.random.default_rng(0)
-    points, normals = _outer_points(truth, frame, rng)
+    points, normals = outer_points(truth, frame, rng, _POINTS)
     if mesh is None:
         found, found_normals, overlap = np.array([frame.center_m]), np.zeros((1, 3)), 0.0
     else:
@@ -115,18 +115,21 @@ def _scores(mesh: Mesh | None, truth: Mesh, frame: CubeFrame) -> dict[str, float
             "volume_iou": overlap, "normal_consistency": scores.normal_consistency}
 
 
-def _outer_points(truth: Mesh, frame: CubeFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points and normals of the truth, without the surfaces that lie within it where its parts overlap."""
+def outer_points(truth: Mesh, frame: CubeFrame, rng: np.random.Generator, count: int
+                 ) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 3), up to `count`, and normals of the truth, without the surfaces that lie within it where its parts
+    overlap.
+    """
     import numpy as np
     from scipy.ndimage import binary_erosion
 
     from kyvo_ros.autoencoders.slat_encoding import occupancy
 
     inside = occupancy(truth, frame)
-    points, normals, _ = truth.sample(2 * _POINTS, rng)
+    points, normals, _ = truth.sample(2 * count, rng)
     voxels = np.round(frame.to_grid(points, len(inside))).astype(int).clip(0, len(inside) - 1)
     outer = ~binary_erosion(inside, np.ones((3, 3, 3)))[tuple(voxels.T)]
-    return points[outer][:_POINTS], normals[outer][:_POINTS]
+    return points[outer][:count], normals[outer][:count]
 
 
 def _view_scores(grid: np.ndarray, truth: np.ndarray) -> dict[str, float]:

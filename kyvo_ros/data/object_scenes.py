@@ -36,23 +36,33 @@ class ObjectSettings:
 
     min_objects: int = 2
     max_objects: int = 6
-    longest_side: tuple[float, float] = (1.0, 2.0)  # of an object
+    longest_side: tuple[float, float] = (1.2, 2.2)  # of an object
     extent: float = 3.0  # x and y of the centres are uniform in [-extent, extent]
     min_gap: float = 0.1  # between the bounding circles of two objects
     distance_factor: tuple[float, float] = (0.93, 1.07)  # of the camera, against the canonical one's nominal distance
     elevation_deg: tuple[float, float] = (22.0, 38.0)  # of the camera
     min_visible_pixels: float = 250.0  # of every object, counted in a 320x240 image
-    instances: int = 200  # different objects of each category
+    instances: int = 40  # different objects of each category
+    categories: tuple[str, ...] = ()  # of the library's training split; none means all
 
     def __post_init__(self) -> None:
         for name in ("longest_side", "distance_factor", "elevation_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if not 0 < getattr(self, name)[0] <= getattr(self, name)[1]:
                 raise ValueError(f"{name} must be two positive numbers in order, got {getattr(self, name)}")
+        object.__setattr__(self, "categories", tuple(self.categories))
+        unknown = set(self.categories) - set(categories("train"))
+        if unknown:
+            raise ValueError(f"no category of the library's training split: {', '.join(sorted(unknown))}")
         if not 1 <= self.min_objects <= self.max_objects or self.instances < 1:
             raise ValueError(f"expected 1 <= min_objects <= max_objects and an instance, got {self}")
         if min(self.extent, self.min_gap, self.min_visible_pixels) < 0:
             raise ValueError(f"extent, min_gap and min_visible_pixels must not be negative, got {self}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The categories that objects are drawn from."""
+        return self.categories or categories("train")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +80,14 @@ def category_word(category: str) -> str:
     return category.replace("_", "")
 
 
-def objects_schema(max_objects: int = 6, length: int = 512) -> SceneSchema:
+def objects_schema(settings: ObjectSettings = ObjectSettings(), length: int = 512) -> SceneSchema:
     """What is said of the library's objects: category, centre, yaw, extents, and a shape of so many codes."""
     return SceneSchema("objects", (
-        WordAttribute("category", "[TYPE]", tuple(map(category_word, categories("train")))),
+        WordAttribute("category", "[TYPE]", tuple(map(category_word, settings.names))),
         LocationAttribute(resting=False),
         YawAttribute(attribute=None, period_rad=2 * math.pi, centered=True),
         DimensionsAttribute(),
-        ShapeAttribute(length=length)), extents=None, max_objects=max_objects)
+        ShapeAttribute(length=length)), extents=None, max_objects=settings.max_objects)
 
 
 def place_asset(category: str, index: int, x: float, y: float, yaw_rad: float, longest_side: float) -> SceneObject:
@@ -90,7 +100,10 @@ def place_asset(category: str, index: int, x: float, y: float, yaw_rad: float, l
 
 def sample_object_scene(rng: np.random.Generator, lens: PinholeCamera, nominal: PlaneCamera,
                         settings: ObjectSettings = ObjectSettings(), split: str = "train") -> ObjectScene:
-    """A scene in which every object shows enough pixels; `nominal` is in units. Raises ObjectSceneError."""
+    """A scene in which every object shows enough pixels; `nominal` is in units.
+
+    `split` is `train` or `instances`, those held out. Raises ObjectSceneError.
+    """
     enough = settings.min_visible_pixels * lens.width * lens.height / REFERENCE_PIXELS
     for _ in range(_TRIES):
         camera = PlaneCamera(nominal.distance_m * rng.uniform(*settings.distance_factor),
@@ -108,8 +121,7 @@ def sample_object_scene(rng: np.random.Generator, lens: PinholeCamera, nominal: 
 
 def _choose(rng: np.random.Generator, settings: ObjectSettings, split: str) -> list[tuple[str, int]]:
     """Categories and indices; a category may come twice."""
-    names = categories(split)
-    count = int(rng.integers(settings.min_objects, settings.max_objects + 1))
+    names, count = settings.names, int(rng.integers(settings.min_objects, settings.max_objects + 1))
     return [(names[rng.integers(len(names))], split_index(split, int(rng.integers(settings.instances))))
             for _ in range(count)]
 

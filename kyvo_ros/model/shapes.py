@@ -10,15 +10,19 @@ trained on what it is asked for (see `training.shape_lesson`).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kyvo_ros.autoencoders.shape_meshes import decode_meshes, encode_meshes
+from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
 from kyvo_ros.model.decoder import SequenceError
 from kyvo_ros.model.generation import SHARED_FROM, Generation, check_sampling, choose, generate, on_threads
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.tasks import check_trained
+from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.sequences import SequenceBuilder
 
@@ -27,11 +31,16 @@ ORDERS = ("parallel", "sequence")
 
 
 class ShapeWriter:
-    """A model's decoder as one who sees whole objects; `tasks` are those that it was trained for."""
+    """A model's decoder as one who sees whole objects; `tasks` are those that it was trained for.
 
-    def __init__(self, decoder: CachedDecoder, builder: SequenceBuilder, grammar: SceneGrammar,
-                 tasks: Collection[str]) -> None:
+    Scenes with codes become scenes with meshes by its shape tokenizer, and back.
+    """
+
+    def __init__(self, decoder: CachedDecoder, builder: SequenceBuilder, grammar: SceneGrammar, tasks: Collection[str],
+                 tokenizer: ShapeTokenizer | None) -> None:
+        """`tokenizer` is None for models without shapes, which then refuse all."""
         self._decoder, self._builder, self._grammar, self._tasks = decoder, builder, grammar, tasks
+        self._tokenizer = tokenizer
 
     def write(self, image_codes: np.ndarray, cells: np.ndarray, order: str = "parallel", temperature: float = 0.0,
               top_k: int | None = None, seed: int | None = None) -> Generation:
@@ -55,6 +64,21 @@ class ShapeWriter:
         codes = write_shapes(self._decoder, ids, written.token_ids, self._grammar, cells=ground,
                              prefix_length=prompt.prefix_length, **sampling)
         return _with_codes(written, codes, self._grammar)
+
+
+    def with_meshes(self, scene: Scene) -> Scene:
+        """The scene with the meshes that its objects' codes say; inverse of `with_codes` as far as codes go. What
+        encloses nothing stays without.
+        """
+        codes, sizes_m = [item.shape_codes for item in scene.objects], [item.size_m for item in scene.objects]
+        meshes = decode_meshes(self._tokenizer, codes, sizes_m)
+        return replace(scene, objects=tuple(map(lambda item, mesh: replace(item, mesh=mesh), scene.objects, meshes)))
+
+    def with_codes(self, scene: Scene) -> Scene:
+        """The scene with codes of the meshes of those objects that lack them. Raises MeshError, SlatError."""
+        return replace(scene, objects=tuple(
+            replace(item, shape_codes=encode_meshes(self._tokenizer, [item.mesh])[0])
+            if item.shape_codes is None and item.mesh is not None else item for item in scene.objects))
 
 
 def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], grammar: SceneGrammar, *,

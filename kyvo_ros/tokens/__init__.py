@@ -20,6 +20,6 @@ __all__ = [
     "LANGUAGE_WORDS", "LocationAttribute", "MODALITIES", "NumberGrid", "NumberList", "ORDERS", "OutOfRangeError",
     "ProgramGrammar", "ProgramState", "SceneGrammar", "SceneSchema", "SchemaError", "Segment", "Sequence",
     "SequenceBuilder", "ShapeAttribute", "State", "TASKS", "TaskError", "TextTokenizer", "TextTokenizerError",
-    "TokenDistribution", "Vocabulary", "VocabularyError", "WordAttribute", "YawAttribute", "corpus_from_questions", "place_in_order",
-    "train_text_tokenizer", "written_order",
+    "TokenDistribution", "Vocabulary", "VocabularyError", "WordAttribute", "YawAttribute", "corpus_from_questions",
+    "place_in_order", "train_text_tokenizer", "written_order",
 ]

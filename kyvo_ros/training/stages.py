@@ -12,11 +12,13 @@ import torch
 
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
+from kyvo_ros.data.object_scenes import objects_schema
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
-from kyvo_ros.model.folder import ModelBundle, load_model, save_model
+from kyvo_ros.model.folder import ModelBundle, load_model, load_shape_tokenizer, save_model
 from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
@@ -29,18 +31,23 @@ from kyvo_ros.training.card import stage_history, write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
+from kyvo_ros.training.object_examples import (
+    ObjectMaker, load_shape_codes, make_object_examples, make_shape_codes)
 from kyvo_ros.training.plots import plot_metrics
-from kyvo_ros.training.preparation import prepared_codes, prepared_sentences
+from kyvo_ros.training.preparation import digest, prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
+from kyvo_ros.training.shape_lesson import ShapeLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
 from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
 
 log = logging.getLogger(__name__)
 
 #: The score of the last evaluation that a model must have reached before it offers a task: the share of held-out
-#: sentences whose program is right, and the Jaccard index of what it recognises in its own drawings of held-out scenes.
-LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2)}
+#: sentences whose program is right, the Jaccard index of what it recognises in its own drawings of held-out scenes, and
+#: the overlap of the blocks that surfaces pass.
+LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2),
+           "I->S": ("shape_surface_iou", 0.5), "S->I": ("asset_drawing_cycle", 0.2)}
 
 
 @dataclass(eq=False)
@@ -51,6 +58,7 @@ class Workshop:
     work: Path
     device: torch.device
     renders: tuple[Path, ...] = ()  # CLEVR folders of real renders to mix in; the first keeps some for measuring
+    shapes: Path | None = None  # folder of the shape tokenizer, for recipes with objects
     source: Path | None = None  # model folder whose weights to start from
     out: Path | None = None  # model folder to write
     minutes: float | None = None  # per stage
@@ -62,7 +70,17 @@ class Workshop:
 
     @cached_property
     def schema(self) -> SceneSchema:
+        if self.recipe.objects is not None:
+            return objects_schema(self.recipe.objects, self.shape_tokenizer.config.length)
         return replace(self.recipe.schema, max_objects=self.recipe.max_objects)
+
+    @cached_property
+    def shape_tokenizer(self) -> ShapeTokenizer | None:
+        """That of --shapes; None for recipes without objects. Raises TrainingError, ModelFolderError."""
+        if (self.recipe.objects is None) != (self.shapes is None):
+            raise TrainingError("a recipe with objects needs --shapes, the folder of a shape tokenizer (`kyvo train "
+                                "shapes`); one without takes none")
+        return None if self.shapes is None else load_shape_tokenizer(self.shapes, self.device)[1]
 
     @cached_property
     def examples(self) -> tuple[ExampleSet | None, ExampleSet | None, ExampleSet]:
@@ -91,7 +109,9 @@ class Workshop:
 
     @cached_property
     def grammar(self) -> SceneGrammar:
-        return SceneGrammar(Vocabulary.small(self.recipe.tokenizer.codebook_size), self.text_tokenizer, self.schema)
+        shape_codes = 0 if self.shape_tokenizer is None else self.shape_tokenizer.config.codebook_size
+        vocabulary = Vocabulary.small(self.recipe.tokenizer.codebook_size, shape_codes)
+        return SceneGrammar(vocabulary, self.text_tokenizer, self.schema)
 
     @cached_property
     def builder(self) -> SequenceBuilder:
@@ -147,13 +167,26 @@ class Workshop:
         return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
                              self.device)
 
+    def shape_lesson(self, tokenizer: ImageTokenizer) -> ShapeLesson | None:
+        """Where the recipe has objects; makes the codes of their shapes."""
+        recipe = self.recipe
+        if recipe.objects is None:
+            return None
+        path = self.work / "sequences" / f"shapes_{digest(self.shape_tokenizer)}.npz"
+        if distributed.rank() == 0:
+            make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, path, self.workers)
+        distributed.wait()
+        return ShapeLesson(self.builder, self.grammar, load_shape_codes(path), recipe.shapes, recipe.first_codes,
+                           folded(tokenizer), self.device)
+
     def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
         torch.manual_seed(self.recipe.examples.seed)
         rows, columns = tokenizer.grid
         longest = rows * columns + 8 + self.grammar.max_length
         config = DecoderConfig(self.grammar.vocabulary, **vars(self.recipe.sizes), max_length=longest,
                                code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid,
-                               image_order=self.recipe.image_order)
+                               image_order=self.recipe.image_order,
+                               shape_length=0 if self.schema.shape is None else self.schema.shape.length)
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
             # The codebook stays this tokenizer's: that of a model folder is rounded, if it is the same at all.
@@ -163,10 +196,17 @@ class Workshop:
 
 
 def train_examples(shop: Workshop) -> None:
-    recipe = shop.recipe
-    maker = ExampleMaker(recipe.canonical, shop.schema, recipe.examples, str(shop.device))
-    if distributed.rank() == 0:
-        make_examples(maker, shop.work / "examples", shop.renders, shop.workers)
+    recipe, folder = shop.recipe, shop.work / "examples"
+    if recipe.objects is not None and shop.renders:
+        raise TrainingError("a recipe with objects takes no --renders, whose objects have no shapes")
+    if distributed.rank() > 0:
+        return
+    if recipe.objects is not None:
+        maker = ObjectMaker(recipe.canonical, shop.schema, recipe.objects, recipe.examples)
+        make_object_examples(maker, folder, shop.workers)
+    else:
+        maker = ExampleMaker(recipe.canonical, shop.schema, recipe.examples, str(shop.device))
+        make_examples(maker, folder, shop.renders, shop.workers)
 
 
 def train_encoder(shop: Workshop) -> None:
@@ -202,13 +242,13 @@ def train_decoder(shop: Workshop) -> None:
               for name, kept in sentences.items() if name != "train"}
     model = shop.new_language_model(tokenizer)
     stage = LanguageStage(
-        model, shop.grammar, shop.builder, codes.get("synthetic"), codes.get("renders"), codes["held_out"],
+        model, shop.grammar.layout, shop.builder, codes.get("synthetic"), codes.get("renders"), codes["held_out"],
         [held_out.scene(i, word_values(shop.schema)) for i in range(len(held_out))],
         render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
         dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout,
         sentences=sentences.get("train"), held_out_sentences=scored, sentence_ratio=recipe.sentence_ratio,
         drawing=shop.drawing_lesson(tokenizer) if recipe.rendering_ratio else None,
-        rendering_ratio=recipe.rendering_ratio,
+        rendering_ratio=recipe.rendering_ratio, shapes=shop.shape_lesson(tokenizer),
         canonical=recipe.canonical, device=shop.device)
     shop.train("decoder", recipe.decoder, stage, model)
 
@@ -223,7 +263,7 @@ def export(shop: Workshop) -> None:
     decoder.embedding.codebook.copy_(tokenizer.codebook)  # the same but for rounding
     bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
-                         canonical=shop.recipe.canonical,
+                         canonical=shop.recipe.canonical, shape_tokenizer=shop.shape_tokenizer,
                          tasks=("I->3", *learned_tasks(shop.work / "decoder" / METRICS)))
     save_model(shop.out, bundle)
     synthetic, renders, held_out = shop.examples
