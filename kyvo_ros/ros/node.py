@@ -41,6 +41,7 @@ from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_fold
 from kyvo_ros.ros.outputs import Outputs
 from kyvo_ros.ros.parameters import NodeParameters
 from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer, stamp_to_ns
+from kyvo_ros.ros.reconstruction import ReconstructionService
 from kyvo_ros.ros.serving import Server
 from kyvo_ros.ros.settings import SettingError, Settings
 from kyvo_ros.ros.status import OK, Report, Status
@@ -48,8 +49,8 @@ from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.transforms import JUMP_BACK_NS
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), one for the scene graph's, two
-#: for parameters and diagnostics, one for a transition of a managed node.
+#: One for the inputs, two for service calls that wait (recognize or reconstruct; ask, edit or render), one for the
+#: scene graph's, two for parameters and diagnostics, one for a transition of a managed node.
 EXECUTOR_THREADS = 7
 _REPEAT_LOG_S = 10.0
 
@@ -88,7 +89,10 @@ class KyvoNode(Node):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
-        self.create_service(Recognize, "recognize", self._on_recognize, callback_group=MutuallyExclusiveCallbackGroup())
+        waiting = MutuallyExclusiveCallbackGroup()  # one thread for both, since the worker takes turns anyway
+        self.create_service(Recognize, "recognize", self._on_recognize, callback_group=waiting)
+        self._reconstruction = ReconstructionService(self, self._recognizer, self._ready_pipeline, lambda: self.settings,
+                                                     lambda: self._newest, self._server, waiting)
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()

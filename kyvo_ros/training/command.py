@@ -27,7 +27,7 @@ import torch
 
 from kyvo_ros.training import distributed, full
 from kyvo_ros.training.recipe import RecipeError
-from kyvo_ros.training.shapes import train_shapes
+from kyvo_ros.training.shapes import load_shape_recipe, train_shapes
 from kyvo_ros.training.stages import STAGES, Workshop
 from kyvo_ros.training.trainer import TrainingError
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     device = device_named(args.device)
     if shapes:
         _check_alone(args)
-        train_shapes(args.recipe, args.work, args.out, device, args.minutes, args.workers)
+        train_shapes(load_shape_recipe(args.recipe), args.work, args.out, device, args.minutes, args.workers)
         return 0
     distributed.start(device)
     if args.stage == "full":
