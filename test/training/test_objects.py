@@ -78,6 +78,8 @@ def test_the_folder_is_whole_and_offers_only_what_was_learned(trained: Path) -> 
     bundle = load_model(trained / "model")
     assert bundle.schema.shape.length == 8 and bundle.shape_tokenizer.config.codebook_size == 20
     assert bundle.schema.words[0].values == ("banana", "box", "ring") and bundle.tasks[0] == "I->3"
+    card = (trained / "model" / "README.md").read_text()
+    assert "2 to 3 of 2 instances of 3 categories" in card and "3 held-out scenes" in card and "CLEVR" not in card
     assert bundle.decoder.config.max_length >= bundle.decoder.config.cells + bundle.grammar.max_length
 
 
