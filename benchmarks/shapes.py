@@ -3,9 +3,9 @@
     python3 benchmarks/shapes.py [--model models/objects-nano | --random] [--objects 5] [--json FILE]
 
 An image of library objects goes through `KyvoPipeline.reconstruct` in both orders, in turn, round by round, so that a
-busy machine is busy for both. A random model (--random) has the sizes of recipes/objects-nano.yaml and fills every scene
-with --objects objects; its meshes are noise, which takes marching cubes longer than real ones. Beside it: a mesh of
-about 100,000 triangles to codes. What the parallel order costs in quality is `kyvo evaluate objects --order`'s to say.
+busy machine is busy for both. A random model (--random) has the sizes of recipes/objects-nano.yaml and fills every
+scene with --objects objects; its meshes are noise, which takes marching cubes longer than real ones. Beside it: a mesh
+of about 100,000 triangles to codes. What the parallel order costs in quality, `kyvo evaluate objects --order` says.
 """
 
 from __future__ import annotations

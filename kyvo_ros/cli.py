@@ -57,7 +57,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     shape_scores.add_arguments(tasks.add_parser("shapes", help="what a shape tokenizer keeps of unseen objects"))
     object_scores.add_arguments(tasks.add_parser("objects", help="scenes of whole objects: layout, poses, surfaces"))
-    view_ablation.add_arguments(tasks.add_parser("views", help="shape tokenizers trained without views, with one, many"))
+    view_ablation.add_arguments(tasks.add_parser("views", help="shape tokenizers trained with no view, one, many"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
     bag.add_arguments(commands.add_parser("bag", help="scenes of recordings, folders of images and videos, as a bag"))
     doctor.add_arguments(commands.add_parser("doctor", help="what is wrong with a running system or a recording"))

@@ -1,6 +1,6 @@
 """The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene; of a sentence about a scene:
-text -> prompt -> tokens -> program -> answer or edited scene; of a scene to draw: prompt -> tokens -> codes -> image; of
-an image to whole objects: as a frame, but tokens with shape codes, and those -> meshes.
+text -> prompt -> tokens -> program -> answer or edited scene; of a scene to draw: prompt -> tokens -> codes -> image;
+of an image to whole objects: as a frame, but tokens with shape codes, and those -> meshes.
 
 `KyvoPipeline` holds a loaded model and does no input or output; the node, the command line and the evaluation all
 run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in metres.

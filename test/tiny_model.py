@@ -65,5 +65,6 @@ def tiny_shape_bundle(seed: int = 0) -> ModelBundle:
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return ModelBundle(name="tiny-objects", vocabulary=vocabulary, schema=SHAPE_SCHEMA,
-                       text_tokenizer=shape_text_tokenizer(), decoder=decoder, image_tokenizer=image_tokenizer, shape_tokenizer=shape_tokenizer,
+                       text_tokenizer=shape_text_tokenizer(), decoder=decoder, image_tokenizer=image_tokenizer,
+                       shape_tokenizer=shape_tokenizer,
                        canonical=CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5), tasks=("I->3", "I->S", "S->I"))

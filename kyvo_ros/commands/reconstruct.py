@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write: .glb, .ply, .obj, .stl")
     parser.add_argument("--turntable", type=Path, metavar="PNG", help="write a picture of it from all around")
     parser.add_argument("--views", type=int, default=8, metavar="N", help="of --turntable (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scene as JSON, with the codes of the shapes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scene as JSON, with codes of shapes")
     parser.add_argument("--order", choices=("parallel", "sequence"), default="parallel", help="write the shapes of all "
                         "objects at once, or one after the other (default: %(default)s)")
     add_model_options(parser)

@@ -1,7 +1,8 @@
 """`kyvo evaluate views`: what the loss in pixels is worth to a shape tokenizer; the paper's ablation in one command.
 
 The same recipe is trained without that loss, with one fixed view and with many, from the same first weights on the same
-objects for as many steps, and each is scored as by `kyvo evaluate shapes`. Source: Kyvo (arXiv 2506.08002, section 3.2).
+objects for as many steps, and each is scored as by `kyvo evaluate shapes`. Source: Kyvo (arXiv 2506.08002, section
+3.2).
 """
 
 from __future__ import annotations

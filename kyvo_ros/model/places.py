@@ -37,8 +37,8 @@ class RunningPlaces:
             [old[row] for row in rows.tolist()] for old in (self._seen, self._shaped, self._written))
 
     def of_next(self, tokens: Sequence[Sequence[int]]) -> Tensor | None:
-        """(B, m, D) of the next up to m tokens of each row, zero for all but those of images and shapes; None where there
-        are no such.
+        """(B, m, D) of the next up to m tokens of each row, zero for all but those of images and shapes; None where
+        there are no such.
         """
         places = [[self._next(row, token) for token in own] for row, own in enumerate(tokens)]
         nowhere = self._embedding.nowhere

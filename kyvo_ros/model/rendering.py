@@ -30,8 +30,8 @@ class ImageWriter:
               seed: int | None = None, task: str = TASK) -> np.ndarray:
         """(B, h, w) int64 codes of B scenes; `cells` (B, h*w, 2) float32 are the ground points of the picture's cells.
 
-        `task` is 3->I or S->I. `temperature`, `top_k` and `seed` are those of `generate`. Raises UntrainedTaskError, GrammarError and
-        OutOfRangeError for a scene that the model's language cannot say.
+        `task` is 3->I or S->I. `temperature`, `top_k` and `seed` are those of `generate`. Raises UntrainedTaskError,
+        GrammarError and OutOfRangeError for a scene that the model's language cannot say.
         """
         check_trained(task, self._tasks)
         prompts = [self._builder.prompt(task, scene=scene) for scene in scenes]

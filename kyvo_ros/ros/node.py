@@ -91,8 +91,9 @@ class KyvoNode(Node):
         self.create_timer(1.0, self._report, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady)
         waiting = MutuallyExclusiveCallbackGroup()  # one thread for both, since the worker takes turns anyway
         self.create_service(Recognize, "recognize", self._on_recognize, callback_group=waiting)
-        self._reconstruction = ReconstructionService(self, self._recognizer, self._ready_pipeline, lambda: self.settings,
-                                                     lambda: self._newest, self._server, waiting)
+        self._reconstruction = ReconstructionService(
+            self, self._recognizer, self._ready_pipeline, lambda: self.settings, lambda: self._newest, self._server,
+            waiting)
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()

@@ -63,9 +63,9 @@ vocabulary, grammar, canonical camera), `decoder.safetensors`, `image_tokenizer.
     python3 -m kyvo_ros.cli train all --recipe {recipe} --shapes DIR
 
 Data: synthetic scenes of the project's procedural objects, {objects}, drawn by a
-rasteriser, and images without objects; all mirrored at random. The image encoder is trained with an auxiliary dense head on ground-truth objects, which the paper's
-VQGAN does not have; the decoder's image states have one, too, in training. The numbers in the last column were measured
-on scenes of instances held out of training.
+rasteriser, and images without objects; all mirrored at random. The image encoder is trained with an auxiliary dense
+head on ground-truth objects, which the paper's VQGAN does not have; the decoder's image states have one, too, in
+training. The numbers in the last column were measured on scenes of instances held out of training.
 
 ![Jaccard index on held-out scenes over all hours of training](learning.png)
 
@@ -114,7 +114,8 @@ def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, 
     seen = recipe.examples
     cameras = {"elevation_deg": seen.elevation_deg, "distance_factor": seen.distance_factor}
     run = {"recipe": recipe.name, "cameras": cameras if seen.other_cameras else None, "started_from": source,
-           "objects": None if recipe.objects is None else asdict(recipe.objects), "hardware": hardware(), "torch": torch.__version__, "examples": examples, "stages": stages}
+           "objects": None if recipe.objects is None else asdict(recipe.objects), "hardware": hardware(),
+           "torch": torch.__version__, "examples": examples, "stages": stages}
     path.write_text(json.dumps({"runs": [*earlier, run]}, indent=1) + "\n", encoding="utf-8")
 
 
@@ -163,8 +164,8 @@ def _object_score_lines(report: dict, name: str) -> list[str]:
     """Of `kyvo evaluate objects`."""
     command = f"kyvo evaluate objects --model models/{name} --json models/{name}/{EVALUATION}"
     lines = ["## Scores", "", f"    {command}", "",
-             f"On {report['scenes']} scenes of objects that were never trained on, shapes in order {report['order']}:", "",
-             "| measure | mean |", "|---|---|"]
+             f"On {report['scenes']} scenes of objects that were never trained on, shapes in order {report['order']}:",
+             "", "| measure | mean |", "|---|---|"]
     shown = {key: value for key, value in report.items() if key not in ("model", "scenes", "seed", "order")}
     return [*lines, *(f"| {key} | {value:.3f} |" for key, value in shown.items() if value is not None), ""]
 

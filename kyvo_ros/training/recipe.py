@@ -95,7 +95,7 @@ class Recipe:
     tokenizer: ImageTokenizerConfig = field(default_factory=ImageTokenizerConfig)
     sizes: DecoderSizes = field(default_factory=DecoderSizes)
     schema: SceneSchema = CLEVR_SCHEMA  # in a file, the path of a JSON file beside the recipe; its objects and words
-    objects: ObjectSettings | None = None  # scenes of the library's objects, with their shapes, in place of the schema's
+    objects: ObjectSettings | None = None  # scenes of the library's objects with their shapes, in place of the schema's
     shapes: ShapeShares = field(default_factory=ShapeShares)  # of what is trained, where there are objects
     render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
@@ -115,7 +115,8 @@ class Recipe:
             raise ValueError("sentence_ratio and rendering_ratio together must be at most 1, got "
                              f"{self.sentence_ratio} and {self.rendering_ratio}")
         if self.objects is not None and self.sentence_ratio:
-            raise ValueError("questions and instructions are about the words of CLEVR; with objects, set sentence_ratio: 0")
+            raise ValueError("questions and instructions are about the words of CLEVR; with objects, set "
+                             f"sentence_ratio: 0, not {self.sentence_ratio}")
         if self.objects is not None and self.rendering_ratio + self.shapes.total > 1.0:
             raise ValueError("rendering_ratio and the shares of shapes together must be at most 1, got "
                              f"{self.rendering_ratio} and {self.shapes.total}")

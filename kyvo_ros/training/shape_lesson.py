@@ -87,8 +87,9 @@ class ShapeLesson:
         scores = {"shape_loss": float(torch.cat(entropies).mean()), "shape_surface_iou": common / max(either, 1)}
         if self.shares.drawn:
             drawn = rows[:CYCLED]
-            scores |= cycle_scores(decoder, self.tokenizer, self.builder, self.grammar.layout,
-                                   [self.scene(pictures, row) for row in drawn], pictures.cells[drawn], "S->I", "asset_")
+            scenes = [self.scene(pictures, row) for row in drawn]
+            scores |= cycle_scores(decoder, self.tokenizer, self.builder, self.grammar.layout, scenes,
+                                   pictures.cells[drawn], "S->I", "asset_")
         return scores
 
     def scene(self, pictures: CodeSet, row: int) -> Scene:

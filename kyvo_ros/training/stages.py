@@ -32,7 +32,7 @@ from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.object_examples import (
-    ObjectMaker, load_shape_codes, make_object_examples, make_shape_codes)
+    ObjectMaker, library, load_shape_codes, make_object_examples, make_shape_codes)
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.preparation import digest, prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
@@ -172,7 +172,7 @@ class Workshop:
         recipe = self.recipe
         if recipe.objects is None:
             return None
-        path = self.work / "sequences" / f"shapes_{digest(self.shape_tokenizer)}.npz"
+        path = self.work / "sequences" / f"shapes_{len(library(recipe.objects))}_{digest(self.shape_tokenizer)}.npz"
         if distributed.rank() == 0:
             make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, path, self.workers)
         distributed.wait()

@@ -20,7 +20,7 @@ from kyvo_ros.data.mesh_files import read_mesh, write_scene
 from kyvo_ros.model.folder import ModelBundle, save_model
 from kyvo_ros.model.tasks import UntrainedTaskError
 from kyvo_ros.pipeline import KyvoPipeline
-from kyvo_ros.scene import PinholeCamera, Scene, SceneObject
+from kyvo_ros.scene import CameraView, PinholeCamera, Scene, SceneObject
 from kyvo_ros.scene.mesh import MeshError
 from kyvo_ros.scene.records import scene_from_dict
 
@@ -66,7 +66,6 @@ def test_objects_hold_the_meshes_that_their_codes_say(bundle, pipeline, scene) -
 
 def test_metres_stretch_the_meshes_too(pipeline, scene) -> None:
     near = pipeline.nominal_plane().scaled(0.1)
-    from kyvo_ros.scene import CameraView
     small = pipeline.reconstruct(an_image(), CameraView(CAMERA, near), scale="distance")
     for item, one in zip(small.objects, scene.objects, strict=True):
         assert item.size_m == pytest.approx(one.size_m / 10)
@@ -124,13 +123,15 @@ def folder(bundle, tmp_path_factory) -> Path:
 def test_the_command_writes_meshes_a_turntable_and_a_scene_to_draw(folder, tmp_path, capsys) -> None:
     write_rgb(tmp_path / "image.png", an_image())
     arguments = ["reconstruct", str(tmp_path / "image.png"), "--model", str(folder), "--device", "cpu"]
-    assert main([*arguments, "--out", str(tmp_path / "scene.glb"), "--turntable", str(tmp_path / "around.png"), "--views",
-                 "4", "--json", str(tmp_path / "scene.json")]) == 0
+    files = ["--out", str(tmp_path / "scene.glb"), "--turntable", str(tmp_path / "around.png"), "--json",
+             str(tmp_path / "scene.json")]
+    assert main([*arguments, *files, "--views", "4"]) == 0
     assert "written to" in capsys.readouterr().out and len(read_mesh(tmp_path / "scene.glb").faces) > 10
     assert read_rgb(tmp_path / "around.png").shape == (192, 4 * 192, 3)
     (record,) = json.loads((tmp_path / "scene.json").read_text())["scenes"]
     assert all(len(item.shape_codes) == 8 for item in scene_from_dict(record).objects)
-    assert main(["render", str(tmp_path / "scene.json"), "--out", str(tmp_path / "again.png"), "--model", str(folder)]) == 0
+    drawing = ["render", str(tmp_path / "scene.json"), "--out", str(tmp_path / "again.png"), "--model", str(folder)]
+    assert main(drawing) == 0
 
 
 def test_models_without_shapes_say_so(tmp_path, capsys) -> None:

@@ -51,7 +51,8 @@ def test_shadows_fall_away_from_the_light() -> None:
     look = ObjectLook(light=(1.0, 0.0, 1.0), shadow=0.9, softness=0.0, unevenness=0.0)
     image, _ = draw_scene([square(1.0, 1.0)], NOMINAL, LENS, look)
     bare = draw_scene([], NOMINAL, LENS, look)[0]
-    spot = LENS.project(NOMINAL.plane_T_optical().inverse().apply([-1.0, 0.0, 0.0])).astype(int)  # under it, pushed left
+    # Under the square, pushed to the left.
+    spot = LENS.project(NOMINAL.plane_T_optical().inverse().apply([-1.0, 0.0, 0.0])).astype(int)
     other = LENS.project(NOMINAL.plane_T_optical().inverse().apply([1.5, 0.0, 0.0])).astype(int)
     assert image[spot[1], spot[0]].max() < 0.3 * bare[spot[1], spot[0]].min()
     assert np.array_equal(image[other[1], other[0]], bare[other[1], other[0]])

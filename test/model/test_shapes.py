@@ -111,7 +111,8 @@ def test_the_place_of_a_code_matters_and_starts_again_with_each_shape(bundle: Mo
 def test_what_cannot_be_written_is_named(bundle: ModelBundle, cells: np.ndarray) -> None:
     decoder = CachedDecoder(bundle.decoder)
     with pytest.raises(UntrainedTaskError, match="not trained for task I->S, the shapes of objects"):
-        ShapeWriter(decoder, bundle.builder, bundle.grammar, ("I->3",), bundle.shape_tokenizer).write(image_codes(), cells)
+        untrained = ShapeWriter(decoder, bundle.builder, bundle.grammar, ("I->3",), bundle.shape_tokenizer)
+        untrained.write(image_codes(), cells)
     with pytest.raises(ValueError, match="order must be one of"):
         writer_of(bundle).write(image_codes(), cells, "backwards")
     layout = [bundle.vocabulary.structure_id("[OBJECT-END]")] * 120
