@@ -1,10 +1,11 @@
 """Whether images of several cameras are computed faster together than one by one, on this machine.
 
-    python benchmarks/batches.py [--model DIR] [--device cpu] [--threads N] [--sizes 1 2 4 8] [--repeats 10] [--json FILE]
+    python benchmarks/batches.py [--model DIR] [--device cpu] [--threads N] [--sizes 1 2 4 8] [--repeats 10]
+        [--json FILE]
 
-The demo's images go through `KyvoPipeline.recognize_batch` in batches of each size, sizes in turn so that a change of the
-machine's speed meets all of them; medians over the repeats. Wall time is what a quiet machine shows; CPU time of the
-process is nearly the same on a busy one. What is best is a value for the node's parameter `batch`.
+The demo's images go through `KyvoPipeline.recognize_batch` in batches of each size, sizes in turn so that a change of
+the machine's speed meets all of them; medians over the repeats. Wall time is what a quiet machine shows; CPU time of
+the process is nearly the same on a busy one. What is best is a value for the node's parameter `batch`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def main() -> None:
     for size, (wall_ms, cpu_ms) in figures.items():
         print(f"{size:17d} {wall_ms:14.1f} {cpu_ms:18.1f}")
     if given.json:
-        given.json.write_text(json.dumps({size: {"wall_ms": w, "cpu_ms": c} for size, (w, c) in figures.items()}) + "\n")
+        named = {size: {"wall_ms": wall_ms, "cpu_ms": cpu_ms} for size, (wall_ms, cpu_ms) in figures.items()}
+        given.json.write_text(json.dumps(named) + "\n")
 
 
 if __name__ == "__main__":

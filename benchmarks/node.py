@@ -3,11 +3,13 @@
     python tools/on_loopback.py python benchmarks/node.py [--model DIR] [--frames 2000] [--json FILE]
 
 One run, one machine, the demo's images at 320x240, everything subscribed (scene, detections, markers):
-- pipeline: `recognize` in a loop in this process, alone on the machine, images already decoded.
+- pipeline: `recognize` in a loop in this process, one image at a time on all cores, alone on the machine, images
+  already decoded.
 - rate: a camera process sends raw images at 30 Hz, the node is another process, scenes are counted in this one.
 - added: one image at a time goes through the node and then through the pipeline of this process. The round trip runs
   from `publish` to the scene in the subscriber's hands, so that it holds DDS both ways and both executors; what the
-  node adds is the median of the differences of such pairs. `inside` is the part between image callback and last
+  node adds is the median of the differences of such pairs, in which the pipeline runs on as many threads as the node
+  gives an image. `inside` is the part between image callback and last
   message sent, by the node's own diagnostics.
 - memory: resident memory of the node's process every 100 frames of a stream, and the slope of the line through all
   but the first reading, when buffers have not yet reached their size.
@@ -44,7 +46,8 @@ class Options:
     """What is measured, and for how long."""
 
     model: str
-    threads: int
+    parallel: int  # images that the node computes at the same time; 0: its own choice
+    threads: int  # of each; 0: the cores are shared
     seconds: float  # for each of the two rates
     pairs: int
     frames: int  # of the memory test; 0 leaves it out
@@ -73,7 +76,8 @@ class Bench:
         self.node.create_subscription(MarkerArray, "markers", lambda m: None, 1)
         self._listen_to_diagnostics()
         arguments = ["-r", "image:=/camera/image", "-r", "camera_info:=/camera/camera_info", "-p",
-                     f"threads:={options.threads}"]
+                     f"threads:={options.threads}", "-p", f"parallel_frames:={options.parallel}",
+                     "-p", "device:=cpu"]
         if options.model:
             arguments += ["-p", f"model:={options.model}"]
         self.child = Child([sys.executable, "-m", "kyvo_ros.ros.node", "--ros-args", *arguments], log)
@@ -211,21 +215,27 @@ def cpu_name() -> str:
 
 def run(options: Options) -> dict:
     """All measurements of one run."""
+    import torch
+
     from kyvo_ros.pipeline import KyvoPipeline
     from kyvo_ros.ros.conversions import camera_from_msg
+    from kyvo_ros.ros.model_slot import cores, parallel_by_default
     from kyvo_ros.scene import CameraView
-    pipeline = KyvoPipeline.from_pretrained(options.model or None, threads=options.threads or None)
+    pipeline = KyvoPipeline.from_pretrained(options.model or None, device="cpu", threads=cores())
     messages, arrays, info = recorded_images()
     view = CameraView(camera_from_msg(info, *arrays[0].shape[1::-1]))
 
     def recognize(array: np.ndarray) -> None:
         pipeline.recognize(array, view)
-    results = {"cpu": cpu_name(), "cores": len(os.sched_getaffinity(0)), "threads": options.threads,
+    parallel = options.parallel or parallel_by_default("cpu")
+    threads = options.threads or max(1, cores() // parallel)
+    results = {"cpu": cpu_name(), "cores": cores(), "parallel_frames": parallel, "threads": threads,
                "model": pipeline.name, "image": "{1}x{0}".format(*arrays[0].shape), "load_before": os.getloadavg()[0]}
     results["pipeline_hz"] = measure_pipeline(recognize, arrays, options.seconds)
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(options, Path(scratch) / "node.log")
         try:
+            torch.set_num_threads(threads)
             results |= measure_pairs(bench, recognize, messages, arrays, info, options.pairs)
             results |= measure_stream(bench, options.seconds, options.frames)
         finally:
@@ -240,7 +250,8 @@ def table(results: dict) -> str:
         f"{results['cpu']}, {results['cores']} cores, load {results['load_before']:.1f} before the start; model "
         f"{results['model']}, images {results['image']}",
         f"pipeline alone                {results['pipeline_hz']:7.1f} frames/s",
-        f"camera + node + listener      {results['node_hz']:7.1f} frames/s (camera at {results['camera_hz']:.0f} Hz)",
+        f"camera + node + listener      {results['node_hz']:7.1f} frames/s (camera at {results['camera_hz']:.0f} Hz, "
+        f"{results['parallel_frames']} images at the same time on {results['threads']} threads each)",
         f"one image through the node    {results['node_ms']:7.1f} ms, pipeline {results['pipeline_ms']:.1f} (medians)",
         f"the node adds                 {results['added_ms']:7.1f} ms (median of {results['pairs']} pairs), "
         f"p90 {results['added_p90_ms']:.1f} ms; inside the node {results['inside_ms']:.1f} ms",
@@ -255,14 +266,15 @@ def table(results: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="", help="model folder (default: the shipped one)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model, 0: the pipeline's choice")
+    parser.add_argument("--parallel", type=int, default=0, help="images the node computes at once, 0: its own choice")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of each in the node, 0: its own choice")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each rate measurement")
     parser.add_argument("--pairs", type=int, default=60, help="images sent through node and pipeline in turn")
     parser.add_argument("--frames", type=int, default=2000, help="frames of the memory test")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     keep_dds_on_this_computer()
-    results = run(Options(given.model, given.threads, given.seconds, given.pairs, given.frames))
+    results = run(Options(given.model, given.parallel, given.threads, given.seconds, given.pairs, given.frames))
     print(table(results))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -3,10 +3,10 @@
     python tools/on_loopback.py python benchmarks/overload.py [--cameras 10] [--hz 30] [--seconds 60] [--json FILE]
         [--model DIR] [--threads N] [--batch N]
 
-Cameras of 320x240, all in one process, send raw images that are stamped as they are sent; the node is a process of its
-own, and this one listens to every scene.
-- age: from an image's stamp to its scene in the subscriber's hands, DDS both ways included, beside the time of inference
-  by the node's own diagnostics. A queue would show here as an age that grows.
+Cameras of 320x240, all in one process, send raw images that are stamped as they are sent; the node is a process of
+its own, and this one listens to every scene.
+- age: from an image's stamp to its scene in the subscriber's hands, DDS both ways included, beside the time of
+  inference by the node's own diagnostics. A queue would show here as an age that grows.
 - scenes of each camera, which should differ little.
 - every image that the node received must be published, dropped with a reason, or the one that waits.
 - resident memory of the node once a second, and the slope of the line through all but the first quarter.
@@ -179,15 +179,14 @@ def table(results: dict[str, Any]) -> str:
         f"{results['cpu']}, {results['cores']} cores, load {results['load_before']:.1f} before the start; "
         f"{results['cameras']} cameras at {results['hz']:g} Hz, batch {results['batch']}",
         f"age of a scene      {age['50']:7.0f} ms median, {age['95']:.0f} p95, {age['100']:.0f} at most",
-        f"  by halves         {results['age_by_halves_ms'][0]:7.0f} ms, then {results['age_by_halves_ms'][1]:.0f} (medians "
-        "of the first camera)",
+        "  by halves         {:7.0f} ms, then {:.0f} (medians, first camera)".format(*results["age_by_halves_ms"]),
         f"inference           {inference['50']:7.0f} ms median, {inference['95']:.0f} p95 (of the slowest camera)",
         f"age over inference  {age['50'] / inference['50']:7.2f} (medians), {age['95'] / inference['95']:.2f} (p95)",
         f"scenes              {results['scenes_hz']:7.1f} a second, {results['scenes_of_a_camera'][0]} to "
         f"{results['scenes_of_a_camera'][1]} of a camera",
         f"images dropped      {dropped}; {verdict}",
-        f"memory              {memory[0]:7.1f} MiB at first, {memory[-1]:.1f} at last, {max(memory):.1f} at most; slope "
-        f"{results['memory_slope_mib_per_hour']:+.1f} MiB an hour"])
+        f"memory              {memory[0]:7.1f} MiB at first, {memory[-1]:.1f} at last, {max(memory):.1f} at most; "
+        f"slope {results['memory_slope_mib_per_hour']:+.1f} MiB an hour"])
 
 
 def main() -> None:
@@ -209,10 +208,12 @@ def main() -> None:
     parameters = [f"threads:={given.threads}", f"batch:={given.batch}"]
     if given.model:
         parameters.append(f"model:={given.model}")
-    results: dict[str, Any] = {"cpu": cpu_name(), "cores": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()[0],
-                               "cameras": given.cameras, "hz": given.hz, "batch": given.batch}
-    with tempfile.TemporaryDirectory() as scratch, Rig(given.cameras, given.hz, Path(scratch) / "log", parameters) as rig:
-        results |= measure(rig, given.seconds)
+    results: dict[str, Any] = {
+        "cpu": cpu_name(), "cores": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()[0],
+        "cameras": given.cameras, "hz": given.hz, "batch": given.batch}
+    with tempfile.TemporaryDirectory() as scratch:
+        with Rig(given.cameras, given.hz, Path(scratch) / "log", parameters) as rig:
+            results |= measure(rig, given.seconds)
     print(table(results))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -1,13 +1,13 @@
 """The node for hours: cameras, services, parameters and hostile messages together, and whether anything grows or stops.
 
-    python tools/on_loopback.py --limit-s 30000 python benchmarks/soak.py --hours 8 [--cameras 3] [--hz 10] [--json FILE]
-        [--model DIR] [--threads N]
+    python tools/on_loopback.py --limit-s 30000 python benchmarks/soak.py --hours 8 [--cameras 3] [--hz 10]
+        [--model DIR] [--threads N] [--json FILE]
 
 While cameras send, every second one thing is done in turn: a service is called, a parameter is set, a camera is
 added or removed, hostile messages are published. Once a minute (ten times in a short run) a line tells the node's
 resident memory, threads and open files, and the scenes since the last one. The run fails where scenes stop, a service
-does not answer, an image is lost without a word, or memory grows by more than --most-mib-per-hour once the first quarter
-is over. Needs ROS 2, as `make setup` makes it.
+does not answer, an image is lost without a word, or memory grows by more than --most-mib-per-hour once the first
+quarter is over. Needs ROS 2, as `make setup` makes it.
 """
 
 from __future__ import annotations
@@ -149,12 +149,13 @@ def main() -> None:
     given = parser.parse_args()
     keep_dds_on_this_computer()
     parameters = [f"threads:={given.threads}", *([f"model:={given.model}"] if given.model else [])]
-    with tempfile.TemporaryDirectory() as scratch, Rig(given.cameras, given.hz, Path(scratch) / "log", parameters) as rig:
-        samples, answers = soak(rig, 3600 * given.hours)
-        wrong = faults(rig, samples, given.most_mib_per_hour)
+    with tempfile.TemporaryDirectory() as scratch:
+        with Rig(given.cameras, given.hz, Path(scratch) / "log", parameters) as rig:
+            samples, answers = soak(rig, 3600 * given.hours)
+            wrong = faults(rig, samples, given.most_mib_per_hour)
     if given.json:
         given.json.write_text(json.dumps([asdict(s) for s in samples], indent=1) + "\n")
-    print(f"{answers} answers; " + ("; ".join(wrong) or "nothing grew, nothing stopped, no image was lost without a word"))
+    print(f"{answers} answers; {'; '.join(wrong) or 'nothing grew, nothing stopped, no image was lost without a word'}")
     sys.exit(bool(wrong))
 
 

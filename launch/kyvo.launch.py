@@ -21,7 +21,7 @@ SHARE = get_package_share_directory("kyvo_ros")
 ARGUMENTS = {
     "image_topic": ("/camera/image_raw", "Topic of the images; with image_transport:=compressed without /compressed."),
     "camera_info_topic": ("/camera/camera_info", "Topic of the camera's calibration."),
-    "cameras": ("", "Names of several cameras, such as front,left: each listens to <name>/image_raw and its camera_info."),
+    "cameras": ("", "Names of several cameras (front,left), each with <name>/image_raw and <name>/camera_info."),
     "image_transport": ("", "raw or compressed."),
     "params_file": (os.path.join(SHARE, "config", "kyvo_node.yaml"), "Parameter file of the node."),
     "model": ("", "Folder of the model; empty takes the shipped one."),

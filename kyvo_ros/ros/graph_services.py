@@ -33,7 +33,8 @@ class GraphServices:
         self._exported: set[str] = set()  # ids that the planning scene has from here
         group = MutuallyExclusiveCallbackGroup()
         for name, kind in _KINDS.items():
-            node.create_service(kind, name, _served(getattr(self, f"_{name}")), qos_profile=REQUESTS, callback_group=group)
+            served = _served(getattr(self, f"_{name}"))
+            node.create_service(kind, name, served, qos_profile=REQUESTS, callback_group=group)
 
     def _get_scene_graph(self, request: GetSceneGraph.Request) -> Mapping[str, Any]:
         return {"scene": snapshot_to_msg(self._keeper.snapshot(query_from_msg(request)))}

@@ -62,8 +62,8 @@ class Settings:
         "parameters (front.max_rate_hz, ...) below its name. Empty: one camera without a name (image, camera_info, "
         "scene, ...). A change adds and removes cameras."))
     batch: int = _setting(1, (
-        "Most images of different cameras that wait at the same time and are computed at once; 0 means all of them. More "
-        "scenes a second, but each is out only when all of them are (benchmarks/batches.py)."
+        "Most images of different cameras that wait at the same time and are computed at once; 0 means all of them. "
+        "More scenes a second, but each is out only when all of them are (benchmarks/batches.py)."
     ), minimum=0, maximum=64)
     enabled: bool = _setting(True, "false: the camera is not listened to.")
     lazy: bool = _setting(False, (

@@ -52,7 +52,8 @@ def test_raw_images_have_k_and_d_and_rectified_ones_p() -> None:
     ("plumb_bob", "plumb_bob"), ("", "plumb_bob"), ("fisheye", "equidistant"), ("equidistant", "equidistant"),
     ("rational_polynomial", "rational_polynomial")])
 def test_distortion_models(name: str, model: str) -> None:
-    message = messages.camera_info(distortion_model=name, d=[0.1, 0, 0, 0])
+    count = 8 if model == "rational_polynomial" else 4
+    message = messages.camera_info(distortion_model=name, d=[0.1] + [0.0] * (count - 1))
     assert camera_from_msg(message, 320, 240).distortion_model == model
 
 

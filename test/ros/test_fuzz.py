@@ -146,7 +146,7 @@ def test_hostile_messages_over_dds(sixth: Tester, tmp_path: Path) -> None:
         sixth.forget()
         values = sixth.wait(sixth.values, "diagnostics")
         assert int(values["images received"]) == int(values["frames published"]) + int(values["frames dropped"])
-        assert int(values["frames dropped"]) >= OVER_DDS // 40, "best effort loses many on a busy machine, not nearly all"
+        assert int(values["frames dropped"]) >= OVER_DDS // 40, "best effort loses many, not nearly all"
         assert "Traceback" not in node.log.read_text()
         assert node.child.end() == 0
     for made in publisher.values():

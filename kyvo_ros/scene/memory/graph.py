@@ -110,8 +110,8 @@ class SceneMemory:
             viewpoint: what the recogniser looked at, from where. None: unknown; then nothing counts as missed.
             stamp_ns: time of the image. A camera's stamps must grow; cameras among each other may be out of order.
             source: name of the camera.
-            relating: whether relations hold from this viewpoint from now on, where they hold from a camera's. Of several
-                cameras let one say so, or left and right change with every frame.
+            relating: whether relations hold from this viewpoint from now on, where they hold from a camera's. Of
+                several cameras let one say so, or left and right change with every frame.
 
         A stamp that this camera's last frame had is ignored and said so. Of more than `max_objects` sightings the most
         confident count. Raises MemoryInputError where the scene is in another frame, or scene or viewpoint have
