@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import kyvo_ros
 from kyvo_ros.commands import (
     ask, assets, background, bag, calibrate, cameras, checksums, convert, cookbook, doctor, edit, edit_scores, looks,
-    omni3d, published, qa, recognition, recognize, render, render_scores, shape_scores, shapes)
+    object_scores, omni3d, published, qa, recognition, recognize, reconstruct, render, render_scores, shape_scores,
+    shapes, view_ablation)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +46,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     ask.add_arguments(commands.add_parser("ask", help="answer questions about the scene of an image"))
     edit.add_arguments(commands.add_parser("edit", help="change the scene of an image by instructions"))
     render.add_arguments(commands.add_parser("render", help="draw a scene"))
+    reconstruct.add_arguments(commands.add_parser("reconstruct", help="the scene of an image with its shapes, as GLB"))
     evaluate = commands.add_parser("evaluate", help="score a model against ground truth")
     tasks = evaluate.add_subparsers(required=True, metavar="TASK")
     recognition.add_arguments(tasks.add_parser("recognition", help="image to scene, on a CLEVR folder"))
@@ -55,6 +57,8 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     cameras.add_arguments(tasks.add_parser("cameras", help="what other cameras cost, on CLEVR folders"))
     looks.add_arguments(tasks.add_parser("looks", help="sets of looks: what each is worth, to choose an effort"))
     shape_scores.add_arguments(tasks.add_parser("shapes", help="what a shape tokenizer keeps of unseen objects"))
+    object_scores.add_arguments(tasks.add_parser("objects", help="scenes of whole objects: layout, poses, surfaces"))
+    view_ablation.add_arguments(tasks.add_parser("views", help="shape tokenizers trained with no view, one, many"))
     published.add_arguments(tasks.add_parser("published", help="prediction files of the published code"))
     bag.add_arguments(commands.add_parser("bag", help="scenes of recordings, folders of images and videos, as a bag"))
     doctor.add_arguments(commands.add_parser("doctor", help="what is wrong with a running system or a recording"))

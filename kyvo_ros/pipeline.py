@@ -1,5 +1,6 @@
 """The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene; of a sentence about a scene:
-text -> prompt -> tokens -> program -> answer or edited scene; of a scene to draw: prompt -> tokens -> codes -> image.
+text -> prompt -> tokens -> program -> answer or edited scene; of a scene to draw: prompt -> tokens -> codes -> image;
+of an image to whole objects: as a frame, but tokens with shape codes, and those -> meshes.
 
 `KyvoPipeline` holds a loaded model and does no input or output; the node, the command line and the evaluation all
 run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in metres.
@@ -30,7 +31,11 @@ from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.precision import is_large
 from kyvo_ros.model.programs import ProgramWriter
 from kyvo_ros.model.published_sight import in_plane_frame
+from kyvo_ros.model.rendering import TASK as DRAWING_TASK
 from kyvo_ros.model.rendering import ImageWriter
+from kyvo_ros.model.shapes import TASK as SHAPES_TASK
+from kyvo_ros.model.shapes import ShapeWriter
+from kyvo_ros.model.tasks import check_trained
 from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, apply_edit
 from kyvo_ros.scene import (
     RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene)
@@ -38,6 +43,8 @@ from kyvo_ros.scene.consensus import consensus
 
 #: The model that ships with the package.
 SHIPPED_MODEL = Path("models") / "clevr-nano"
+#: Drawing a scene whose objects have shapes.
+DRAWN_SHAPES_TASK = "S->I"
 #: How the model's units become metres; see `KyvoPipeline.recognize`.
 SCALES = ("units", "distance")
 
@@ -50,7 +57,7 @@ class KyvoPipeline:
     """A model ready to recognise scenes, answer questions about them, edit them and draw them.
 
     `calibration` is the model's, which scenes come through; another one may be put in its place.
-    `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`.
+    `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`, and `mesh`.
     """
 
     def __init__(self, bundle: ModelBundle, device: str = "auto", threads: int | None = None) -> None:
@@ -67,7 +74,7 @@ class KyvoPipeline:
         self.canonical = bundle.canonical
         self.calibration = bundle.calibration
         self.last_timings_s: dict[str, float] = {}
-        self._grammar = bundle.grammar
+        self._grammar = bundle.grammar.layout
         self._builder = bundle.builder
         self._image_tokenizer = folded(bundle.image_tokenizer).to(self.device)
         decoder = bundle.decoder.to(self.device)
@@ -75,6 +82,9 @@ class KyvoPipeline:
         self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs, bundle.tasks)
         self._images = ImageWriter(self._decoder, bundle.builder, bundle.tasks)
         self._answers = DirectAnswerer(self._decoder, bundle.builder, bundle.schema, bundle.tasks)
+        self._shapes = ShapeWriter(self._decoder, bundle.builder, bundle.grammar, bundle.tasks,
+                                   bundle.shape_tokenizer and bundle.shape_tokenizer.to(self.device))
+        self._whole_scenes, self._tasks = bundle.grammar, bundle.tasks
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
@@ -133,19 +143,47 @@ class KyvoPipeline:
             cells = [self._cells(lens, look.plane, m) for group, m, lens in zip(seen, metres, lenses) for look in group]
             canonical = np.stack([look.image_rgb for look, _ in looks])
         with _timed(timings, "encode"):
-            codes = self._image_tokenizer.encode(images_to_tensor(canonical).to(self.device)).cpu().numpy()
+            codes = self._encode(canonical)
         with _timed(timings, "generate"):
             generations = self._generate(codes, np.stack(cells))
         with _timed(timings, "decode"):
-            scenes = [self.calibration.apply(self._grammar.decode_scene(g.token_ids, g.distributions))
-                      for g in generations]
-            scenes = [_scaled(scene, m / self.schema.metres_per_unit) for scene, (_, m) in zip(scenes, looks)]
-            scenes = [look.brought_back(in_plane_frame(scene, look.plane or self.nominal_plane()))
-                      for scene, (look, _) in zip(scenes, looks)]
+            scenes = [self._in_metres(self._grammar.decode_scene(g.token_ids, g.distributions), look, m)
+                      for g, (look, m) in zip(generations, looks)]
             remaining = iter(scenes)
             scenes = [self._consensus(list(islice(remaining, len(group))), m) for group, m in zip(seen, metres)]
         self.last_timings_s = timings
         return scenes
+
+    def reconstruct(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None, scale: str = "units",
+                    order: str = "parallel") -> Scene:
+        """The scene that an image shows, its objects with their shapes: codes, and the meshes that these say.
+
+        Args:
+            image, camera, scale: as for `recognize`.
+            order: "parallel" writes the codes of all objects at once, "sequence" one after the other, so that later
+                ones see those before (`model.shapes`).
+
+        Objects whose codes enclose nothing have no mesh. Raises UntrainedTaskError for a model without shapes, and as
+        `recognize` does.
+        """
+        check_trained(SHAPES_TASK, self._tasks)
+        timings: dict[str, float] = {}
+        with _timed(timings, "warp"):
+            view = self.view_of(image, camera)
+            metres = self._metres_per_unit(view.plane, scale)
+            lens = self.lens(view.plane, metres)
+            (look,) = sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS["fast"])
+        with _timed(timings, "encode"):
+            codes = self._encode(look.image_rgb[None])[0]
+        with _timed(timings, "generate"):
+            written = self._shapes.write(codes, self._cells(lens, look.plane, metres), order)
+        with _timed(timings, "decode"):
+            scene = self._whole_scenes.decode_scene(written.token_ids, written.distributions)
+            scene = self._in_metres(scene, look, metres)
+        with _timed(timings, "mesh"):
+            scene = self._shapes.with_meshes(scene)
+        self.last_timings_s = timings
+        return scene
 
     def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None,
                metres_per_unit: float | None = None) -> Answer:
@@ -178,7 +216,7 @@ class KyvoPipeline:
         view = self.view_of(image, camera)
         lens = self.lens(view.plane)
         canonical = to_canonical(image, view, lens)
-        codes = self._image_tokenizer.encode(images_to_tensor(canonical[None]).to(self.device)).cpu().numpy()
+        codes = self._encode(canonical[None])
         cells = self._cells(lens, view.plane, self.schema.metres_per_unit)
         (generation,) = self._generate(codes, cells[None])
         scene = self._grammar.decode_scene(generation.token_ids)
@@ -199,6 +237,8 @@ class KyvoPipeline:
                **sampling: float | int | None) -> np.ndarray:
         """A picture (h, w, 3) uint8 RGB of a scene, as the model imagines it through its canonical camera.
 
+        Where it was trained to, and every object has codes of its shape or a mesh, it draws those shapes.
+
         Args:
             scene: in PLANE_FRAME, as `recognize` gives it.
             camera: where the canonical camera stands over the plane, metres; None: the nominal pose.
@@ -217,16 +257,24 @@ class KyvoPipeline:
         unit_m = metres_per_unit or self.schema.metres_per_unit
         cells = np.stack([self._cells(self.lens(camera, unit_m), camera, unit_m) for camera in cameras])
         scaled = [_scaled(scene, self.schema.metres_per_unit / unit_m) for scene in scenes]
-        return self._pixels(self._images.write(scaled, cells, temperature, top_k, seed))
+        shaped = DRAWN_SHAPES_TASK in self._tasks and all(
+            item.shape_codes is not None or item.mesh is not None for scene in scaled for item in scene.objects)
+        if shaped:
+            scaled = [self._shapes.with_codes(scene) for scene in scaled]
+        return self._pixels(self._images.write(scaled, cells, temperature, top_k, seed,
+                                               DRAWN_SHAPES_TASK if shaped else DRAWING_TASK))
 
-    def reconstruct(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None) -> np.ndarray:
+    def through_codes(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None) -> np.ndarray:
         """What the codes of an image hold: (h, w, 3) uint8 RGB through the canonical camera; arguments and errors as
         for `recognize`.
         """
         view = self.view_of(image, camera)
         canonical = to_canonical(image, view, self.lens(view.plane))
-        codes = self._image_tokenizer.encode(images_to_tensor(canonical[None]).to(self.device))
-        return self._pixels(codes.cpu().numpy())[0]
+        return self._pixels(self._encode(canonical[None]))[0]
+
+    def _encode(self, images: np.ndarray) -> np.ndarray:
+        """(B, H, W, 3) uint8 RGB of the canonical camera -> (B, h, w) int64 codes."""
+        return self._image_tokenizer.encode(images_to_tensor(images).to(self.device)).cpu().numpy()
 
     def _pixels(self, codes: np.ndarray) -> np.ndarray:
         """(B, h, w) codes -> (B, H, W, 3) uint8 RGB."""
@@ -281,6 +329,11 @@ class KyvoPipeline:
             raise PlaneNotVisibleError("scale 'distance' needs the camera's distance to the support plane; give it")
         return plane.distance_m / self.canonical.nominal_distance
 
+    def _in_metres(self, scene: Scene, look: Sight, metres_per_unit: float) -> Scene:
+        """What the model says of a look, in PLANE_FRAME of the image that it belongs to."""
+        scaled = _scaled(self.calibration.apply(scene), metres_per_unit / self.schema.metres_per_unit)
+        return look.brought_back(in_plane_frame(scaled, look.plane or self.nominal_plane()))
+
     def _consensus(self, scenes: list[Scene], metres_per_unit: float) -> Scene:
         yaw = self.schema.yaw
         return consensus(scenes, yaw_period_rad=yaw and yaw.period_rad, unit_m=metres_per_unit)
@@ -328,6 +381,7 @@ def _scaled(scene: Scene, factor: float) -> Scene:
     return replace(scene, objects=tuple(replace(
         o, position_m=o.position_m * factor, size_m=None if o.size_m is None else o.size_m * factor,
         position_covariance_m2=None if o.position_covariance_m2 is None else o.position_covariance_m2 * factor**2,
+        mesh=None if o.mesh is None else o.mesh.with_vertices(o.mesh.vertices * factor),
     ) for o in scene.objects))
 
 

@@ -25,7 +25,7 @@ PYTHONS = ("3.10", "3.11", "3.12")
 #: Not in package.xml on purpose: its definitions reach the node through rclpy.
 OF_RCLPY = {"builtin_interfaces", "rosgraph_msgs"}
 #: Used where they are installed; the node says so where they are missed.
-OPTIONAL = {"moveit_msgs", "peft"}
+OPTIONAL = {"DracoPy", "fast_simplification", "moveit_msgs", "peft", "torchao"}
 #: Import -> rosdep key, where they differ.
 ROSDEP_KEYS = {"cv2": "python3-opencv", "matplotlib": "python3-matplotlib", "numba": "python3-numba",
                "numpy": "python3-numpy", "scipy": "python3-scipy", "skimage": "python3-skimage",

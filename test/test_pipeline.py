@@ -282,9 +282,9 @@ def test_a_picture_of_a_scene_follows_camera_and_scale(pipeline):
         KyvoPipeline(replace(tiny_bundle(), tasks=("I->3",)), "cpu").render(scene)
 
 
-def test_a_reconstruction_is_what_the_codes_of_the_canonical_image_hold(pipeline):
+def test_through_codes_is_what_the_codes_of_the_canonical_image_hold(pipeline):
     bundle = tiny_bundle()
     canonical = to_canonical(image(), CameraView(CLEVR), bundle.canonical)
     codes = bundle.image_tokenizer.encode(images_to_tensor(canonical[None]))
     expected = tensor_to_images(bundle.image_tokenizer.decode(codes))[0]
-    assert np.abs(pipeline.reconstruct(image()).astype(int) - expected).max() <= 1
+    assert np.abs(pipeline.through_codes(image()).astype(int) - expected).max() <= 1

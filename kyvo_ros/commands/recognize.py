@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each image with boxes and labels, as PNG")
     add_model_options(parser)
     add_effort(parser)
+    add_camera_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_camera_options(parser: argparse.ArgumentParser) -> None:
+    """The camera that took an image; see `camera_view`."""
     camera = parser.add_argument_group(
         "camera", "pixel coordinates as in camera_info: the centre of the first pixel is 0")
     camera.add_argument("--camera", type=Path, metavar="YAML", help="calibration file, as camera_calibration or "
@@ -43,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "(default: the model's nominal one)")
     camera.add_argument("--scale", choices=("units", "distance"), default="units", help="metres: the model's own, or "
                         "such that --distance-m is its nominal distance (table-tops) (default: %(default)s)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     records = []
     for path in args.images:
         image = read_rgb(path)
-        view = _view(args, pipeline, image.shape[1], image.shape[0])
+        view = camera_view(args, pipeline, image.shape[1], image.shape[0])
         scene = pipeline.recognize(image, view, args.scale, args.effort)
         milliseconds = 1e3 * sum(pipeline.last_timings_s.values())
         print(f"{path}: {len(scene)} objects, {milliseconds:.0f} ms\n{scene_table(scene)}\n")
@@ -80,8 +85,11 @@ def scene_table(scene: Scene) -> str:
     return "\n".join(lines)
 
 
-def _view(args: argparse.Namespace, pipeline: KyvoPipeline, width: int, height: int) -> CameraView:
-    """The camera of an image of this size, by the options; where it stands defaults to the model's nominal pose."""
+def camera_view(args: argparse.Namespace, pipeline: KyvoPipeline, width: int, height: int) -> CameraView:
+    """The camera of an image of this size, by the options; where it stands defaults to the model's nominal pose.
+
+    Raises UsageError for options that do not fit together.
+    """
     from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera
 
     if args.camera and args.fx:

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     views = [CameraView(lens.intrinsics(), sample.view.plane) for lens, sample in zip(lenses, samples)]
     truths = [to_canonical(sample.image(), sample.view, lens) for lens, sample in zip(lenses, samples)]
     drawn = _drawn(pipeline, samples, args)
-    held = [pipeline.reconstruct(sample.image(), sample.view) for sample in samples]
+    held = [pipeline.through_codes(sample.image(), sample.view) for sample in samples]
     report = DrawingReport(*(PictureScores.of(
         asked, recognised(pipeline, pictures, views, args.batch_size, args.effort)[0], pictures, truths)
         for pictures in (drawn, held)))

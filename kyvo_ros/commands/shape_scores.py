@@ -1,13 +1,15 @@
 """`kyvo evaluate shapes`: what a shape tokenizer keeps of objects that it has not seen.
 
 Two groups, held-out instances and held-out categories; three columns each: through the codes, through the unquantised
-latents (what a better codebook could reach), and through the slat alone (what any network could).
+latents (what a better codebook could reach), and through the slat alone (what any network could). With baselines, two
+more that hold as many bytes as the codes: voxels, and simplified meshes compressed by Draco (`shape_baselines`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 GROUPS = ("instances", "categories")
 VARIANTS = ("codes", "unquantised", "slat")
+BASELINES = ("voxels", "draco")
 _POINTS = 20_000
 _VIEWS = 4
 _PICTURE_PX = 64
@@ -35,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Score a shape tokenizer on objects of the library that were held out of training: Chamfer distance and "
         "F-scores against the diagonal of the bounding box, volume IoU, normal consistency, PSNR and SSIM of views.")
     parser.add_argument("--count", type=int, default=100, metavar="N", help="objects a group (default: %(default)s)")
+    parser.add_argument("--baselines", action="store_true", help="also what voxels and meshes of as many bytes hold "
+                        "(Draco needs the packages DracoPy and fast-simplification)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write pictures: truth left, through the codes right")
     add_tokenizer_options(parser)
@@ -43,17 +48,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo evaluate shapes`; returns the exit code. Raises UsageError, ModelFolderError, DeviceError."""
-    from tqdm import tqdm
-
-    from kyvo_ros.autoencoders.slat_encoding import encode_slat
-    from kyvo_ros.data.assets import assets, make_asset
+    from kyvo_ros.commands.shape_baselines import code_bytes
 
     check_counts(args, "count")
     name, tokenizer, device = open_tokenizer(args)
-    report, pairs, used = {}, [], set()
+    report, pairs, used = score(tokenizer, device, args.count, _baselines() if args.baselines else ())
+    usage, most_bytes = len(used) / tokenizer.config.codebook_size, code_bytes(tokenizer.config)
+    print(f"{name}: {args.count} objects a group, {most_bytes} bytes a shape, {len(used)} codes used ({usage:.0%})\n\n"
+          f"{score_table(report)}")
+    if args.json:
+        document = {"model": name, "objects_a_group": args.count, "codes_used": len(used), "code_usage": usage,
+                    "bytes_a_shape": most_bytes}
+        write_text(args.json, json.dumps({**document, **report}, indent=1, allow_nan=False) + "\n")
+    if args.sheet:
+        _write_sheet(args.sheet, pairs)
+    return 0
+
+
+def score(tokenizer: ShapeTokenizer, device: torch.device, count: int, baselines: tuple[str, ...] = ()
+          ) -> tuple[dict[str, dict[str, dict[str, float]]], list[tuple[Mesh, Mesh | None]], set[int]]:
+    """Scores by group and column on so many objects a group; pairs of the truth and what came through the codes; and
+    the codes used.
+    """
+    from tqdm import tqdm
+
+    from kyvo_ros.autoencoders.slat_encoding import encode_slat
+    from kyvo_ros.commands.shape_baselines import code_bytes
+    from kyvo_ros.data.assets import assets, make_asset
+
+    report, pairs, used, most_bytes = {}, [], set(), code_bytes(tokenizer.config)
     for group in GROUPS:
-        rows = {variant: [] for variant in VARIANTS}
-        for category, index in tqdm(list(assets(group, args.count)), desc=group, unit="object", disable=None):
+        rows = {variant: [] for variant in (*VARIANTS, *baselines)}
+        for category, index in tqdm(list(assets(group, count)), desc=group, unit="object", disable=None):
             truth = make_asset(category, index)
             slat = encode_slat(truth, tokenizer.config.resolution)
             grids, codes = _grids(tokenizer, slat, device)
@@ -62,16 +88,28 @@ def run(args: argparse.Namespace) -> int:
             for variant, mesh in meshes.items():
                 views = _view_scores(grids[variant], grids["slat"])
                 rows[variant].append({**_scores(mesh, truth, slat.frame), **views})
+            for variant in baselines:
+                rows[variant].append(_scores(_baseline(variant, truth, meshes["slat"], most_bytes), truth, slat.frame))
             pairs.append((truth, meshes["codes"]))
         report[group] = {variant: _means(part) for variant, part in rows.items()}
-    usage = len(used) / tokenizer.config.codebook_size
-    print(f"{name}: {args.count} objects a group, {len(used)} codes used ({usage:.0%})\n\n{_table(report)}")
-    if args.json:
-        document = {"model": name, "objects_a_group": args.count, "codes_used": len(used), "code_usage": usage}
-        write_text(args.json, json.dumps({**document, **report}, indent=1, allow_nan=False) + "\n")
-    if args.sheet:
-        _write_sheet(args.sheet, pairs)
-    return 0
+    return report, pairs, used
+
+
+def _baselines() -> tuple[str, ...]:
+    """Those that can be made here."""
+    from kyvo_ros.commands.shape_baselines import draco_is_here
+
+    if draco_is_here():
+        return BASELINES
+    print("without the column draco: the packages DracoPy and fast-simplification are not installed", file=sys.stderr)
+    return BASELINES[:1]
+
+
+def _baseline(variant: str, truth: Mesh, outer: Mesh, most_bytes: int) -> Mesh | None:
+    """`outer` is the truth without the surfaces within it, which Draco need not hold."""
+    from kyvo_ros.commands.shape_baselines import through_draco, through_voxels
+
+    return through_voxels(truth, most_bytes) if variant == "voxels" else through_draco(outer, most_bytes)
 
 
 def _grids(tokenizer: ShapeTokenizer, slat: Slat, device: torch.device) -> tuple[dict[str, np.ndarray], list[int]]:
@@ -104,7 +142,7 @@ def _scores(mesh: Mesh | None, truth: Mesh, frame: CubeFrame) -> dict[str, float
     from kyvo_ros.evaluation.shape_metrics import surface_scores, volume_iou
 
     rng = np.random.default_rng(0)
-    points, normals = _outer_points(truth, frame, rng)
+    points, normals = outer_points(truth, frame, rng, _POINTS)
     if mesh is None:
         found, found_normals, overlap = np.array([frame.center_m]), np.zeros((1, 3)), 0.0
     else:
@@ -115,18 +153,21 @@ def _scores(mesh: Mesh | None, truth: Mesh, frame: CubeFrame) -> dict[str, float
             "volume_iou": overlap, "normal_consistency": scores.normal_consistency}
 
 
-def _outer_points(truth: Mesh, frame: CubeFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points and normals of the truth, without the surfaces that lie within it where its parts overlap."""
+def outer_points(truth: Mesh, frame: CubeFrame, rng: np.random.Generator, count: int
+                 ) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 3), up to `count`, and normals of the truth, without the surfaces that lie within it where its parts
+    overlap.
+    """
     import numpy as np
     from scipy.ndimage import binary_erosion
 
     from kyvo_ros.autoencoders.slat_encoding import occupancy
 
     inside = occupancy(truth, frame)
-    points, normals, _ = truth.sample(2 * _POINTS, rng)
+    points, normals, _ = truth.sample(2 * count, rng)
     voxels = np.round(frame.to_grid(points, len(inside))).astype(int).clip(0, len(inside) - 1)
     outer = ~binary_erosion(inside, np.ones((3, 3, 3)))[tuple(voxels.T)]
-    return points[outer][:_POINTS], normals[outer][:_POINTS]
+    return points[outer][:count], normals[outer][:count]
 
 
 def _view_scores(grid: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -151,12 +192,13 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def _table(report: dict[str, dict[str, dict[str, float]]]) -> str:
-    """A row a score, a column a group and variant."""
+def score_table(report: dict[str, dict[str, dict[str, float]]]) -> str:
+    """A row a score, a column a group and what shapes came through; `-` where there is no such score."""
     columns = [(f"{group[:4]}. {variant}", scores) for group, variants in report.items()
                for variant, scores in variants.items()]
     lines = [f"{'':<20}" + "".join(f"{name:>19}" for name, _ in columns)]
-    lines += [f"{score:<20}" + "".join(f"{scores[score]:>19.4f}" for _, scores in columns) for score in columns[0][1]]
+    lines += [f"{score:<20}" + "".join(f"{scores[score]:>19.4f}" if score in scores else f"{'-':>19}"
+                                       for _, scores in columns) for score in columns[0][1]]
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ import trimesh
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from kyvo_ros.scene import Scene
 from kyvo_ros.scene.mesh import Mesh, MeshError
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,31 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     path = Path(path)
     vertices = mesh.vertices @ _Z_UP if path.suffix.lower() in _GLTF else mesh.vertices
     shown = trimesh.Trimesh(vertices, mesh.faces, vertex_colors=mesh.colors, process=False)
+    _export(shown, path)
+
+
+def write_scene(path: str | Path, scene: Scene) -> int:
+    """Write the meshes of a scene where its objects stand, each a node of its name; the number of them.
+
+    Formats and errors as for `write_mesh`; MeshError where no object has a mesh.
+    """
+    path = Path(path)
+    turn = np.eye(4)
+    turn[:3, :3] = _Z_UP.T if path.suffix.lower() in _GLTF else np.eye(3)
+    shown, count = trimesh.Scene(), 0
+    for number, item in enumerate(scene.objects):
+        if item.mesh is not None:
+            name = f"{number}_{item.label.replace(' ', '_')}"
+            part = trimesh.Trimesh(item.mesh.vertices, item.mesh.faces, vertex_colors=item.mesh.colors, process=False)
+            shown.add_geometry(part, node_name=name, geom_name=name, transform=turn @ item.pose().matrix())
+            count += 1
+    if not count:
+        raise MeshError(f"none of the {len(scene)} objects has a mesh to write to {path}")
+    _export(shown, path)
+    return count
+
+
+def _export(shown: trimesh.Trimesh | trimesh.Scene, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         shown.export(path)

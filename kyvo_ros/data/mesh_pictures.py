@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from kyvo_ros.scene.mesh import Mesh
+from kyvo_ros.scene import Scene
+from kyvo_ros.scene.mesh import Mesh, joined
 
 BACKGROUND_RGB = 245
 _POINTS_A_PIXEL = 14
@@ -29,6 +30,16 @@ def mesh_picture(mesh: Mesh, size_px: int = 96, azimuth_deg: float = -55.0, elev
     picture = np.full((size_px, size_px, 3), BACKGROUND_RGB, np.uint8)
     picture[rows[order], columns[order]] = np.round(255 * lit[order])
     return picture
+
+
+def turntable(scene: Scene, views: int = 8, size_px: int = 192) -> np.ndarray:
+    """(rows * size, columns * size, 3) uint8 RGB: the meshes of a scene from so many directions around it.
+
+    Raises MeshError where it has none.
+    """
+    whole = joined([mesh for mesh in (item.placed_mesh() for item in scene.objects) if mesh is not None])
+    turns = [mesh_picture(whole, size_px, -90.0 + 360.0 * i / views, 30.0) for i in range(views)]
+    return sheet(turns, min(views, 4))
 
 
 def view_axes(azimuth_deg: float, elevation_deg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

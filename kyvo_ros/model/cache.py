@@ -49,7 +49,7 @@ class KVCache:
         return self._data.numpy()
 
     def keep(self, rows: Tensor) -> None:
-        """Drop every row but `rows` (int64 indices)."""
+        """Put the rows `rows` (int64 indices) in place of all: some dropped, or one many times."""
         self._data = self._data[:, rows]
         if self.places is not None:
             self.places.keep(rows)

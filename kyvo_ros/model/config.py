@@ -58,6 +58,7 @@ class DecoderConfig:
     number_head: bool = True  # the head's rows of numbers also hold a projection of their sin-cos features
     number_embedding: str = "both"  # one of NUMBER_EMBEDDINGS
     image_order: str = "raster"  # in which images are written, one of `tokens.image_orders.ORDERS`
+    shape_length: int = 0  # codes of an object's shape, each of which carries its place in it; 0: it knows none
     # Faithful to the published code of Kyvo, for its checkpoints (see `published`):
     published_embedding: bool = False  # numbers: features of their index, unscaled; image codes: their projection alone
     numbers_overhang: int = 0  # ids behind the numbers that are embedded as numbers too
@@ -81,14 +82,18 @@ class DecoderConfig:
             object.__setattr__(self, "rope_theta", ScaledRope(**self.rope_theta))
         if not (isinstance(self.rope_theta, ScaledRope) or self.rope_theta > 0) or not self.norm_eps > 0:
             raise ValueError(f"rope_theta and norm_eps must be positive, got {self.rope_theta}, {self.norm_eps}")
+        if self.shape_length < 0 or (self.shape_length > 0 and not self.vocabulary.shape_codes):
+            raise ValueError(f"shape_length must not be negative, and 0 for a vocabulary without shape codes, got "
+                             f"{self.shape_length}")
         written_order(self.image_order, self.image_grid)  # raises ImageOrderError
         self._check_embedding()
 
     def _check_embedding(self) -> None:
         if self.number_embedding not in NUMBER_EMBEDDINGS:
             raise ValueError(f"number_embedding must be one of {NUMBER_EMBEDDINGS}, got {self.number_embedding!r}")
-        if self.published_embedding and (self.ground_positions or self.number_head):
-            raise ValueError("published_embedding knows neither ground_positions nor number_head; switch both off")
+        if self.published_embedding and (self.ground_positions or self.number_head or self.shape_length):
+            raise ValueError("published_embedding knows neither ground_positions nor number_head nor shape_length; "
+                             "switch them off")
         structure = len(self.vocabulary.structure)
         if not 0 <= self.numbers_overhang <= (structure if self.published_embedding else 0):
             raise ValueError("numbers_overhang must be 0, or with published_embedding at most the number of structure "

@@ -57,6 +57,7 @@ class UnifiedEmbedding(nn.Module):
         self.config = config
         vocabulary, dim = config.vocabulary, config.dim
         self.image_ids, numbers = vocabulary.range("image"), vocabulary.range("numbers")
+        self.shape_ids = vocabulary.range("shape")
         self._numbers = range(numbers.start, numbers.stop + config.numbers_overhang)
         if tuple(codebook.shape) != (len(self.image_ids), config.code_dim):
             raise ValueError(f"codebook must be ({len(self.image_ids)}, {config.code_dim}) as in the configuration, "
@@ -75,6 +76,7 @@ class UnifiedEmbedding(nn.Module):
         self.number_scale = nn.Parameter(torch.empty(())) if scaled else None
         self.code_projection = nn.Linear(config.code_dim, dim, bias=False)
         self.image_positions = nn.Parameter(torch.empty(config.cells, dim)) if ours else None
+        self.shape_positions = nn.Parameter(torch.empty(config.shape_length, dim)) if config.shape_length else None
         self.ground_projection = nn.Linear(dim, dim, bias=False) if config.ground_positions else None
         self._initialise()
 
@@ -96,6 +98,8 @@ class UnifiedEmbedding(nn.Module):
         nn.init.normal_(self.code_projection.weight, std=INIT_STD / length)
         if self.image_positions is not None:
             nn.init.normal_(self.image_positions, std=INIT_STD)
+        if self.shape_positions is not None:
+            nn.init.normal_(self.shape_positions, std=INIT_STD)
         if self.ground_projection is not None:
             nn.init.normal_(self.ground_projection.weight, std=unit / math.sqrt(self.config.dim))
 
@@ -120,19 +124,23 @@ class UnifiedEmbedding(nn.Module):
         return self.place_table(cells)[:, :self.config.cells]
 
     def place_table(self, cells: Tensor | None) -> Tensor:
-        """(1 or B, 2 * h*w + 2, D): what the image tokens of a prompt carry for their places, cell by cell; then
-        [IMAGE-START] and the image tokens of a target, in the order of writing; then zeros, for every other token.
+        """(1 or B, 2 * h*w + 2 + L, D): what the image tokens of a prompt carry for their places, cell by cell; then
+        [IMAGE-START] and the image tokens of a target, in the order of writing; then zeros, for every other token; then
+        the codes of a shape.
         """
         read = self.image_positions.unsqueeze(0)
         written = F.pad(read[:, self.order], (0, 0, 1, 0))
         ground = self._ground(cells)
         if ground is not None:
             read, written = read + ground, written + F.pad(ground[:, self.order], (0, 0, 0, 1))
-        return F.pad(torch.cat((read, written), dim=1), (0, 0, 0, 1))
+        table = F.pad(torch.cat((read, written), dim=1), (0, 0, 0, 1))
+        if self.shape_positions is None:
+            return table
+        return torch.cat((table, self.shape_positions.expand(len(table), -1, -1)), dim=1)
 
     @property
     def nowhere(self) -> int:
-        """The entry of `place_table` of tokens that stand in no image."""
+        """The entry of `place_table` of tokens that stand in no image and no shape; those of shapes follow."""
         return 2 * self.config.cells + 1
 
     def _ground(self, cells: Tensor | None) -> Tensor | None:
@@ -148,7 +156,8 @@ class UnifiedEmbedding(nn.Module):
 
         The n-th image token of a row belongs to cell n modulo h*w, in raster order, so that a second image starts
         again; behind [OUTPUT-SEP] to the cell that is written n-th in the configuration's order. Without `cells` (the
-        camera is unknown) image tokens carry their place in the image alone.
+        camera is unknown) image tokens carry their place in the image alone. The n-th code of a shape belongs to place
+        n modulo its length.
         `table`: an earlier result of `table()`, to save the sum where the weights stand still.
         """
         vectors = self._look_up(token_ids, self.table() if table is None else table)
@@ -164,7 +173,7 @@ class UnifiedEmbedding(nn.Module):
         return F.embedding(token_ids.where(known, 0), table) * known.unsqueeze(-1)
 
     def _placed(self, token_ids: Tensor, cells: Tensor | None) -> Tensor:
-        """(B, S, D): the places of image tokens, zero for every other token."""
+        """(B, S, D): the places of image and shape tokens, zero for every other token."""
         table = self.place_table(cells)
         if table.shape[0] not in (1, len(token_ids)):
             raise ValueError(f"cells must be {(len(token_ids), self.config.cells, 2)} as the token ids have "
@@ -175,6 +184,9 @@ class UnifiedEmbedding(nn.Module):
         number = (image.cumsum(dim=1) - 1) % count
         elsewhere = torch.where(written & (token_ids == self.image_start), count, self.nowhere)
         place = torch.where(image, number + (count + 1) * written, elsewhere)
+        if self.shape_positions is not None:
+            shape = token_ids >= self.shape_ids.start  # the last range
+            place = torch.where(shape, self.nowhere + 1 + (shape.cumsum(dim=1) - 1) % len(self.shape_positions), place)
         if table.shape[0] > 1:
             place = place + table.shape[1] * torch.arange(len(place), device=place.device).unsqueeze(1)
         return F.embedding(place, table.flatten(0, 1))

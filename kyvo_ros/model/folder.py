@@ -4,6 +4,7 @@
                                  the tasks that it was trained for
     decoder.safetensors          weights of the decoder (without the codebook, which is the image tokenizer's)
     image_tokenizer.safetensors  weights of the image tokenizer
+    shape_tokenizer.safetensors  weights of the shape tokenizer, where scenes have shapes
     tokenizer.json               the text tokenizer, as the `tokenizers` library writes it
     SHA256SUMS                   what these files are; where it is there, they are checked before they are read
 
@@ -19,23 +20,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save, save_file
-from torch import Tensor, nn
+from safetensors.torch import save, save_file
+from torch import Tensor
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
 from kyvo_ros.autoencoders.kinds import image_tokenizer_from_dict, image_tokenizer_to_dict
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
-from kyvo_ros.model.checksums import ChecksumError, renew_checksum, verify_checksums, write_checksums
+from kyvo_ros.model.checksums import renew_checksum, write_checksums
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.files import (
+    CHECKED_FILES, CODEBOOK, CONFIG, DECODER, FILES, FORMAT_VERSION, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER,
+    ModelFolderError, SectionReader, check_tensors, existing, load_weights, read_config, read_tensors, require, state,
+    stored)
 from kyvo_ros.model.precision import choose_dtype
 from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.scene import Calibration
@@ -46,23 +50,6 @@ from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import TASKS, SequenceBuilder
 from kyvo_ros.tokens.text import TextTokenizer, TextTokenizerError
 from kyvo_ros.tokens.vocabulary import Vocabulary
-
-CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER = (
-    "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "shape_tokenizer.safetensors",
-    "tokenizer.json")
-FILES = (CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER)
-#: What SHA256SUMS describes, of those that a folder has.
-CHECKED_FILES = (*FILES, SHAPE_TOKENIZER)
-#: Raised when a folder of the version before can no longer be read.
-FORMAT_VERSION = 1
-#: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
-_CODEBOOK = "embedding.codebook"
-
-T = TypeVar("T")
-
-
-class ModelFolderError(ValueError):
-    """A model folder is missing or broken; the message names the file or tensor and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +65,7 @@ class ModelBundle:
     canonical: CanonicalCamera  # the camera that it knows
     calibration: Calibration = field(default_factory=Calibration)  # of what its decoder claims
     tasks: tuple[str, ...] = ("I->3",)  # of `tokens.sequences.TASKS`, those that it was trained for
+    shape_tokenizer: ShapeTokenizer | None = None  # float32; of the shapes that the schema has, None where it has none
     grammar: SceneGrammar = field(init=False)  # the language of its scenes
     programs: Mapping[str, ProgramGrammar] = field(init=False)  # the languages of its programs
     builder: SequenceBuilder = field(init=False)  # the layout of its sequences
@@ -95,6 +83,7 @@ class ModelBundle:
                                    f"tokenizer reads {tokenizer.width}x{tokenizer.height}")
         if not _same_codebook(self.decoder.embedding.codebook.cpu(), self.image_tokenizer.codebook.cpu()):
             raise ModelFolderError("the decoder was made for another codebook than the image tokenizer's")
+        self._check_shapes()
         object.__setattr__(self, "tasks", tuple(self.tasks))
         if not set(self.tasks) <= set(TASKS):
             raise ModelFolderError(f"expected tasks of {tuple(TASKS)}, got {self.tasks}")
@@ -110,6 +99,20 @@ class ModelBundle:
         builder = SequenceBuilder(
             self.vocabulary, grammar, self.text_tokenizer, config.image_grid, self.programs, config.image_order)
         object.__setattr__(self, "builder", builder)
+
+    def _check_shapes(self) -> None:
+        """Raises ModelFolderError unless schema, decoder and shape tokenizer speak of the same codes."""
+        shape, tokenizer = self.schema.shape, self.shape_tokenizer
+        if (shape is None) != (tokenizer is None):
+            raise ModelFolderError("a model has a shape tokenizer if, and only if, its schema has shapes")
+        if shape is None:
+            return
+        said = (shape.length, self.vocabulary.shape_codes)
+        known, read = (tokenizer.config.length, tokenizer.config.codebook_size), self.decoder.config.shape_length
+        if said != known or read != shape.length:
+            raise ModelFolderError(f"the schema and the vocabulary have shapes of {said[0]} codes of {said[1]}, the "
+                                   f"shape tokenizer of {known[0]} of {known[1]}, the decoder of {read}; they belong "
+                                   "to different models")
 
 
 def _same_codebook(decoders: Tensor, tokenizers: Tensor) -> bool:
@@ -140,12 +143,15 @@ def save_model(folder: str | Path, bundle: ModelBundle) -> None:
     Other files in the folder, such as the card, stay. Raises ModelFolderError where a weight is not finite in float16.
     """
     folder = Path(folder)
-    weights = {DECODER: _stored(bundle.decoder, DECODER),
-               IMAGE_TOKENIZER: _stored(bundle.image_tokenizer, IMAGE_TOKENIZER)}
-    folder.mkdir(parents=True, exist_ok=True)
+    weights = {DECODER: stored(bundle.decoder, DECODER),
+               IMAGE_TOKENIZER: stored(bundle.image_tokenizer, IMAGE_TOKENIZER)}
     sight = Sight(bundle.schema, bundle.image_tokenizer, bundle.canonical, bundle.tasks)
     config = {"format_version": FORMAT_VERSION, "name": bundle.name, "decoder": bundle.decoder.config.to_dict(),
               **sight.sections(), "calibration": bundle.calibration.to_dict()}
+    if bundle.shape_tokenizer is not None:
+        config["shape_tokenizer"] = bundle.shape_tokenizer.config.to_dict()
+        weights[SHAPE_TOKENIZER] = stored(bundle.shape_tokenizer, SHAPE_TOKENIZER)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
     for file, tensors in weights.items():
@@ -158,8 +164,8 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> None:
 
     Raises ModelFolderError where the file is missing, broken or not the manifest's, OSError where it cannot be written.
     """
-    path = _existing(folder) / CONFIG
-    config = {**_read_config(path), "calibration": calibration.to_dict()}
+    path = existing(folder) / CONFIG
+    config = {**read_config(path), "calibration": calibration.to_dict()}
     write_whole(path, json.dumps(config, indent=1) + "\n")
     renew_checksum(Path(folder), CONFIG)
 
@@ -172,9 +178,9 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu", dtype: st
     describes, JSON or weights are broken, the format is another, or a tensor is missing, unknown, misshapen or not
     finite.
     """
-    folder = _existing(folder)
-    section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
-    if "shape_tokenizer" in section.config:
+    folder = existing(folder)
+    section = SectionReader(folder / CONFIG, read_config(folder / CONFIG))
+    if "shape_tokenizer" in section.config and "decoder" not in section.config:
         raise ModelFolderError(f"{folder} holds a shape tokenizer alone, which tokenizes meshes; to see, a model needs "
                                f"{', '.join(FILES)}")
     if "schema" not in section.config and "image_tokenizer" not in section.config:
@@ -183,9 +189,10 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu", dtype: st
     schema = section("schema", SceneSchema.from_dict)
     decoder_config = section("decoder", DecoderConfig.from_dict)
     image_tokenizer = _read_image_tokenizer(folder, section)
-    weights = {_CODEBOOK: image_tokenizer.codebook, **_read_tensors(folder / DECODER)}
+    weights = {CODEBOOK: image_tokenizer.codebook, **read_tensors(folder / DECODER)}
     decoder = _decoder_of(decoder_config, weights, folder / DECODER, _dtype_of(weights, dtype))
     text_tokenizer = _read_text_tokenizer(folder / TEXT_TOKENIZER)
+    shape_tokenizer = _read_shape_tokenizer(folder, section) if "shape_tokenizer" in section.config else None
     calibrated, tasks = "calibration" in section.config, section.config.get("tasks", ["I->3"])
     try:
         return ModelBundle(
@@ -193,7 +200,8 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu", dtype: st
             text_tokenizer=text_tokenizer, decoder=decoder.eval().to(device),
             image_tokenizer=image_tokenizer.eval().to(device),
             canonical=section("canonical", CanonicalCamera.from_dict),
-            calibration=section("calibration", Calibration.from_dict) if calibrated else Calibration(), tasks=tasks)
+            calibration=section("calibration", Calibration.from_dict) if calibrated else Calibration(), tasks=tasks,
+            shape_tokenizer=None if shape_tokenizer is None else shape_tokenizer.eval().to(device))
     except ModelFolderError:
         raise
     except ValueError as error:  # of the grammar
@@ -212,7 +220,7 @@ def save_converted(folder: str | Path, name: str, config: DecoderConfig, weights
     if sight is not None:
         if text_tokenizer is None:
             raise ModelFolderError("a model that sees needs its text tokenizer")
-        if not _same_codebook(weights[_CODEBOOK], sight.image_tokenizer.codebook):
+        if not _same_codebook(weights[CODEBOOK], sight.image_tokenizer.codebook):
             raise ModelFolderError("the decoder was made for another codebook than the image tokenizer's")
         document |= sight.sections()
         files[IMAGE_TOKENIZER] = sight.image_tokenizer.state_dict()
@@ -229,7 +237,7 @@ def save_converted(folder: str | Path, name: str, config: DecoderConfig, weights
 
 def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, Tensor]) -> None:
     """Write a copy of a converted folder whose decoder has other weights (a whole state dict, stored as it is)."""
-    source, folder = _existing(source), Path(folder)
+    source, folder = existing(source), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         if file.name != DECODER and file.is_file() and source.resolve() != folder.resolve():
@@ -244,12 +252,12 @@ def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tens
 
     Raises ModelFolderError as `load_model` does, but does not look into the weights of the decoder.
     """
-    folder = _existing(folder)
-    section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
+    folder = existing(folder)
+    section = SectionReader(folder / CONFIG, read_config(folder / CONFIG))
     config = section("decoder", DecoderConfig.from_dict)
-    weights = _read_tensors(folder / DECODER)
-    if _CODEBOOK not in weights:
-        weights[_CODEBOOK] = _read_image_tokenizer(folder, section).codebook
+    weights = read_tensors(folder / DECODER)
+    if CODEBOOK not in weights:
+        weights[CODEBOOK] = _read_image_tokenizer(folder, section).codebook
     return section("name", str), config, weights
 
 
@@ -274,13 +282,13 @@ def _decoder_of(config: DecoderConfig, weights: dict[str, Tensor], path: Path, d
     """A decoder with these weights, codebook included, which came from a file; they are taken out of the dictionary,
     so that a large model is never here twice.
     """
-    codebook = weights.pop(_CODEBOOK)
+    codebook = weights.pop(CODEBOOK)
     try:
         with torch.device("meta"):
             decoder = Decoder(config, codebook)
     except ValueError as error:
         raise ModelFolderError(f"{path.with_name(CONFIG)}: decoder and image tokenizer do not fit: {error}") from error
-    _check_tensors(_state(decoder), weights, path)
+    check_tensors(state(decoder), weights, path)
     converted = {name: weights.pop(name).to(dtype) for name in list(weights)}
     decoder.load_state_dict(converted, strict=False, assign=True)
     return decoder.to(dtype=dtype).eval()
@@ -289,7 +297,7 @@ def _decoder_of(config: DecoderConfig, weights: dict[str, Tensor], path: Path, d
 def save_shape_tokenizer(folder: str | Path, name: str, tokenizer: ShapeTokenizer) -> None:
     """Write a folder that holds a shape tokenizer alone; inverse of `load_shape_tokenizer` up to float16."""
     folder = Path(folder)
-    weights = save(_stored(tokenizer, SHAPE_TOKENIZER))
+    weights = save(stored(tokenizer, SHAPE_TOKENIZER))
     folder.mkdir(parents=True, exist_ok=True)
     document = {"format_version": FORMAT_VERSION, "name": name, "shape_tokenizer": tokenizer.config.to_dict()}
     (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -298,125 +306,29 @@ def save_shape_tokenizer(folder: str | Path, name: str, tokenizer: ShapeTokenize
 
 
 def load_shape_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> tuple[str, ShapeTokenizer]:
-    """Name and shape tokenizer of a folder, in evaluation mode. Raises ModelFolderError as `load_model` does."""
-    folder = _existing(folder)
-    section = _SectionReader(folder / CONFIG, _read_config(folder / CONFIG))
+    """Name and shape tokenizer of a folder that holds one, in evaluation mode. Raises ModelFolderError as `load_model`
+    does.
+    """
+    folder = existing(folder)
+    section = SectionReader(folder / CONFIG, read_config(folder / CONFIG))
+    return section("name", str), _read_shape_tokenizer(folder, section).eval().to(device)
+
+
+def _read_shape_tokenizer(folder: Path, section: SectionReader) -> ShapeTokenizer:
     tokenizer = ShapeTokenizer(section("shape_tokenizer", ShapeTokenizerConfig.from_dict))
-    _load_weights(tokenizer, folder / SHAPE_TOKENIZER)
-    return section("name", str), tokenizer.eval().to(device)
+    load_weights(tokenizer, folder / SHAPE_TOKENIZER)
+    return tokenizer
 
 
-def _existing(folder: str | Path) -> Path:
-    """The folder, whose files are what its manifest says, where it has one. Raises ModelFolderError."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
-                               f"of a folder that holds {CONFIG}")
-    try:
-        verify_checksums(folder, CHECKED_FILES)
-    except ChecksumError as error:
-        raise ModelFolderError(str(error)) from error
-    return folder
-
-
-def _read_image_tokenizer(folder: Path, section: _SectionReader) -> ImageCodec:
+def _read_image_tokenizer(folder: Path, section: SectionReader) -> ImageCodec:
     image_tokenizer = section("image_tokenizer", image_tokenizer_from_dict)
-    _load_weights(image_tokenizer, folder / IMAGE_TOKENIZER)
+    load_weights(image_tokenizer, folder / IMAGE_TOKENIZER)
     return image_tokenizer
 
 
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a module that its file holds."""
-    return {name: tensor for name, tensor in module.state_dict().items() if name != _CODEBOOK}
-
-
-def _stored(module: nn.Module, file: str) -> dict[str, Tensor]:
-    """What a module's file holds: matrices in float16, the rest as it is, on the CPU."""
-    stored = {}
-    for name, tensor in _state(module).items():
-        tensor = tensor.detach().cpu()
-        tensor = tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
-        if not tensor.isfinite().all():
-            raise ModelFolderError(f"{name} of {file} is not finite in {tensor.dtype}; the training has diverged, "
-                                   "go back to an earlier checkpoint")
-        stored[name] = tensor.contiguous()
-    return stored
-
-
-def _load_weights(module: nn.Module, path: Path) -> None:
-    """Fill a module from its file. Raises ModelFolderError naming every tensor that does not fit."""
-    found = _read_tensors(path)
-    _check_tensors(_state(module), found, path)
-    module.load_state_dict(found, strict=False)  # the codebook of the decoder is not in its file
-
-
-def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:
-    """Raises ModelFolderError naming every tensor that is missing, unknown, misshapen or not finite."""
-    faults = [f"{name} is missing" for name in expected if name not in found]
-    faults += [f"{name} is unknown" for name in found if name not in expected]
-    both = [name for name in expected if name in found]
-    faults += [f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
-               for name in both if found[name].shape != expected[name].shape]
-    faults += [f"{name} is not finite" for name in both if not _is_finite(found[name])]
-    if faults:
-        raise ModelFolderError(f"{path} does not fit {CONFIG}: {'; '.join(faults)}. The files belong to different "
-                               "models, or one is damaged; copy or train the whole folder again")
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are; looks at the extremes, since a tensor of answers would be as large as what is asked."""
-    return tensor.numel() == 0 or all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    _require(path)
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ModelFolderError(f"{path} is not a whole safetensors file ({error}); copy it again") from error
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    _require(path)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelFolderError(f"{path} is broken JSON ({error}); copy it again") from error
-    if not isinstance(config, dict):
-        raise ModelFolderError(f"{path} must hold a JSON object, got a {type(config).__name__}")
-    version = config.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ModelFolderError(f"{path} has format_version {version!r}, this package reads {FORMAT_VERSION}; use the "
-                               "version of kyvo_ros that wrote it, or train the model again")
-    return config
-
-
-@dataclass(frozen=True)
-class _SectionReader:
-    """Builds the parts of a configuration and names the part that is broken."""
-
-    path: Path
-    config: dict[str, Any]
-
-    def __call__(self, name: str, build: Callable[[Any], T]) -> T:
-        if name not in self.config:
-            raise ModelFolderError(f"{self.path} lacks the section {name!r}; copy it again")
-        try:
-            return build(self.config[name])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ModelFolderError(f"section {name!r} of {self.path} is broken: {reason}") from error
-
-
 def _read_text_tokenizer(path: Path) -> TextTokenizer:
-    _require(path)
+    require(path)
     try:
         return TextTokenizer.load(path)
     except TextTokenizerError as error:
         raise ModelFolderError(f"{error}; copy it again") from error
-
-
-def _require(path: Path) -> None:
-    if not path.is_file():
-        raise ModelFolderError(f"{path} is missing; a model folder holds {CONFIG}, {DECODER}, {IMAGE_TOKENIZER} and "
-                               f"{TEXT_TOKENIZER}; copy it again")

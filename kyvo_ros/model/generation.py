@@ -64,11 +64,8 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
 
     Raises SequenceError for a prompt that is malformed or leaves no room for the longest sentence.
     """
-    if not temperature >= 0:
-        raise ValueError(f"temperature must not be negative, got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1 or None, got {top_k}")
-    with torch.inference_mode(), _threads(_worth(decoder, len(prompt))):
+    check_sampling(temperature, top_k)
+    with torch.inference_mode(), on_threads(worth(decoder, len(prompt))):
         cached = decoder if isinstance(decoder, CachedDecoder) else CachedDecoder(decoder)
         _check_prompt(cached, prompt, prefix_length, grammar)
         streams = np.random.SeedSequence(seed).spawn(len(prompt))
@@ -76,6 +73,14 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
         rows = [_Row(sampler, prompt.shape[1], np.random.default_rng(stream)) for stream in streams]
         _decode(cached, prompt.to(cached.device), cells, prefix_length, rows, skip_forced, grammar.max_length)
     return [Generation(row.token_ids, row.distributions) for row in rows]
+
+
+def check_sampling(temperature: float, top_k: int | None) -> None:
+    """Raises ValueError for what `generate` does not take."""
+    if not temperature >= 0:
+        raise ValueError(f"temperature must not be negative, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1 or None, got {top_k}")
 
 
 def _check_prompt(cached: CachedDecoder, prompt: Tensor, prefix_length: int, grammar: Grammar) -> None:
@@ -110,14 +115,14 @@ def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_
         hidden = cached.step([row.feed(width) for row in active], lengths, cache)
 
 
-def _worth(decoder: Decoder | CachedDecoder, rows: int) -> int:
+def worth(decoder: Decoder | CachedDecoder, rows: int) -> int:
     """How many threads a batch is worth: all of torch's for many rows, or where each has a large model to pass."""
     large = isinstance(decoder, CachedDecoder) and decoder.shared
     return torch.get_num_threads() if large or rows >= SHARED_FROM else 1
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def on_threads(count: int) -> Iterator[None]:
     """Run on so many CPU threads of torch, a setting of the whole process."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -171,21 +176,26 @@ class _Sampler:
     """Scores the tokens allowed at a state and picks one."""
 
     def __init__(self, cached: CachedDecoder, grammar: Grammar, temperature: float, top_k: int | None) -> None:
-        self.grammar, self.temperature = grammar, temperature
-        self._cached, self._top_k = cached, top_k
+        self.grammar = grammar
+        self._cached, self._temperature, self._top_k = cached, temperature, top_k
 
     def pick(self, hidden: np.ndarray, state: int, stream: np.random.Generator) -> tuple[int, TokenDistribution]:
         """A token for hidden state (D,), and the distribution over all that were possible."""
         ids = self.grammar.allowed(state)
         logits = self._cached.head_rows(ids) @ hidden
-        distribution = TokenDistribution(ids, _softmax(logits))
-        if self.temperature == 0.0:
-            return int(ids[logits.argmax()]), distribution
-        if self._top_k is not None and self._top_k < len(logits):
-            logits = np.where(logits < np.partition(logits, -self._top_k)[-self._top_k], -np.inf, logits)
-        cumulative = _softmax(logits / self.temperature).cumsum()
-        choice = np.searchsorted(cumulative, stream.random() * cumulative[-1], side="right")
-        return int(ids[min(choice, len(ids) - 1)]), distribution
+        chosen = choose(logits, self._temperature, self._top_k, stream)
+        return int(ids[chosen]), TokenDistribution(ids, _softmax(logits))
+
+
+def choose(logits: np.ndarray, temperature: float, top_k: int | None, stream: np.random.Generator) -> int:
+    """The index of one of logits (K,); arguments as in `generate`."""
+    if temperature == 0.0:
+        return int(logits.argmax())
+    if top_k is not None and top_k < len(logits):
+        logits = np.where(logits < np.partition(logits, -top_k)[-top_k], -np.inf, logits)
+    cumulative = _softmax(logits / temperature).cumsum()
+    choice = np.searchsorted(cumulative, stream.random() * cumulative[-1], side="right")
+    return min(int(choice), len(logits) - 1)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

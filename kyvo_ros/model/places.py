@@ -1,4 +1,4 @@
-"""What the tokens behind a prompt carry for their place in an image that is being written; see `UnifiedEmbedding`.
+"""What the tokens behind a prompt carry for their place in the image or shape being written; see `UnifiedEmbedding`.
 
 The forward pass over a whole sequence finds the places by itself; token by token they must be counted.
 """
@@ -15,7 +15,9 @@ from kyvo_ros.model.embedding import UnifiedEmbedding
 
 
 class RunningPlaces:
-    """Counts the image tokens of every row of a batch, from its prompt (B, S) on; `cells` as in `UnifiedEmbedding`."""
+    """Counts the image and shape tokens of every row of a batch, from its prompt (B, S) on; `cells` as in
+    `UnifiedEmbedding`.
+    """
 
     def __init__(self, embedding: UnifiedEmbedding, prompt: Tensor, cells: Tensor | None) -> None:
         self._embedding, self._cells = embedding, cells
@@ -23,16 +25,21 @@ class RunningPlaces:
         self._image, self._count = embedding.image_ids, embedding.config.cells
         image = (prompt >= self._image.start) & (prompt < self._image.stop)
         self._seen: list[int] = image.sum(dim=1).tolist()  # image tokens of each row so far
+        self._shape, self._length = embedding.shape_ids, embedding.config.shape_length
+        self._shaped: list[int] = (prompt >= self._shape.start).sum(dim=1).tolist()  # shape tokens of each row so far
         self._written: list[bool] = (prompt == embedding.separator).any(dim=1).tolist()  # behind [OUTPUT-SEP]
         self._rows = torch.arange(len(prompt))  # of the prompt
 
     def keep(self, rows: Tensor) -> None:
-        """Drop every row but `rows` (int64 indices)."""
+        """Put the rows `rows` (int64 indices) in place of all."""
         self._rows = self._rows[rows.cpu()]
-        self._seen, self._written = ([old[row] for row in rows.tolist()] for old in (self._seen, self._written))
+        self._seen, self._shaped, self._written = (
+            [old[row] for row in rows.tolist()] for old in (self._seen, self._shaped, self._written))
 
     def of_next(self, tokens: Sequence[Sequence[int]]) -> Tensor | None:
-        """(B, m, D) of the next up to m tokens of each row, zero for all but those of an image; None for no such."""
+        """(B, m, D) of the next up to m tokens of each row, zero for all but those of images and shapes; None where
+        there are no such.
+        """
         places = [[self._next(row, token) for token in own] for row, own in enumerate(tokens)]
         nowhere = self._embedding.nowhere
         if all(place == nowhere for own in places for place in own):
@@ -51,6 +58,10 @@ class RunningPlaces:
             number = self._seen[row] % self._count
             self._seen[row] += 1
             return number + (self._count + 1) * self._written[row]
+        if self._length and token in self._shape:
+            number = self._shaped[row] % self._length
+            self._shaped[row] += 1
+            return self._embedding.nowhere + 1 + number
         if token == self._embedding.separator:
             self._written[row] = True
         return self._count if self._written[row] and token == self._embedding.image_start else self._embedding.nowhere

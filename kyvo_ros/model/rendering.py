@@ -1,4 +1,4 @@
-"""Scenes to the codes of a picture by the model (3->I).
+"""Scenes to the codes of a picture by the model (3->I, or S->I where the objects' shapes are given).
 
 The model writes codes under a grammar, so every picture is whole; the image tokenizer makes pixels of them. Scenes and
 ground points are in the model's units.
@@ -27,14 +27,14 @@ class ImageWriter:
         self._decoder, self._builder, self._tasks = decoder, builder, tasks
 
     def write(self, scenes: Sequence[Scene], cells: np.ndarray, temperature: float = 0.0, top_k: int | None = None,
-              seed: int | None = None) -> np.ndarray:
+              seed: int | None = None, task: str = TASK) -> np.ndarray:
         """(B, h, w) int64 codes of B scenes; `cells` (B, h*w, 2) float32 are the ground points of the picture's cells.
 
-        `temperature`, `top_k` and `seed` are those of `generate`. Raises UntrainedTaskError, GrammarError and
-        OutOfRangeError for a scene that the model's language cannot say.
+        `task` is 3->I or S->I. `temperature`, `top_k` and `seed` are those of `generate`. Raises UntrainedTaskError,
+        GrammarError and OutOfRangeError for a scene that the model's language cannot say.
         """
-        check_trained(TASK, self._tasks)
-        prompts = [self._builder.prompt(TASK, scene=scene) for scene in scenes]
+        check_trained(task, self._tasks)
+        prompts = [self._builder.prompt(task, scene=scene) for scene in scenes]
         codes = np.zeros((len(prompts), *self._builder.image_grid), np.int64)
         lengths = np.array([len(prompt) for prompt in prompts], np.int64)
         for length in np.unique(lengths):  # prompts of one length share a prefix

@@ -13,6 +13,7 @@ class UntrainedTaskError(ValueError):
 
 #: What the tasks of a pipeline are, in words.
 _WORDS = {"Q->P": "answering questions", "T->E": "editing by instructions", "3->I": "drawing scenes",
+          "I->S": "the shapes of objects", "S->I": "drawing scenes of given shapes",
           **dict.fromkeys(ANSWER_TASKS.values(), "answering at once, without a program")}
 
 

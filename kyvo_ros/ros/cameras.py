@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from kyvo_ros.ros.camera import Camera, Seen, Shot
 from kyvo_ros.ros.camera_settings import Configuration
+from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition
 from kyvo_ros.ros.settings import Settings
 
 
@@ -36,6 +38,12 @@ class Cameras:
         shots = [Shot(camera, frame) for camera in self if (frame := camera.newest) is not None]
         return max(shots, key=lambda shot: shot.frame.arrived_s, default=None)
 
+    def meant(self, request: Any) -> Shot | None:
+        """The image that a request brings, or the newest; None where it brings none and none has come."""
+        if len(request.image.data):
+            return Shot(self.of_image(request.image.header.frame_id), Frame(request.image, time.monotonic()))
+        return self.newest()
+
     def latest(self) -> Seen | None:
         """What was seen last, by any camera; None where nothing was."""
         seen = [camera.latest for camera in self if camera.latest is not None]
@@ -48,3 +56,14 @@ class Cameras:
         cameras = tuple(self)
         own = (c for c in cameras if (frame := c.newest) is not None and frame.message.header.frame_id == frame_id)
         return next(own, cameras[0])
+
+
+def recognized_once(shot: Shot | None, request: Any, pipeline: Pipeline) -> Recognition:
+    """What the image that a request means shows, with the request's own camera_info where it brings one.
+
+    Raises FrameDropped, also where there is no image.
+    """
+    if shot is None:
+        raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
+    info = request.camera_info if request.camera_info.width else None
+    return shot.camera.recognizer.recognize_once(shot.frame, info, pipeline, shot.camera.settings)

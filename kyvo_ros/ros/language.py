@@ -16,7 +16,7 @@ import numpy as np
 
 from kyvo_ros.questions import ATTRIBUTES, Answer, in_frame
 from kyvo_ros.ros.camera import Seen
-from kyvo_ros.ros.cameras import Cameras
+from kyvo_ros.ros.cameras import Cameras, recognized_once
 from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.recognition import DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Pipeline
 from kyvo_ros.ros.settings import Settings
@@ -148,10 +148,8 @@ class Language:
         """The frame that a question is about, recognised where that is asked for."""
         if len(request.image.data):
             at_stage(RECOGNIZE)
-            frame = Frame(request.image, time.monotonic())
-            info = request.camera_info if request.camera_info.width else None
-            camera = self._cameras.of_image(request.image.header.frame_id)
-            return Seen(frame, camera.recognizer.recognize_once(frame, info, pipeline, camera.settings))
+            shot = self._cameras.meant(request)
+            return Seen(shot.frame, recognized_once(shot, request, pipeline))
         _check_max_age(request.max_age_s)
         if not request.fresh:
             seen = self.latest()

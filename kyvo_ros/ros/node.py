@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -25,11 +24,10 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo
 
 from kyvo_ros.ros.camera import Camera, House, Shot
 from kyvo_ros.ros.camera_settings import Configuration
-from kyvo_ros.ros.cameras import Cameras
+from kyvo_ros.ros.cameras import Cameras, recognized_once
 from kyvo_ros.ros.computing import Computed, finished, prepared, seen
 from kyvo_ros.ros.conversions.results import graph_of
 from kyvo_ros.ros.graph import GraphKeeper
@@ -42,7 +40,8 @@ from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
 from kyvo_ros.ros.parameters import NodeParameters
 from kyvo_ros.ros.qos import REQUESTS
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, frame_T_plane
+from kyvo_ros.ros.recognition import FrameDropped, Pipeline, Recognition, frame_T_plane
+from kyvo_ros.ros.reconstruction import ReconstructionService
 from kyvo_ros.ros.regions import RegionError, check_mask
 from kyvo_ros.ros.reporting import REPEAT_LOG_S, Reporter
 from kyvo_ros.ros.serving import Server
@@ -50,8 +49,8 @@ from kyvo_ros.ros.settings import MOST_CAMERAS, SettingError, Settings
 from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.worker import Job, Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize; ask, edit or render), one for the scene graph's, two
-#: for parameters and diagnostics, one for a transition of a managed node.
+#: One for the inputs, two for service calls that wait (recognize or reconstruct; ask, edit or render), one for the
+#: scene graph's, two for parameters and diagnostics, one for a transition of a managed node.
 EXECUTOR_THREADS = 7
 
 
@@ -80,8 +79,9 @@ class KyvoNode(Node):
         self._language = Language(self._cameras, self._ready_pipeline, lambda: self.settings, self._graph)
         self._follow(self._declared.current)
         self._reporter = Reporter(self, self._cameras, self._slot, self._figures)
-        self.create_service(Recognize, "recognize", self._on_recognize, qos_profile=REQUESTS,
-                            callback_group=MutuallyExclusiveCallbackGroup())
+        waiting = MutuallyExclusiveCallbackGroup()  # one thread for both, since the worker takes turns anyway
+        self.create_service(Recognize, "recognize", self._on_recognize, qos_profile=REQUESTS, callback_group=waiting)
+        self._reconstruction = ReconstructionService(self, self._cameras, self._ready_pipeline, self._server, waiting)
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()
@@ -132,11 +132,8 @@ class KyvoNode(Node):
 
     def _on_recognize(self, request: Recognize.Request, response: Recognize.Response) -> Recognize.Response:
         """Waits for the worker in a thread of its own."""
-        shot = self._cameras.newest()  # now, not when its turn has come
-        if len(request.image.data):
-            shot = Shot(self._cameras.of_image(request.image.header.frame_id), Frame(request.image, time.monotonic()))
-        info = request.camera_info if request.camera_info.width else None
-        return self._server.serve(lambda: {"scene": self._recognize_now(shot, info)}, response)
+        shot = self._cameras.meant(request)  # now, not when its turn has come
+        return self._server.serve(lambda: {"scene": self._recognize_now(shot, request)}, response)
 
     # --- the worker's thread
 
@@ -146,12 +143,9 @@ class KyvoNode(Node):
             raise FrameDropped("no_model", self._slot.report().message)
         return pipeline
 
-    def _recognize_now(self, shot: Shot | None, info: CameraInfo | None) -> SceneGraph:
-        if shot is None:
-            raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
-        camera, frame = shot
-        result = camera.recognizer.recognize_once(frame, info, self._ready_pipeline(), camera.settings)
-        return graph_of(result, frame.message.header.stamp)
+    def _recognize_now(self, shot: Shot | None, request: Recognize.Request) -> SceneGraph:
+        result = recognized_once(shot, request, self._ready_pipeline())
+        return graph_of(result, shot.frame.message.header.stamp)
 
     def _process(self, shots: list[Shot]) -> Job:
         """The frames of several cameras, each guarded."""

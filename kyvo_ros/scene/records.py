@@ -11,7 +11,7 @@ _DIGITS = 6  # micrometres and microradians, which keeps files readable
 
 
 def scene_to_dict(scene: Scene) -> dict[str, Any]:
-    """JSON-ready, rounded to micrometres; what is unknown is None. Inverse of `scene_from_dict`."""
+    """JSON-ready, rounded to micrometres; what is unknown is None. Inverse of `scene_from_dict`, but for meshes."""
     objects = [_object_to_dict(o) for o in scene.objects]
     return {"frame_id": scene.frame_id, "stamp_ns": scene.stamp_ns, "objects": objects}
 
@@ -35,6 +35,7 @@ def _object_to_dict(scene_object: SceneObject) -> dict[str, Any]:
         "attribute_confidence": {k: round(float(v), _DIGITS) for k, v in scene_object.attribute_confidence.items()},
         "position_covariance_m2": rounded(scene_object.position_covariance_m2),
         **({"depth_points": scene_object.depth_points} if scene_object.depth_points else {}),
+        **({} if scene_object.shape_codes is None else {"shape_codes": scene_object.shape_codes.tolist()}),
     }
 
 
@@ -42,4 +43,4 @@ def _object_from_dict(record: Mapping[str, Any]) -> SceneObject:
     return SceneObject(
         record["attributes"], record["position_m"], record.get("yaw_rad"), record.get("size_m"), record.get("id", ""),
         record.get("confidence", 1.0), record.get("attribute_confidence", {}), record.get("position_covariance_m2"),
-        record.get("depth_points", 0))
+        record.get("depth_points", 0), record.get("shape_codes"))

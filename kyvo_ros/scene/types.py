@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from kyvo_ros.scene.mesh import Mesh
 from kyvo_ros.scene.transforms import Transform
 
 #: Name of the frame on the support plane that is tied to the camera (see `kyvo_ros.scene.camera`).
@@ -36,6 +37,8 @@ class SceneObject:
     attribute_confidence: Mapping[str, float] = field(default_factory=dict)  # a probability an attribute
     position_covariance_m2: np.ndarray | None = None  # (3, 3) in the scene's frame; None when unknown
     depth_points: int = 0  # measurements of depth that pose and size were refined by; 0: all is the model's own
+    shape_codes: np.ndarray | None = None  # (L,) int64 codes of its geometry by a shape tokenizer; None when unknown
+    mesh: Mesh | None = None  # its geometry, metres, in the object's own frame; None when unknown
 
     def __post_init__(self) -> None:
         position = np.asarray(self.position_m, dtype=np.float64)
@@ -55,6 +58,11 @@ class SceneObject:
                 if value.shape != shape or not np.isfinite(value).all():
                     raise SceneError(f"an object's {name} must be finite and of shape {shape}, got {value}")
                 object.__setattr__(self, name, value)
+        if self.shape_codes is not None:
+            codes = np.asarray(self.shape_codes)
+            if codes.ndim != 1 or codes.dtype.kind not in "iu":
+                raise SceneError(f"an object's shape_codes must be whole numbers (L,), got {codes.dtype} {codes.shape}")
+            object.__setattr__(self, "shape_codes", codes.astype(np.int64))
 
     def __reduce__(self) -> tuple:
         """For pickle and copy, which know no read-only mappings."""
@@ -69,6 +77,10 @@ class SceneObject:
     def pose(self) -> Transform:
         """`frame_T_object`; a yaw that is None reads as zero."""
         return Transform.from_yaw(self.yaw_rad or 0.0, self.position_m)
+
+    def placed_mesh(self) -> Mesh | None:
+        """The mesh where it stands, in the scene's frame; None where there is none."""
+        return None if self.mesh is None else self.mesh.with_vertices(self.pose().apply(self.mesh.vertices))
 
 
 @dataclass(frozen=True, eq=False)

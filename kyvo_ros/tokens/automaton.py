@@ -2,21 +2,21 @@
 
 A scene is [SCENE-START] object* [SCENE-END]; an object is [OBJECT-START], its attributes in the schema's order, and
 [OBJECT-END]. What is written inside an object becomes a small graph whose nodes remember only what a later choice
-depends on (in CLEVR: size and shape, which decide z and whether there is a yaw). A counter beside the node closes the
-scene at `max_objects`.
+depends on (in CLEVR: size and shape, which decide z and whether there is a yaw); the codes of an object's shape are a
+chain of nodes that allow them all. A counter beside the node closes the scene at `max_objects`.
 
 It knows what may be written, not what it means: reading and writing scenes is `scene_grammar`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from kyvo_ros.tokens.schema import DimensionsAttribute, LocationAttribute, SceneSchema, WordAttribute, YawAttribute
+from kyvo_ros.tokens.schema import (
+    DimensionsAttribute, LocationAttribute, SceneSchema, ShapeAttribute, WordAttribute, YawAttribute)
 from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
@@ -27,6 +27,8 @@ State = int
 PRESENCE = "presence"
 #: What the three numbers of an object's dimensions say.
 SIZE_SLOTS = ("size_x", "size_y", "size_z")
+#: A code of an object's shape.
+SHAPE_SLOT = "shape_code"
 
 # Nodes outside of an object; nodes inside follow.
 _START, _CHOICE, _FULL, _END = range(4)
@@ -40,9 +42,29 @@ class GrammarError(ValueError):
 class _Step:
     """One token position of an object."""
 
-    slot: str | None  # what the token says: an attribute's name, x, y, z, yaw, SIZE_SLOTS; None for a marker
-    choices: Callable[[Mapping[str, str]], Mapping[int, str]]  # known attributes -> {token id: value}; {} skips it
+    slot: str | None  # what the token says: an attribute's name, x, y, z, yaw, SIZE_SLOTS, SHAPE_SLOT; None: a marker
+    choices: Callable[[Mapping[str, str]], Mapping[int, str] | range]  # known attributes -> {token id: value}, of
+    # codes their range; {} skips it
     needs: frozenset[str] = frozenset()  # attributes that the choices depend on
+    repeated: int = 1  # tokens with these choices, one after the other
+
+
+class _ToOne(Mapping):
+    """Edges of a whole range of tokens to one node, without an entry for each."""
+
+    def __init__(self, ids: range, target: int) -> None:
+        self._ids, self._target = ids, target
+
+    def __getitem__(self, token_id: int) -> int:
+        if token_id not in self._ids:
+            raise KeyError(token_id)
+        return self._target
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
 
 class SceneAutomaton:
@@ -52,13 +74,16 @@ class SceneAutomaton:
         """Raises VocabularyError, OutOfRangeError, TextTokenizerError where a marker, height or word has no id."""
         start, end, object_start = map(vocabulary.structure_id, ("[SCENE-START]", "[SCENE-END]", "[OBJECT-START]"))
         self._max_objects = schema.max_objects
-        self._edges: list[dict[int, int]] = [{start: _CHOICE}, {}, {end: _END}, {}]
+        self._edges: list[Mapping[int, int]] = [{start: _CHOICE}, {}, {end: _END}, {}]
         self._slots: list[str | None] = [None, PRESENCE, PRESENCE, None]
+        self._longest = [0, 0, 0, 0]  # tokens from a node of an object to the object's end
         self._compiled: dict[tuple, int] = {}
         self._steps = _object_steps(vocabulary, text_tokenizer, schema)
         self._first_object_node = self._compile(0, {})
         self._edges[_CHOICE] = {object_start: self._first_object_node, end: _END}
-        self._allowed = [np.array(sorted(edges), dtype=np.int64) for edges in self._edges]
+        codes = np.array(vocabulary.range("shape"), dtype=np.int64)  # one array for all nodes that allow any code
+        self._allowed = [codes if isinstance(edges, _ToOne) else np.array(sorted(edges), dtype=np.int64)
+                         for edges in self._edges]
         for ids in self._allowed:
             ids.flags.writeable = False
         self._forced: dict[State, tuple[tuple[int, ...], State]] = {}
@@ -74,16 +99,25 @@ class SceneAutomaton:
             return self._compiled[key]
         step = self._steps[index]
         choices = step.choices(known)
-        if not choices:
+        if step.slot == SHAPE_SLOT:
             node = self._compile(index + 1, known)
+            for _ in range(step.repeated):
+                node = self._add(step.slot, _ToOne(choices, node))
+        elif choices:
+            targets = {token: self._compile(index + 1, {**known, step.slot: value}) for token, value in choices.items()}
+            node = self._add(step.slot, targets)
         else:
-            node = len(self._edges)
-            self._edges.append({})
-            self._slots.append(step.slot)
-            self._edges[node].update(
-                (token, self._compile(index + 1, {**known, step.slot: value})) for token, value in choices.items())
+            node = self._compile(index + 1, known)
         self._compiled[key] = node
         return node
+
+    def _add(self, slot: str | None, edges: Mapping[int, int]) -> int:
+        """A new node."""
+        self._edges.append(edges)
+        self._slots.append(slot)
+        targets = [edges[next(iter(edges))]] if isinstance(edges, _ToOne) else edges.values()
+        self._longest.append(1 + max(self._longest[target] for target in targets))
+        return len(self._edges) - 1
 
     @property
     def node_count(self) -> int:
@@ -136,13 +170,10 @@ class SceneAutomaton:
                 raise GrammarError(f"token {index} of {len(ids)}: {error}") from None
         return states
 
-    @cached_property
+    @property
     def max_length(self) -> int:
         """Tokens of the longest scene."""
-        def longest(node: int) -> int:
-            return 0 if node == _CHOICE else 1 + max(longest(target) for target in set(self._edges[node].values()))
-
-        return 2 + self._max_objects * (1 + longest(self._first_object_node))
+        return 2 + self._max_objects * (1 + self._longest[self._first_object_node])
 
 
 def _summary(ids: np.ndarray) -> str:
@@ -166,6 +197,8 @@ def _object_steps(vocabulary: Vocabulary, text_tokenizer: TextTokenizer, schema:
                          _constant("z", not_negative if attribute.depth else numbers))
         elif isinstance(attribute, DimensionsAttribute):
             steps += [_constant(None, marker), *(_constant(slot, not_negative) for slot in SIZE_SLOTS)]
+        elif isinstance(attribute, ShapeAttribute):
+            steps += [_constant(None, marker), _codes_step(vocabulary, attribute)]
         else:
             yaws = dict.fromkeys(yaw_ids(vocabulary, attribute).tolist(), "")
             steps += [_yaw_step(None, marker, attribute), _yaw_step("yaw", yaws, attribute)]
@@ -174,6 +207,13 @@ def _object_steps(vocabulary: Vocabulary, text_tokenizer: TextTokenizer, schema:
 
 def _constant(slot: str | None, tokens: Mapping[int, str]) -> _Step:
     return _Step(slot, lambda known: tokens)
+
+
+def _codes_step(vocabulary: Vocabulary, attribute: ShapeAttribute) -> _Step:
+    codes = vocabulary.range("shape")
+    if not codes:
+        raise GrammarError(f"{attribute.marker} needs shape codes, of which the vocabulary has none")
+    return _Step(SHAPE_SLOT, lambda known: codes, repeated=attribute.length)
 
 
 def _resting_step(vocabulary: Vocabulary, schema: SceneSchema) -> _Step:
@@ -194,12 +234,13 @@ def _yaw_step(slot: str | None, tokens: Mapping[int, str], attribute: YawAttribu
 
 
 def yaw_ids(vocabulary: Vocabulary, attribute: YawAttribute) -> np.ndarray:
-    """Number ids of the yaws in [0, period); of all numbers without a period."""
+    """Number ids of the yaws within the attribute's span; of all numbers without a period."""
     values = vocabulary.numbers.values()
     if attribute.period_rad is None:
         return np.array(vocabulary.range("numbers"))
-    chosen = values[(values >= 0) & (values < attribute.period_rad - 1e-9)]
-    if not len(chosen) or attribute.period_rad - chosen[-1] > vocabulary.numbers.step_at(chosen[-1]) + 1e-9:
-        raise GrammarError(
-            f"the numbers up to {values[-1]:g} do not reach a yaw of {attribute.period_rad} rad")
+    low, end = attribute.span_rad
+    chosen = values[(values >= low - 1e-9) & (values < end - 1e-9)]
+    if not len(chosen) or max(chosen[0] - low, end - chosen[-1]) > vocabulary.numbers.step_at(chosen[-1]) + 1e-9:
+        raise GrammarError(f"the numbers from {values[0]:g} to {values[-1]:g} do not reach a yaw of "
+                           f"{low if attribute.centered else end:g} rad")
     return vocabulary.number_ids(chosen)

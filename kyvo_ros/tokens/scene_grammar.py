@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
 from kyvo_ros.scene import Scene, SceneObject
-from kyvo_ros.tokens.automaton import PRESENCE, SIZE_SLOTS, GrammarError, SceneAutomaton, State, yaw_ids
+from kyvo_ros.tokens.automaton import (
+    PRESENCE, SHAPE_SLOT, SIZE_SLOTS, GrammarError, SceneAutomaton, State, yaw_ids)
 from kyvo_ros.tokens.distribution import NumberEstimate, TokenDistribution, estimate_number
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.text import TextTokenizer
@@ -41,6 +43,7 @@ class SceneGrammar(SceneAutomaton):
         super().__init__(vocabulary, text_tokenizer, schema)
         self.vocabulary = vocabulary
         self.schema = schema
+        self._text_tokenizer = text_tokenizer
         self._word_ids = {a.name: {v: text_tokenizer.word_id(v) for v in a.values} for a in schema.words}
         self._words = {a.name: {i: v for v, i in self._word_ids[a.name].items()} for a in schema.words}
         self._object_start = vocabulary.structure_id("[OBJECT-START]")
@@ -49,6 +52,17 @@ class SceneGrammar(SceneAutomaton):
         if schema.yaw is not None:
             self._yaw_ids = yaw_ids(vocabulary, schema.yaw)
             self._yaws = vocabulary.numbers_of(self._yaw_ids)
+
+    @cached_property
+    def layout(self) -> SceneGrammar:
+        """The language of the same scenes without codes of shapes; this one where there are none."""
+        if self.schema.shape is None:
+            return self
+        return SceneGrammar(self.vocabulary, self._text_tokenizer, self.schema.layout())
+
+    def object_ends(self, ids: Sequence[int]) -> list[int]:
+        """Where in the ids of a scene each object's [OBJECT-END] stands."""
+        return [index for index, token_id in enumerate(ids) if token_id == self._object_end]
 
     def loss_positions(self, ids: Sequence[int]) -> list[bool]:
         """For each token of a scene, whether another one would have been possible. Raises GrammarError."""
@@ -75,13 +89,24 @@ class SceneGrammar(SceneAutomaton):
 
     def _encode_object(self, scene_object: SceneObject, out_of_range: str) -> list[int]:
         said = self._tokens_by_slot(scene_object, out_of_range)
+        codes = iter(self._shape_ids(scene_object))
         ids, node = [self._object_start], self._first_object_node
         while self._slots[node] != PRESENCE:
             edges, slot = self._edges[node], self._slots[node]
-            token = said[slot] if slot in said else next(iter(edges))
+            token = next(codes) if slot == SHAPE_SLOT else said[slot] if slot in said else next(iter(edges))
             ids.append(token)
             node = edges[token]
         return ids
+
+    def _shape_ids(self, scene_object: SceneObject) -> list[int]:
+        """Of all codes of an object's shape; none where the schema has no shapes."""
+        if self.schema.shape is None:
+            return []
+        codes, length = scene_object.shape_codes, self.schema.shape.length
+        if codes is None or len(codes) != length:
+            raise GrammarError(f"expected {length} codes of the shape of the {scene_object.label}, got "
+                               f"{'none' if codes is None else len(codes)}")
+        return self.vocabulary.shape_ids(codes).tolist()
 
     def _tokens_by_slot(self, scene_object: SceneObject, out_of_range: str) -> dict[str, int]:
         """The tokens that an object chooses; markers, and a z that follows from the class, are left to the grammar."""
@@ -147,18 +172,21 @@ class SceneGrammar(SceneAutomaton):
         states = self.states(ids)
         if not self.is_end(states[-1]):
             raise GrammarError(f"the scene is not complete after {len(ids)} tokens; expected [SCENE-END]")
-        objects, said = [], {}
+        objects, said, codes = [], {}, []
         for state, token_id, distribution in zip(states, ids, distributions):
             slot = self._slots[self.node(state)]
-            if slot is not None:
+            if slot == SHAPE_SLOT:
+                codes.append(int(token_id))
+            elif slot is not None:
                 said[slot] = (int(token_id), distribution)
             elif token_id == self._object_end:
-                objects.append(self._object_from(said, sub_grid))
-                said = {}
+                objects.append(self._object_from(said, codes, sub_grid))
+                said, codes = {}, []
         return Scene(tuple(objects), self.schema.frame_id)
 
-    def _object_from(self, said: Mapping[str, tuple[int, TokenDistribution | None]], sub_grid: bool) -> SceneObject:
-        """An object from the token, and its distribution, in each slot."""
+    def _object_from(self, said: Mapping[str, tuple[int, TokenDistribution | None]], codes: Sequence[int],
+                     sub_grid: bool) -> SceneObject:
+        """An object from the token, and its distribution, in each slot, and the tokens of its shape."""
         attributes = {name: words[said[name][0]] for name, words in self._words.items()}
         attribute_confidence = {name: _probability(*said[name]) for name in attributes}
         numbers = {slot: self._number(slot, *said[slot], sub_grid) for slot in ("x", "y", "z", "yaw", *SIZE_SLOTS)
@@ -174,6 +202,7 @@ class SceneGrammar(SceneAutomaton):
             confidence=confidence,
             attribute_confidence=attribute_confidence if measured else {},
             position_covariance_m2=self._covariance_m2(numbers) if measured else None,
+            shape_codes=self.vocabulary.shape_codes_of(codes) if codes else None,
         )
 
     def _number(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Union
 
 import numpy as np
@@ -23,7 +23,7 @@ ORDERS = {
 }
 
 #: What else a token of a scene may say (see `scene_grammar`).
-_TAKEN_NAMES = {"presence", "x", "y", "z", "yaw", "size_x", "size_y", "size_z"}
+_TAKEN_NAMES = {"presence", "x", "y", "z", "yaw", "size_x", "size_y", "size_z", "shape_code"}
 
 
 class SchemaError(ValueError):
@@ -55,17 +55,28 @@ class LocationAttribute:
 
 @dataclass(frozen=True)
 class YawAttribute:
-    """The turn about z as one number in [0, period_rad), written only for shapes that show it."""
+    """The turn about z as one number in `span_rad`, written only for shapes that show it."""
 
     marker: str | None = "[POSE]"  # None: the number follows what was written before it
     attribute: str | None = "shape"  # the attribute that decides whether a yaw is written; None: it always is
     shapes_with_yaw: tuple[str, ...] = ("cube",)  # values of it that do
     period_rad: float | None = math.pi / 2  # of the shapes' symmetry; None: any number of the grid, as it is
+    centered: bool = False  # the numbers lie around zero, so that those of a whole turn need not reach 2 pi
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shapes_with_yaw", tuple(self.shapes_with_yaw))
         if self.period_rad is not None and not 0 < self.period_rad <= 2 * math.pi:
             raise SchemaError(f"the period of a yaw must lie in (0, 2 pi], got {self.period_rad}")
+        if self.centered and self.period_rad is None:
+            raise SchemaError("a yaw that is centered needs a period_rad")
+
+    @property
+    def span_rad(self) -> tuple[float, float] | None:
+        """The least yaw that is written and the end that none reaches; None without a period."""
+        if self.period_rad is None:
+            return None
+        low = -self.period_rad / 2 if self.centered else 0.0
+        return low, low + self.period_rad
 
 
 @dataclass(frozen=True)
@@ -75,9 +86,21 @@ class DimensionsAttribute:
     marker: str = "[DIMENSIONS]"
 
 
-Attribute = Union[WordAttribute, LocationAttribute, YawAttribute, DimensionsAttribute]
+@dataclass(frozen=True)
+class ShapeAttribute:
+    """The geometry and colours of the object as codes of a shape tokenizer, behind all else that is said of it."""
+
+    marker: str = "[SHAPE]"
+    length: int = 512  # codes
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise SchemaError(f"a shape needs at least one code, got {self.length}")
+
+
+Attribute = Union[WordAttribute, LocationAttribute, YawAttribute, DimensionsAttribute, ShapeAttribute]
 _ATTRIBUTE_TYPES = {"word": WordAttribute, "location": LocationAttribute, "yaw": YawAttribute,
-                    "dimensions": DimensionsAttribute}
+                    "dimensions": DimensionsAttribute, "shape": ShapeAttribute}
 
 
 @dataclass(frozen=True)
@@ -132,6 +155,10 @@ class SceneSchema:
             raise SchemaError(f"{self.location.marker} of objects that rest follows from extents, which are missing")
         if self.dimensions is not None and self.extents is not None:
             raise SchemaError(f"extents come from a table or from {self.dimensions.marker}, not from both")
+        if any(isinstance(a, ShapeAttribute) for a in self.attributes[:-1]):
+            raise SchemaError("codes of shapes come once, as the last attribute: all that stands before is the layout")
+        if self.shape is not None and self.dimensions is None and self.extents is None:
+            raise SchemaError(f"{self.shape.marker} says nothing of an object's size; add dimensions or extents")
         self._check_order_of_needs()
 
     def _check_order_of_needs(self) -> None:
@@ -163,6 +190,14 @@ class SceneSchema:
     @property
     def dimensions(self) -> DimensionsAttribute | None:
         return next((a for a in self.attributes if isinstance(a, DimensionsAttribute)), None)
+
+    @property
+    def shape(self) -> ShapeAttribute | None:
+        return next((a for a in self.attributes if isinstance(a, ShapeAttribute)), None)
+
+    def layout(self) -> SceneSchema:
+        """The same schema without codes of shapes."""
+        return self if self.shape is None else replace(self, attributes=self.attributes[:-1])
 
     def shows_yaw(self, attributes: Mapping[str, str]) -> bool:
         """Whether an object with these attributes has a yaw."""

@@ -37,7 +37,8 @@ class TaskError(ValueError):
 class Segment:
     """One part of a task's sequence."""
 
-    modality: str  # image, scene, text, program (of a question) or edit (a program of an instruction)
+    modality: str  # image, scene, shapes (a scene with shape codes), text, program (of a question) or edit (one of an
+    # instruction)
     role: str  # prompt or target
     field: str  # the argument of SequenceBuilder.build that it comes from
 
@@ -45,7 +46,7 @@ class Segment:
 #: Letters of the task names; a prime marks an edited image or scene.
 _LETTERS = {
     "I": ("image", "image_codes"), "I'": ("image", "target_image_codes"),
-    "3": ("scene", "scene"), "3'": ("scene", "target_scene"),
+    "3": ("scene", "scene"), "3'": ("scene", "target_scene"), "S": ("shapes", "scene"),
     "T": ("text", "instruction"), "Q": ("text", "question"), "A": ("text", "answer"),
     "P": ("program", "program"), "E": ("edit", "edit"),
 }
@@ -57,10 +58,13 @@ def _task(prompt: str, target: str) -> tuple[Segment, ...]:
                  for modality, field in (_LETTERS[letter] for letter in letters.split()))
 
 
-#: I image, 3 scene, T instruction, Q question, A answer, P program that answers a question, E program that edits.
+#: I image, 3 scene, S scene in which every object carries the codes of its shape, T instruction, Q question, A answer,
+#: P program that answers a question, E program that edits.
 TASKS: dict[str, tuple[Segment, ...]] = {
     "I->3": _task("I", "3"),
     "3->I": _task("3", "I"),
+    "I->S": _task("I", "S"),
+    "S->I": _task("S", "I"),
     "Q->P": _task("Q", "P"),
     "T->E": _task("T", "E"),
     "I+Q->A": _task("I Q", "A"),
@@ -109,9 +113,10 @@ class SequenceBuilder:
         self.image_grammar = ImageGrammar(vocabulary, image_grid, image_order)  # of images in targets
         self._read_image = ImageGrammar(vocabulary, image_grid)
         self._vocabulary = vocabulary
-        self._grammar = grammar
         self._text_tokenizer = text_tokenizer
-        self._writers = {"scene": self._scene, "text": self._text}
+        self._writers = {"scene": partial(self._scene, grammar.layout), "text": self._text}
+        if grammar.schema.shape is not None:
+            self._writers["shapes"] = partial(self._scene, grammar)
         for modality, program_grammar in (programs or {}).items():
             self._writers[modality] = partial(self._program, program_grammar)
 
@@ -169,7 +174,9 @@ class SequenceBuilder:
         if segment.modality == "image":
             return self._image(self._read_image if segment.role == "prompt" else self.image_grammar, value)
         if segment.modality not in self._writers:
-            raise TaskError(f"task {task} needs the grammar of modality {segment.modality!r}; give it as programs")
+            where = ("a schema with shapes" if segment.modality == "shapes" else
+                     f"the grammar of modality {segment.modality!r}; give it as programs")
+            raise TaskError(f"task {task} needs {where}")
         return self._writers[segment.modality](value)
 
     def _id(self, name: str) -> int:
@@ -180,9 +187,10 @@ class SequenceBuilder:
         start, *ids, end = grammar.encode_image(codes)
         return [(start, False), *((i, True) for i in ids), (end, False)]
 
-    def _scene(self, scene: Scene) -> list[_Token]:
-        ids = self._grammar.encode_scene(scene)
-        return list(zip(ids, self._grammar.loss_positions(ids)))
+    @staticmethod
+    def _scene(grammar: SceneGrammar, scene: Scene) -> list[_Token]:
+        ids = grammar.encode_scene(scene)
+        return list(zip(ids, grammar.loss_positions(ids)))
 
     @staticmethod
     def _program(grammar: ProgramGrammar, symbols: Iterable[Symbol]) -> list[_Token]:

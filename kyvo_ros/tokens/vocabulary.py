@@ -93,13 +93,14 @@ class Vocabulary:
         return cls(_LLAMA_TEXT_SIZE, numbers, _OBJECTRON_STRUCTURE, image_codes, 0, _LLAMA_NAMES)
 
     @classmethod
-    def small(cls, image_codes: int = 1024, number_step: float = SMALL_NUMBER_STEP) -> Vocabulary:
-        """The one of the shipped models, 2,313 ids with 1,024 image codes.
+    def small(cls, image_codes: int = 1024, shape_codes: int = 0,
+              number_step: float = SMALL_NUMBER_STEP) -> Vocabulary:
+        """The one of the shipped models, 2,313 ids with 1,024 image codes and no shape codes.
 
         CLEVR reaches 4.25 in the support-plane frame; a camera that aims beside its centre reaches further.
         """
         spare = (f"[RESERVED-{i}]" for i in range(len(_SMALL_STRUCTURE), _SMALL_STRUCTURE_COUNT))
-        return cls(1024, NumberGrid(-5.0, 5.0, number_step), (*_SMALL_STRUCTURE, *spare), image_codes)
+        return cls(1024, NumberGrid(-5.0, 5.0, number_step), (*_SMALL_STRUCTURE, *spare), image_codes, shape_codes)
 
     @cached_property
     def _ranges(self) -> dict[str, range]:

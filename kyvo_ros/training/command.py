@@ -27,7 +27,7 @@ import torch
 
 from kyvo_ros.training import distributed, full
 from kyvo_ros.training.recipe import RecipeError
-from kyvo_ros.training.shapes import train_shapes
+from kyvo_ros.training.shapes import load_shape_recipe, train_shapes
 from kyvo_ros.training.stages import STAGES, Workshop
 from kyvo_ros.training.trainer import TrainingError
 
@@ -46,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
     parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="CLEVR folders of real "
                         "renders to mix in (ours or CLEVR v1.0); the last ones of the first are kept for measuring")
+    parser.add_argument("--shapes", type=Path, metavar="DIR", help="folder of the shape tokenizer, for recipes with "
+                        "objects")
     parser.add_argument("--from", dest="source", type=Path, help="model folder whose weights to start from")
     parser.add_argument("--out", type=Path, help=f"model folder to write (default: {DEFAULT_OUT}; for shapes "
                         f"{DEFAULT_SHAPE_OUT})")
@@ -75,13 +77,15 @@ def run(args: argparse.Namespace) -> int:
     for folder in args.renders:
         if not folder.is_dir():
             raise TrainingError(f"--renders {folder} is no folder")
+    if args.shapes is not None and not args.shapes.is_dir():
+        raise TrainingError(f"--shapes {args.shapes} is no model folder")
     shapes = args.stage == "shapes"
     args.recipe = args.recipe or (DEFAULT_SHAPE_RECIPE if shapes else DEFAULT_RECIPE)
     args.out = args.out or (DEFAULT_SHAPE_OUT if shapes else DEFAULT_OUT)
     device = device_named(args.device)
     if shapes:
         _check_alone(args)
-        train_shapes(args.recipe, args.work, args.out, device, args.minutes, args.workers)
+        train_shapes(load_shape_recipe(args.recipe), args.work, args.out, device, args.minutes, args.workers)
         return 0
     distributed.start(device)
     if args.stage == "full":
@@ -90,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             distributed.stop()
         return 0
-    workshop = Workshop(args.recipe, args.work, device, renders=tuple(args.renders),
+    workshop = Workshop(args.recipe, args.work, device, renders=tuple(args.renders), shapes=args.shapes,
                         source=args.source, out=args.out, minutes=args.minutes, workers=args.workers)
     try:
         for name in _stages(args.stage, args.until):
@@ -104,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_alone(args: argparse.Namespace) -> None:
     """Raises TrainingError for what the stage `shapes` would leave unused."""
-    if args.source is not None or args.renders or args.until:
-        raise TrainingError("stage shapes takes neither --from nor --renders nor --until")
+    if args.source is not None or args.renders or args.until or args.shapes:
+        raise TrainingError("stage shapes takes neither --from nor --renders nor --until nor --shapes")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError("stage shapes runs in one process; start it without torchrun")
 

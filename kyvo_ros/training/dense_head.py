@@ -25,6 +25,8 @@ from kyvo_ros.tokens.schema import SceneSchema
 REACH_CELLS = 1.3
 #: Weight of a cell that is near a centre without holding it.
 NEIGHBOUR_WEIGHT = 0.3
+#: Height over the plane, in units, at which the probe puts centres of objects whose size no word tells.
+PROBE_HEIGHT = 0.6
 #: Offsets in error by less than this, in cells, count by their square. A step of the number grid is about 0.05 cells.
 FINE_CELLS = 0.02
 
@@ -37,7 +39,7 @@ class DenseTargets:
     weight: np.ndarray  # (N, h, w) float32, 0 where no object is within reach
     offset: np.ndarray  # (N, h, w, 2) float32 from the cell's middle to the centre, in cells (u, v)
     words: np.ndarray  # (N, h, w, A) int64
-    yaw: np.ndarray  # (N, h, w, 2) float32 cos and sin of four times the yaw (cubes look alike every 90 degrees)
+    yaw: np.ndarray  # (N, h, w, 2) float32 cos and sin of the yaw, so often that shapes that look alike are equal
     yaw_weight: np.ndarray  # (N, h, w) float32, `weight` where the object's shape shows a yaw
 
     def tensors(self, device: torch.device) -> dict[str, Tensor]:
@@ -45,8 +47,14 @@ class DenseTargets:
         return {name: torch.as_tensor(value).to(device) for name, value in vars(self).items()}
 
 
-def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[int, int]) -> DenseTargets:
-    """Targets of an ExampleSet on a grid (h, w)."""
+def yaw_turns(schema: SceneSchema) -> float:
+    """How often objects look alike in a whole turn: cubes, every 90 degrees, four times."""
+    return 1.0 if schema.yaw is None or schema.yaw.period_rad is None else 2 * np.pi / schema.yaw.period_rad
+
+
+def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[int, int],
+                  turns: float = 4.0) -> DenseTargets:
+    """Targets of an ExampleSet on a grid (h, w); `turns` as `yaw_turns` says."""
     rows, columns = grid
     stride = canonical.width / columns
     uv = examples.projected((canonical.fx, canonical.fy), (canonical.cx, canonical.cy))[..., :2] / stride
@@ -59,8 +67,8 @@ def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[
     offset = gap[n, c, owner]
     near = distance[n, c, owner] <= REACH_CELLS
     centre = (np.abs(offset) <= 0.5).all(-1)
-    turns = ~np.isnan(examples.yaw_rad[n, owner])
-    yaw = 4 * np.nan_to_num(examples.yaw_rad[n, owner])
+    turned = ~np.isnan(examples.yaw_rad[n, owner])
+    yaw = turns * np.nan_to_num(examples.yaw_rad[n, owner])
     weight = np.where(centre, 1.0, np.where(near, NEIGHBOUR_WEIGHT, 0.0)).astype(np.float32)
     shape = (len(examples), rows, columns)
     return DenseTargets(
@@ -69,7 +77,7 @@ def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[
         offset=np.where(near[..., None], offset, 0).astype(np.float32).reshape(*shape, 2),
         words=examples.words[n, owner].reshape(*shape, -1),
         yaw=np.stack([np.cos(yaw), np.sin(yaw)], -1).astype(np.float32).reshape(*shape, 2),
-        yaw_weight=(weight * turns).reshape(shape),
+        yaw_weight=(weight * turned).reshape(shape),
     )
 
 
@@ -124,7 +132,8 @@ def probe_scenes(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], exampl
         for row, column in torch.nonzero(centre[i] > 0).tolist():
             attributes = {name: values[int(w[i, row, column].argmax())] for (name, values), w in zip(names, words)}
             pixel = (np.array([column + 0.5, row + 0.5]) + offset[i, row, column].numpy()) * stride
-            height = schema.extents_m(attributes)[2] / 2
+            extents = schema.extents_m(attributes)
+            height = PROBE_HEIGHT if extents is None else extents[2] / 2
             point = examples.plane_camera(i).plane_points(pinhole, pixel, height)
             if np.isfinite(point).all():
                 objects.append(SceneObject(attributes, point, confidence=float(centre[i, row, column].sigmoid())))

@@ -24,7 +24,7 @@ from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.evaluation.image_metrics import psnr, ssim
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.training.batches import ImageBatches
-from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, probe_scenes, word_values
+from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, probe_scenes, word_values, yaw_turns
 
 #: Weight of the commitment loss beside the dense loss.
 COMMITMENT = 0.25
@@ -57,7 +57,8 @@ class DenseStage:
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         examples, images = self.batches.draw(rng)
-        tensors = dense_targets(examples, self.canonical, self.model.tokenizer.grid).tensors(images.device)
+        targets = dense_targets(examples, self.canonical, self.model.tokenizer.grid, yaw_turns(self.schema))
+        tensors = targets.tensors(images.device)
         latents = self.model.tokenizer.latents(images)
         if not self.quantise:
             # Unit length, as the quantiser will see them.

@@ -31,17 +31,18 @@ from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.generation import generate
-from kyvo_ros.scene import Scene
+from kyvo_ros.scene import Scene, SceneObject
 from kyvo_ros.tokens.program_grammar import ProgramGrammar
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
-from kyvo_ros.tokens.schema import SceneSchema
+from kyvo_ros.tokens.schema import Attribute, DimensionsAttribute, LocationAttribute, SceneSchema, YawAttribute
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.answering import AnswerLesson
-from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values
+from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values, yaw_turns
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
+from kyvo_ros.training.shape_lesson import ShapeLesson
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
@@ -78,7 +79,7 @@ class CodeSet:
     @classmethod
     def load(cls, path: Path) -> CodeSet:
         with np.load(path) as arrays:
-            truth = ExampleSet(**{f.name: arrays[f"truth_{f.name}"] for f in fields(ExampleSet)})
+            truth = ExampleSet.from_arrays(arrays, "truth_")
             return cls(**{f.name: arrays[f.name] for f in fields(cls) if f.name != "truth"}, truth=truth)
 
 
@@ -155,14 +156,20 @@ def _padded(rows: Sequence[np.ndarray], value: float, dtype: type) -> np.ndarray
 
 def number_values(scene: Scene, grammar: SceneGrammar) -> list[float]:
     """The numbers that a scene's tokens stand for, before rounding, in the order of the tokens that have a choice."""
-    schema = grammar.schema
-    values: list[float] = []
-    for item in schema.sorted_objects(scene):
-        free = item.position_m / schema.metres_per_unit
-        values += free[: 2 if schema.location.resting else 3].tolist()
-        if schema.shows_yaw(item.attributes):
-            values.append(float(item.yaw_rad % schema.yaw.period_rad))
-    return values
+    return [value for item in grammar.schema.sorted_objects(scene) for attribute in grammar.schema.attributes
+            for value in _values_of(item, attribute, grammar.schema)]
+
+
+def _values_of(item: SceneObject, attribute: Attribute, schema: SceneSchema) -> list[float]:
+    """The numbers that an attribute says of an object, where there is a choice."""
+    if isinstance(attribute, LocationAttribute):
+        return (item.position_m / schema.metres_per_unit)[: 2 if attribute.resting else 3].tolist()
+    if isinstance(attribute, DimensionsAttribute):
+        return (item.size_m / schema.metres_per_unit).tolist()
+    if isinstance(attribute, YawAttribute) and schema.shows_yaw(item.attributes):
+        low, _ = attribute.span_rad
+        return [float((item.yaw_rad - low) % attribute.period_rad + low)]
+    return []
 
 
 class LanguageModel(nn.Module):
@@ -210,6 +217,7 @@ class LanguageStage:
     device: torch.device
     answers: AnswerLesson | None = None  # where the decoder also learns to answer at once
     answer_ratio: float = 0.0  # share of batches that are questions to answer
+    shapes: ShapeLesson | None = None  # where objects have codes of shapes
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         share = rng.random()
@@ -221,6 +229,8 @@ class LanguageStage:
             loss = self.answers.loss(self.model.decoder, self.batch_size, rng)
             return loss, {"answers": float(loss.detach())}
         source = self._source(rng)
+        if self.shapes is not None and share >= 1 - self.shapes.shares.total:
+            return self.shapes.loss_of(self.model.decoder, source, rng)
         if self.drawing is not None and share < self.sentence_ratio + self.rendering_ratio:
             return self._drawing_loss(source, rng)
         return self._scene_loss(source, rng)
@@ -271,7 +281,7 @@ class LanguageStage:
         return cells
 
     def _dense_loss(self, image: Tensor, truth: ExampleSet) -> Tensor:
-        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]))
+        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]), yaw_turns(self.grammar.schema))
         return dense_loss(self.model.dense_head(image), targets.tensors(self.device))
 
     def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:
@@ -315,9 +325,9 @@ class LanguageStage:
         gap = numbers - values[:, None]
         outside = torch.zeros_like(gap, dtype=torch.bool)
         if self.grammar.schema.yaw is not None:
-            period = self.grammar.schema.yaw.period_rad
+            period, (low, end) = self.grammar.schema.yaw.period_rad, self.grammar.schema.yaw.span_rad
             gap = torch.where(is_yaw[:, None], (gap + period / 2) % period - period / 2, gap)
-            outside = is_yaw[:, None] & ((numbers < -1e-6) | (numbers >= period))
+            outside = is_yaw[:, None] & ((numbers < low - 1e-6) | (numbers >= end))
         sigma = max(self.label_sigma, 1e-3) * grid.step
         return (-0.5 * (gap / sigma) ** 2).masked_fill(outside, -torch.inf).softmax(-1)
 
@@ -333,6 +343,7 @@ class LanguageStage:
                    for name, held_out in self.held_out_sentences.items()}
         if self.answers is not None:
             scores[self.answers.score] = self.answers.held_out_score(self.model.decoder)
+        scores |= {} if self.shapes is None else self.shapes.scores(self.model.decoder, self.held_out)
         return {name: round(score, 4) for name, score in {**scores, **self._drawing_scores()}.items()}
 
     @torch.no_grad()

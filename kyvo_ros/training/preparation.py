@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.data.clevr import read_clevr
 from kyvo_ros.data.examples import ExampleSet
@@ -105,7 +107,7 @@ def answer_lesson(codes: dict[str, CodeSet], builder: SequenceBuilder, recipe: R
     return AnswerLesson(made, source, kept, codes["held_out"], grammar, f"answers_{recipe.modality_order}")
 
 
-def digest(tokenizer: ImageTokenizer) -> str:
+def digest(tokenizer: nn.Module) -> str:
     """Short name of an encoder and its codebook: codes of another one are of no use."""
     state = tokenizer.state_dict()
     parts = [state[name].cpu().numpy().tobytes() for name in sorted(state) if not name.startswith("decoder.")]

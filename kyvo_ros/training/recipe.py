@@ -14,6 +14,7 @@ import yaml
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizerConfig
+from kyvo_ros.data.object_scenes import ObjectSettings
 from kyvo_ros.model.config import NUMBER_EMBEDDINGS
 from kyvo_ros.tokens.image_orders import ORDERS
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
@@ -81,6 +82,24 @@ class NumberSettings:
 
 
 @dataclass(frozen=True)
+class ShapeShares:
+    """How many batches of the decoder carry codes of shapes, where a recipe has objects; shares of all batches."""
+
+    seen: float = 0.4  # one object's codes behind the layout before it, as parallel rows are generated
+    whole: float = 0.0  # whole scenes in sequence order
+    drawn: float = 0.0  # scenes of given shapes to draw
+    batch_size: int = 4  # sequences a batch, which are longer than others
+
+    def __post_init__(self) -> None:
+        if min(self.seen, self.whole, self.drawn) < 0 or self.total > 1 or self.batch_size < 1:
+            raise ValueError(f"shares of shapes must lie in [0, 1] together and batch_size be at least 1, got {self}")
+
+    @property
+    def total(self) -> float:
+        return self.seen + self.whole + self.drawn
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The settings of the four trained stages, and what they share."""
 
@@ -95,6 +114,8 @@ class Recipe:
     sizes: DecoderSizes = field(default_factory=DecoderSizes)
     numbers: NumberSettings = field(default_factory=NumberSettings)
     schema: SceneSchema = CLEVR_SCHEMA  # in a file, the path of a JSON file beside the recipe; its objects and words
+    objects: ObjectSettings | None = None  # scenes of the library's objects with their shapes, in place of the schema's
+    shapes: ShapeShares = field(default_factory=ShapeShares)  # of what is trained, where there are objects
     render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
     dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
@@ -119,18 +140,29 @@ class Recipe:
             raise ValueError("answer_ratio needs examples with questions, got none")
         if self.modality_order not in ANSWER_TASKS:
             raise ValueError(f"modality_order must be one of {tuple(ANSWER_TASKS)}, got {self.modality_order!r}")
+        if self.objects is not None:
+            self._check_shares_with_objects()
         if self.image_order not in ORDERS:
             raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
         for name in ("label_sigma", "dense_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
+    def _check_shares_with_objects(self) -> None:
+        if self.sentence_ratio or self.answer_ratio:
+            raise ValueError("questions and instructions are about the words of CLEVR; with objects, set "
+                             f"sentence_ratio: 0 and answer_ratio: 0, not {self.sentence_ratio} and "
+                             f"{self.answer_ratio}")
+        if self.rendering_ratio + self.shapes.total > 1.0:
+            raise ValueError("rendering_ratio and the shares of shapes together must be at most 1, got "
+                             f"{self.rendering_ratio} and {self.shapes.total}")
+
 
 #: How the entries of a recipe that are blocks of their own are read.
 _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "pixels": RunSettings, "decoder": RunSettings,
            "examples": ExampleSettings, "canonical": CanonicalCamera, "tokenizer": ImageTokenizerConfig,
            "sizes": DecoderSizes, "numbers": NumberSettings, "first_codes": FirstCodes,
-           "picture_terms": PictureSettings}
+           "picture_terms": PictureSettings, "objects": ObjectSettings, "shapes": ShapeShares}
 
 
 def load_recipe(path: Path) -> Recipe:

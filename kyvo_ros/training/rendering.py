@@ -136,21 +136,22 @@ class DrawingLesson:
 
 @torch.no_grad()
 def cycle_scores(decoder: Decoder, tokenizer: ImageTokenizer, builder: SequenceBuilder, grammar: SceneGrammar,
-                 scenes: Sequence[Scene], cells: np.ndarray) -> dict[str, float]:
+                 scenes: Sequence[Scene], cells: np.ndarray, task: str = TASK, prefix: str = "") -> dict[str, float]:
     """Mean Jaccard index at CYCLE_TAU_M between scenes and what the decoder recognises in its drawings of them.
 
     `cells` (B, h*w, 2) are the ground points of each. `drawing_cycle` looks at the pixels of the drawings, as a user
     does; `drawing_cycle_codes` at the codes as they were written, which leaves out what the image decoder loses.
+    `task` is 3->I or S->I; names of the scores begin with `prefix`.
     """
     cached = CachedDecoder(decoder)
-    codes = ImageWriter(cached, builder, (TASK,)).write(scenes, cells)
+    codes = ImageWriter(cached, builder, (task,)).write(scenes, cells, task=task)
     seen_codes = tokenizer.encode(tokenizer.decode(torch.from_numpy(codes).to(cached.device))).cpu().numpy()
 
     def jaccard(images: np.ndarray) -> float:
         seen = recognised_codes(cached, builder, grammar, images, cells)
         return float(np.mean([jaccard_index(s, scene, CYCLE_TAU_M) for s, scene in zip(seen, scenes)]))
 
-    return {"drawing_cycle": jaccard(seen_codes), "drawing_cycle_codes": jaccard(codes)}
+    return {f"{prefix}drawing_cycle": jaccard(seen_codes), f"{prefix}drawing_cycle_codes": jaccard(codes)}
 
 
 def recognised_codes(cached: CachedDecoder, builder: SequenceBuilder, grammar: SceneGrammar, codes: np.ndarray,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -75,14 +76,17 @@ class SlatSet:
         return cls(np.concatenate(coords), np.concatenate(feats), np.concatenate(ends), resolution)
 
 
-def prepared_slats(folder: Path, split: str, count: int, resolution: int, workers: int) -> SlatSet:
-    """The first `count` assets of a split as slats, made where files are missing. Raises TrainingError for none."""
+def prepared_slats(folder: Path, split: str, count: int, resolution: int, workers: int,
+                   names: Sequence[str] = ()) -> SlatSet:
+    """The first `count` assets of a split as slats, made where files are missing; `names` as for `assets`, always the
+    same in a folder. Raises TrainingError for none.
+    """
     if count < 1:
         raise TrainingError(f"expected at least one object of the split {split}, got {count}")
     shards = range((count + SHARD - 1) // SHARD)
     paths = [folder / f"{split}_{resolution}_{shard:04d}_of_{count}.npz" for shard in shards]
     missing = [(shard, path) for shard, path in zip(shards, paths) if not path.exists()]
-    make = partial(_write_shard, split, count, resolution)
+    make = partial(_write_shard, list(assets(split, count, names)), resolution)
     if workers <= 1:
         for job in tqdm(missing, desc=f"slats {split}", unit=f"{SHARD} objects", disable=None):
             make(job)
@@ -92,10 +96,17 @@ def prepared_slats(folder: Path, split: str, count: int, resolution: int, worker
     return SlatSet.load(paths)
 
 
-def _write_shard(split: str, count: int, resolution: int, job: tuple[int, Path]) -> None:
+def _write_shard(library: list[tuple[str, int]], resolution: int, job: tuple[int, Path]) -> None:
     shard, path = job
-    chosen = list(assets(split, count))[shard * SHARD:(shard + 1) * SHARD]
+    chosen = library[shard * SHARD:(shard + 1) * SHARD]
     SlatSet.of([encode_slat(make_asset(name, index), resolution) for name, index in chosen]).save(path)
+
+
+def mirrored(grid: Tensor) -> Tensor:
+    """A grid (8, R, R, R) seen in a mirror, x -> -x."""
+    grid = grid.flip(1)
+    grid[1].neg_()
+    return grid
 
 
 def varied(grid: Tensor, rng: np.random.Generator) -> Tensor:
@@ -103,8 +114,7 @@ def varied(grid: Tensor, rng: np.random.Generator) -> Tensor:
     order = [FEATURES.index(name) for name in rng.permutation(("red", "green", "blue"))]
     grid = torch.cat([grid[:COLOR.start], grid[order], grid[OPENNESS:]])
     if rng.random() < 0.5:
-        grid = grid.flip(1)
-        grid[1].neg_()
+        grid = mirrored(grid)
     for _ in range(rng.integers(4)):  # (x, y) -> (-y, x)
         grid = grid.transpose(1, 2).flip(1)
         grid = torch.stack([grid[0], -grid[2], grid[1], *grid[3:]])

@@ -56,20 +56,21 @@ def load_shape_recipe(path: Path) -> ShapeRecipe:
         raise RecipeError(f"{path}: {error}") from error
 
 
-def train_shapes(recipe_path: Path, work: Path, out: Path, device: torch.device, minutes: float | None = None,
-                 workers: int = 1) -> None:
-    """Train a shape tokenizer by a recipe in a work folder and write its model folder; `minutes` limits each part.
+def train_shapes(recipe: ShapeRecipe, work: Path, out: Path, device: torch.device, minutes: float | None = None,
+                 workers: int = 1, slats: Path | None = None) -> bool:
+    """Train a shape tokenizer by a recipe in a work folder and write its model folder; `minutes` limits each part, and
+    `slats` is the folder of the objects, by default in the work folder. Whether it came to the end.
 
     The codes wait until the encoder has taken all its steps: what it learned later would be lost to them.
     """
-    recipe = load_shape_recipe(recipe_path)
-    slats, held_out = (prepared_slats(work / "slats", split, count, recipe.tokenizer.resolution, workers)
+    slats_folder = work / "slats" if slats is None else slats
+    train, held_out = (prepared_slats(slats_folder, split, count, recipe.tokenizer.resolution, workers)
                        for split, count in (("train", recipe.objects), ("instances", recipe.held_out)))
     torch.manual_seed(recipe.seed)
     tokenizer = ShapeTokenizer(recipe.tokenizer).to(device)
     for name, settings, quantise in (("shape_encoder", recipe.encoder, False), ("shape_codes", recipe.codes, True)):
-        log.info("stage %s of %s", name, recipe_path)
-        stage = ShapeStage(tokenizer, slats, held_out, recipe.loss, settings.batch_size, quantise)
+        log.info("stage %s of %s", name, recipe.name)
+        stage = ShapeStage(tokenizer, train, held_out, recipe.loss, settings.batch_size, quantise)
         trainer = Trainer(work / name, settings, tokenizer, stage.loss_of, stage.evaluate)
         if not trainer.resume() and quantise:
             stage.warm_up_codes(step_generator(settings.seed, 2**32 - 1))  # batches that no step draws
@@ -77,6 +78,7 @@ def train_shapes(recipe_path: Path, work: Path, out: Path, device: torch.device,
         plot_metrics(work / name / METRICS, work / name / "curve.png")
         if not quantise and trainer.step < settings.total_steps:
             log.info("%s is at step %d of %d; the same command goes on", name, trainer.step, settings.total_steps)
-            return
+            return False
     save_shape_tokenizer(out, recipe.name, tokenizer)
     log.info("wrote %s", out)
+    return trainer.step == settings.total_steps

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -160,8 +161,6 @@ def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], wo
     """
     if not (folder / "backgrounds.npz").exists():
         maker.backgrounds().save(folder / "backgrounds.npz")
-    shards = range(-(-maker.settings.synthetic // SHARD))
-    missing = [s for s in shards if not (folder / f"synthetic_{s:04d}.npz").exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         if renders and not (folder / "renders.npz").exists():
             first, *more = [read_clevr(path, "train", maker.schema) for path in renders]
@@ -171,11 +170,26 @@ def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], wo
             jobs = pool.map(maker.turned, samples, chunksize=16)
             bar = tqdm(jobs, total=len(samples), desc="renders", unit="image", mininterval=5)
             ExampleSet.concatenate([maker.held_out([]), *bar]).save(folder / "renders.npz")
-        jobs = pool.map(partial(_write_shard, maker, folder), missing)
-        list(tqdm(jobs, total=len(missing), desc="synthetic", unit=f"{SHARD} scenes", mininterval=5))
+        write_shards(maker, folder, pool)
 
 
-def _write_shard(maker: ExampleMaker, folder: Path, shard: int) -> None:
+class SceneMaker(Protocol):
+    """What makes synthetic scenes; it travels to worker processes."""
+
+    settings: ExampleSettings
+
+    def synthetic(self, shard: int) -> ExampleSet: ...
+
+
+def write_shards(maker: SceneMaker, folder: Path, pool: Executor | None) -> None:
+    """Write those files of synthetic scenes that are missing in a folder; without a pool, in this process."""
+    shards = range(-(-maker.settings.synthetic // SHARD))
+    missing = [s for s in shards if not (folder / f"synthetic_{s:04d}.npz").exists()]
+    jobs = (pool.map if pool else map)(partial(_write_shard, maker, folder), missing)
+    list(tqdm(jobs, total=len(missing), desc="synthetic", unit=f"{SHARD} scenes", mininterval=5))
+
+
+def _write_shard(maker: SceneMaker, folder: Path, shard: int) -> None:
     torch.set_num_threads(1)  # one worker a core
     maker.synthetic(shard).save(folder / f"synthetic_{shard:04d}.npz")
 
@@ -189,7 +203,7 @@ def load_examples(folder: Path) -> tuple[ExampleSet | None, ExampleSet | None, E
     renders = ExampleSet.load(folder / "renders.npz") if (folder / "renders.npz").exists() else None
     if not made and renders is None:
         raise TrainingError(f"{folder} holds no training examples; run `kyvo train examples` first")
-    if renders is not None and (folder / "held_out.npz").exists():
+    if (folder / "held_out.npz").exists():
         held_out = ExampleSet.load(folder / "held_out.npz")
     else:
         last = made.pop()

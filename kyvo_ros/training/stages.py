@@ -12,12 +12,14 @@ import torch
 
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
+from kyvo_ros.data.object_scenes import objects_schema
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.direct_answers import MAX_QUESTION_TOKENS
-from kyvo_ros.model.folder import ModelBundle, load_model, save_model
+from kyvo_ros.model.folder import ModelBundle, load_model, load_shape_tokenizer, save_model
 from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.schema import SceneSchema
@@ -30,11 +32,14 @@ from kyvo_ros.training.card import note_start, stage_history, write_card, write_
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
+from kyvo_ros.training.object_examples import (
+    ObjectMaker, library, load_shape_codes, make_object_examples, make_shape_codes)
 from kyvo_ros.training.picture_terms import PictureModel
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.preparation import answer_lesson, digest, prepared_codes, prepared_sentences
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
+from kyvo_ros.training.shape_lesson import ShapeLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
 from kyvo_ros.training.trainer import (
     CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, start_from, step_generator,
@@ -43,9 +48,10 @@ from kyvo_ros.training.trainer import (
 log = logging.getLogger(__name__)
 
 #: The score of the last evaluation that a model must have reached before it offers a task: the share of held-out
-#: sentences whose program or answer is right, and the Jaccard index of what it recognises in its own drawings of
-#: held-out scenes.
+#: sentences whose program or answer is right, the Jaccard index of what it recognises in its own drawings of held-out
+#: scenes, and the overlap of the blocks that surfaces pass.
 LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2),
+           "I->S": ("shape_surface_iou", 0.5), "S->I": ("asset_drawing_cycle", 0.2),
            **{task: (f"answers_{order}", 0.5) for order, task in ANSWER_TASKS.items()}}
 
 
@@ -57,6 +63,7 @@ class Workshop:
     work: Path
     device: torch.device
     renders: tuple[Path, ...] = ()  # CLEVR folders of real renders to mix in; the first keeps some for measuring
+    shapes: Path | None = None  # folder of the shape tokenizer, for recipes with objects
     source: Path | None = None  # model folder whose weights to start from
     out: Path | None = None  # model folder to write
     minutes: float | None = None  # per stage
@@ -68,7 +75,17 @@ class Workshop:
 
     @cached_property
     def schema(self) -> SceneSchema:
+        if self.recipe.objects is not None:
+            return objects_schema(self.recipe.objects, self.shape_tokenizer.config.length)
         return replace(self.recipe.schema, max_objects=self.recipe.max_objects)
+
+    @cached_property
+    def shape_tokenizer(self) -> ShapeTokenizer | None:
+        """That of --shapes; None for recipes without objects. Raises TrainingError, ModelFolderError."""
+        if (self.recipe.objects is None) != (self.shapes is None):
+            raise TrainingError("a recipe with objects needs --shapes, the folder of a shape tokenizer (`kyvo train "
+                                "shapes`); one without takes none")
+        return None if self.shapes is None else load_shape_tokenizer(self.shapes, self.device)[1]
 
     @cached_property
     def examples(self) -> tuple[ExampleSet | None, ExampleSet | None, ExampleSet]:
@@ -97,7 +114,8 @@ class Workshop:
 
     @cached_property
     def grammar(self) -> SceneGrammar:
-        vocabulary = Vocabulary.small(self.recipe.tokenizer.codebook_size, number_step=self.recipe.numbers.step)
+        shape_codes = 0 if self.shape_tokenizer is None else self.shape_tokenizer.config.codebook_size
+        vocabulary = Vocabulary.small(self.recipe.tokenizer.codebook_size, shape_codes, self.recipe.numbers.step)
         return SceneGrammar(vocabulary, self.text_tokenizer, self.schema)
 
     @cached_property
@@ -174,6 +192,18 @@ class Workshop:
         return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
                              self.device)
 
+    def shape_lesson(self, tokenizer: ImageTokenizer) -> ShapeLesson | None:
+        """Where the recipe has objects; makes the codes of their shapes."""
+        recipe = self.recipe
+        if recipe.objects is None:
+            return None
+        path = self.work / "sequences" / f"shapes_{len(library(recipe.objects))}_{digest(self.shape_tokenizer)}.npz"
+        if distributed.rank() == 0:
+            make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, path, self.workers)
+        distributed.wait()
+        return ShapeLesson(self.builder, self.grammar, load_shape_codes(path), recipe.shapes, recipe.first_codes,
+                           folded(tokenizer), self.device)
+
     def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
         torch.manual_seed(self.recipe.examples.seed)
         config = decoder_config(self.recipe, self.grammar, tokenizer)
@@ -188,7 +218,8 @@ def decoder_config(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokeni
     return DecoderConfig(
         grammar.vocabulary, **vars(recipe.sizes), max_length=longest_sequence(recipe, grammar, tokenizer),
         code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid, image_order=recipe.image_order,
-        number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding)
+        number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding,
+        shape_length=0 if grammar.schema.shape is None else grammar.schema.shape.length)
 
 
 def longest_sequence(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> int:
@@ -218,10 +249,17 @@ def resized_grid(table: torch.Tensor, before: tuple[int, int], after: tuple[int,
 
 
 def train_examples(shop: Workshop) -> None:
-    recipe = shop.recipe
-    maker = ExampleMaker(recipe.canonical, shop.schema, recipe.examples, str(shop.device))
-    if distributed.rank() == 0:
-        make_examples(maker, shop.work / "examples", shop.renders, shop.workers)
+    recipe, folder = shop.recipe, shop.work / "examples"
+    if recipe.objects is not None and shop.renders:
+        raise TrainingError("a recipe with objects takes no --renders, whose objects have no shapes")
+    if distributed.rank() > 0:
+        return
+    if recipe.objects is not None:
+        maker = ObjectMaker(recipe.canonical, shop.schema, recipe.objects, recipe.examples)
+        make_object_examples(maker, folder, shop.workers)
+    else:
+        maker = ExampleMaker(recipe.canonical, shop.schema, recipe.examples, str(shop.device))
+        make_examples(maker, folder, shop.renders, shop.workers)
 
 
 def train_encoder(shop: Workshop) -> None:
@@ -258,7 +296,7 @@ def train_decoder(shop: Workshop) -> None:
               for name, kept in sentences.items() if name != "train"}
     model = shop.new_language_model(tokenizer)
     stage = LanguageStage(
-        model, shop.grammar, shop.builder, codes.get("synthetic"), codes.get("renders"), codes["held_out"],
+        model, shop.grammar.layout, shop.builder, codes.get("synthetic"), codes.get("renders"), codes["held_out"],
         [held_out.scene(i, word_values(shop.schema)) for i in range(len(held_out))],
         render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
         dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout,
@@ -268,7 +306,7 @@ def train_decoder(shop: Workshop) -> None:
         canonical=recipe.canonical, device=shop.device,
         answers=answer_lesson(codes, shop.builder, recipe, shop.schema, shop.answer_folder(tokenizer))
         if recipe.answer_ratio else None,
-        answer_ratio=recipe.answer_ratio)
+        answer_ratio=recipe.answer_ratio, shapes=shop.shape_lesson(tokenizer))
     shop.train("decoder", recipe.decoder, stage, model)
 
 
@@ -282,12 +320,12 @@ def export(shop: Workshop) -> None:
     decoder.embedding.codebook.copy_(tokenizer.codebook)  # the same but for rounding
     bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
-                         canonical=shop.recipe.canonical,
+                         canonical=shop.recipe.canonical, shape_tokenizer=shop.shape_tokenizer,
                          tasks=("I->3", *learned_tasks(shop.work / "decoder" / METRICS)))
     save_model(shop.out, bundle)
     synthetic, renders, held_out = shop.examples
     counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()),
-              "held-out renders": len(held_out)}
+              "held-out renders" if shop.recipe.objects is None else "held-out scenes": len(held_out)}
     write_rgb(shop.out / "reconstructions.png", reconstruction_sheet(tokenizer.eval(), held_out.images[:16]))
     write_history(shop.out, shop.work, shop.recipe, counts, None if shop.source is None else str(shop.source))
     write_card(shop.out, str(shop.recipe_path))

@@ -4,7 +4,8 @@ A folder's `config.json`: `name`, `load_s` and `latency_s` (time that loading an
 {size, color, material, shape, x, y, yaw}), `draws`, `broken` (the tensor that is missing). In an image the first pixel steers:
 (1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them. It understands QUESTIONS
 and INSTRUCTIONS, and runs their programs as the real pipeline does. It draws a black picture whose first pixel says
-how many objects were asked for, and whose second for which camera and scale; with `draws` false it draws nothing.
+how many objects were asked for, and whose second for which camera and scale; with `draws` false it draws nothing and
+knows no shapes. Shapes are red tetrahedra, the last object has none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from kyvo_ros.questions import Answer, EditRules, Executor, Program, apply_edit
 from kyvo_ros.scene import (
     CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene, SceneObject)
+from kyvo_ros.scene.mesh import Mesh
 
 OBJECTS = (
     {"size": "large", "color": "red", "material": "rubber", "shape": "cube", "x": -1.0, "y": 0.5, "yaw": 0.5},
@@ -103,6 +105,13 @@ class FakePipeline:
         self.batches.append(len(images))
         return [self.recognize(image, camera, scale, effort) for image, camera in zip(images, cameras)]
 
+    def reconstruct(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units") -> Scene:
+        if not self._draws:
+            raise ValueError("this model was not trained for task I->S")
+        scene = self.recognize(image, camera, scale)
+        return replace(scene, objects=(*(replace(o, mesh=_tetrahedron(o)) for o in scene.objects[:-1]),
+                                       *scene.objects[-1:]))
+
     def answer(self, question: str, scene: Scene, camera_position_m=None, metres_per_unit: float = 1.0) -> Answer:
         program = QUESTIONS.get(_readable(question), Program("unknown"))
         answer = Executor(scene, camera_position_m, 0.2 * metres_per_unit).run(program)
@@ -142,6 +151,11 @@ def _object(item: dict, unit_m: float) -> SceneObject:
         words, [item["x"] * unit_m, item["y"] * unit_m, side / 2], yaw_rad=item["yaw"], size_m=[side] * 3,
         confidence=item.get("confidence", 0.9), attribute_confidence={"shape": 0.8},
         position_covariance_m2=np.diag([0.01, 0.04, 0.0]) * unit_m ** 2)
+
+
+def _tetrahedron(item: SceneObject) -> Mesh:
+    corners = np.array([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * item.size_m / 2
+    return Mesh(corners, [[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]], np.tile([255, 0, 0], (4, 1)))
 
 
 def fake_factory(settings) -> FakePipeline:

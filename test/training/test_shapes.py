@@ -118,14 +118,31 @@ def test_tokens_that_do_not_fit_are_one_error(trained, tmp_path, capsys, change,
 
 def test_scores_of_unseen_objects(trained, tmp_path, capsys):
     arguments = ["evaluate", "shapes", "--model", str(trained / "model"), "--count", "1", "--json",
-                 str(tmp_path / "scores.json"), "--sheet", str(tmp_path / "sheet.png")]
+                 str(tmp_path / "scores.json"), "--sheet", str(tmp_path / "sheet.png"), "--baselines"]
     assert main(arguments) == 0
     report = json.loads((tmp_path / "scores.json").read_text())
+    assert report["bytes_a_shape"] == 512 * 7 / 8 and 0.3 < report["instances"]["voxels"]["f_score_0.02"] <= 1
+    assert "psnr_db" not in report["instances"]["voxels"], "voxels have no colours"
     for group in ("instances", "categories"):
         slat = report[group]["slat"]
         assert slat["f_score_0.02"] > 0.99 and slat["volume_iou"] > 0.98 and slat["psnr_db"] == 60
         assert all(report[group][v]["f_score_0.01"] <= slat["f_score_0.01"] for v in ("codes", "unquantised"))
     assert "instances"[:4] in capsys.readouterr().out and (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_the_ablation_of_views_trains_each_to_its_end_and_compares_them(tmp_path, capsys):
+    short = TINY.replace("steps: 12", "steps: 2").replace("width: 32", "resolution: 32, block: 4, width: 32")
+    (tmp_path / "recipe.yaml").write_text(short)
+    arguments = ["evaluate", "views", "--recipe", str(tmp_path / "recipe.yaml"), "--work", str(tmp_path / "work"),
+                 "--count", "1", "--device", "cpu", "--workers", "1", "--json", str(tmp_path / "views.json")]
+    assert main([*arguments, "--minutes", "0"]) == 1 and "the same command goes on" in capsys.readouterr().out
+    assert main(arguments) == 0
+    report = json.loads((tmp_path / "views.json").read_text())
+    assert list(report["instances"]) == ["none", "fixed", "many"] and "inst. many" in capsys.readouterr().out
+    assert all("chamfer" in scores for group in ("instances", "categories") for scores in report[group].values())
+    logged = {views: read_metrics(tmp_path / "work" / views / "shape_codes" / "metrics.jsonl")[0]
+              for views in ("none", "fixed", "many")}
+    assert "pixels" not in logged["none"] and logged["fixed"]["pixels"] != logged["many"]["pixels"]
 
 
 def test_folders_are_checked(trained, tmp_path):

@@ -8,7 +8,7 @@ the z axis; its faces are watertight parts that may overlap.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -51,17 +51,18 @@ def make_asset(category: str, index: int) -> Mesh:
     return mesh.with_vertices((vertices - foot) / (high - low).max())
 
 
-def assets(split: str, count: int) -> Iterator[tuple[str, int]]:
-    """`count` pairs of category and index of a split, category after category in turn.
+def assets(split: str, count: int, names: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
+    """`count` pairs of category and index of a split, category after category in turn; `names` are some of its
+    categories, none means all.
 
     `train` and `instances` are of the same categories and never share an index; `categories` are the held-out ones.
     """
-    names = categories(split)
+    names = names or categories(split)
     for number in range(count):
-        yield names[number % len(names)], _index(split, number // len(names))
+        yield names[number % len(names)], split_index(split, number // len(names))
 
 
-def _index(split: str, turn: int) -> int:
+def split_index(split: str, turn: int) -> int:
     """The instance that a split uses in its n-th turn: the last of every HELD_OUT_EVERY is not for training."""
     if split == "train":
         return turn + turn // (HELD_OUT_EVERY - 1)

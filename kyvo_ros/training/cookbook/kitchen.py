@@ -71,6 +71,9 @@ class Kitchen:
         if not isinstance(self.bundle.image_tokenizer, ImageTokenizer):
             raise TrainingError(f"the image tokenizer of {self.bundle.name} is not one that `kyvo train` makes; give "
                                 "the cookbook another --model")
+        if self.bundle.schema.shape is not None:
+            raise TrainingError(f"{self.bundle.name} knows objects with shapes, which the ray caster does not draw; "
+                                "give the cookbook another --model")
 
     @cached_property
     def work(self) -> Path:

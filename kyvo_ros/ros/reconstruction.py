@@ -1,0 +1,68 @@
+"""The service `reconstruct`: whole objects of one image, with meshes, and the topic `shape_markers` that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from kyvo_msgs.srv import Reconstruct
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from kyvo_ros.ros.camera import Shot
+from kyvo_ros.ros.cameras import Cameras, recognized_once
+from kyvo_ros.ros.conversions.meshes import object_meshes, shape_markers
+from kyvo_ros.ros.conversions.results import graph_of
+from kyvo_ros.ros.language import RequestError
+from kyvo_ros.ros.qos import REQUESTS
+from kyvo_ros.ros.recognition import Pipeline
+from kyvo_ros.ros.serving import Server
+from kyvo_ros.scene import CameraView, Scene
+
+#: Triangles of a mesh where a request says nothing, and the least and most that it may ask for.
+DEFAULT_TRIANGLES, LEAST_TRIANGLES, MOST_TRIANGLES = 2000, 4, 20_000
+
+
+class WholeObjects:
+    """A pipeline whose scenes hold meshes, in place of one that recognises poses alone."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
+                  effort: str = "fast") -> Scene:
+        """One look whatever the effort: several looks agree on poses, not on shapes."""
+        return self._pipeline.reconstruct(image, camera, scale)
+
+
+class ReconstructionService:
+    """The service of a node; its work is done in the worker's thread."""
+
+    def __init__(self, node: Node, cameras: Cameras, pipeline: Callable[[], Pipeline], server: Server,
+                 group: CallbackGroup) -> None:
+        """`pipeline` raises where there is none yet."""
+        self._cameras, self._pipeline, self._server = cameras, pipeline, server
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._shown = node.create_publisher(MarkerArray, "shape_markers", latched)
+        node.create_service(Reconstruct, "reconstruct", self._on_request, qos_profile=REQUESTS, callback_group=group)
+
+    def _on_request(self, request: Reconstruct.Request, response: Reconstruct.Response) -> Reconstruct.Response:
+        shot = self._cameras.meant(request)  # now, not when its turn has come
+        return self._server.serve(lambda: self._reconstruct(shot, request), response)
+
+    def _reconstruct(self, shot: Shot | None, request: Reconstruct.Request) -> Mapping[str, Any]:
+        """The fields of a response. Raises RequestError, FrameDropped and what the pipeline raises."""
+        budget = request.max_triangles or DEFAULT_TRIANGLES
+        if not LEAST_TRIANGLES <= budget <= MOST_TRIANGLES:
+            raise RequestError(f"max_triangles must be 0 or from {LEAST_TRIANGLES} to {MOST_TRIANGLES}, got {budget}")
+        result = recognized_once(shot, request, WholeObjects(self._pipeline()))
+        stamp = shot.frame.message.header.stamp
+        self._shown.publish(shape_markers(result.objects, Header(stamp=stamp, frame_id=result.frame_id), budget))
+        return {"scene": graph_of(result, stamp), "meshes": object_meshes(result.objects, budget)}

@@ -1,0 +1,155 @@
+"""Training the decoder on whole objects: to see shapes (I->S), in parallel rows and in sequence order, and to draw
+given ones (S->I).
+
+A row of the parallel order is a sequence of its own: the image, the layout up to an object, and that object's codes, on
+which alone the loss lies. It costs a sixth of a whole scene of six, so that most batches are such. What `model.shapes`
+generates and what is trained here is the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.scene import Scene
+from kyvo_ros.tokens.scene_grammar import SceneGrammar
+from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.recipe import ShapeShares
+from kyvo_ros.training.rendering import CYCLED, FirstCodes, cycle_scores
+
+if TYPE_CHECKING:
+    from kyvo_ros.training.language import CodeSet
+
+#: The least code of a block that a surface passes; those below say outside and inside.
+_FIRST_SURFACE = 2
+#: Held-out images whose shapes are predicted for the score.
+_SCORED = 64
+
+
+@dataclass(frozen=True, eq=False)
+class _Text:
+    """Sequences of one prompt length, padded on the right."""
+
+    ids: Tensor  # (B, S)
+    worth: Tensor  # (B, S) bool, where a loss lies
+    prompt_length: int
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeLesson:
+    """Batches of sequences with codes of shapes, their loss, and the scores on what is held out."""
+
+    builder: SequenceBuilder
+    grammar: SceneGrammar  # of scenes with codes
+    codes: np.ndarray  # (2 K, L) by the names of shapes in the examples
+    shares: ShapeShares
+    first_codes: FirstCodes
+    tokenizer: ImageTokenizer  # for inference, see `folded`
+    device: torch.device
+
+    def loss_of(self, decoder: Decoder, pictures: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch of one kind, drawn by the shares."""
+        shares = self.shares
+        kinds = {"shapes": shares.seen, "whole_scenes": shares.whole, "asset_drawing": shares.drawn}
+        kind = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / shares.total))
+        rows = self._draw(pictures, rng)
+        loss = self._loss(decoder, pictures, rows, self._text(kind, pictures, rows, rng), kind == "asset_drawing")
+        return loss, {kind: float(loss.detach())}
+
+    @torch.no_grad()
+    def scores(self, decoder: Decoder, pictures: CodeSet) -> dict[str, float]:
+        """Of one object of each held-out image, each code after the true ones before it: mean cross entropy, and how
+        well the blocks that a surface passes are found (intersection over union); where drawing is trained, what is
+        found in drawings of given shapes.
+        """
+        rng = np.random.default_rng(0)
+        rows = np.flatnonzero(pictures.truth.count > 0)[:_SCORED]
+        entropies, common, either = [], 0, 0
+        for start in range(0, len(rows), self.shares.batch_size):
+            part = rows[start:start + self.shares.batch_size]
+            text = self._text("shapes", pictures, part, rng)
+            logits, truth = self._predicted(decoder, pictures, part, text)
+            entropies.append(F.cross_entropy(logits, truth, reduction="none"))
+            first = self.grammar.vocabulary.range("shape").start
+            found, there = (codes >= first + _FIRST_SURFACE for codes in (logits[:, first:].argmax(-1) + first, truth))
+            common, either = common + int((found & there).sum()), either + int((found | there).sum())
+        if not entropies:
+            return {}
+        scores = {"shape_loss": float(torch.cat(entropies).mean()), "shape_surface_iou": common / max(either, 1)}
+        if self.shares.drawn:
+            drawn = rows[:CYCLED]
+            scenes = [self.scene(pictures, row) for row in drawn]
+            scores |= cycle_scores(decoder, self.tokenizer, self.builder, self.grammar.layout, scenes,
+                                   pictures.cells[drawn], "S->I", "asset_")
+        return scores
+
+    def scene(self, pictures: CodeSet, row: int) -> Scene:
+        """A picture's scene, with codes."""
+        scene, names = pictures.truth.scene(row, word_values(self.grammar.schema)), pictures.truth.shape[row]
+        return replace(scene, objects=tuple(
+            replace(item, shape_codes=self.codes[name]) for item, name in zip(scene.objects, names)))
+
+    def _draw(self, pictures: CodeSet, rng: np.random.Generator) -> np.ndarray:
+        """Rows with objects, as many in each."""
+        count = pictures.truth.count
+        if not (count > 0).any():
+            raise ValueError("no picture shows objects")
+        like = count[rng.choice(np.flatnonzero(count > 0))]
+        return rng.choice(np.flatnonzero(count == like), size=self.shares.batch_size)
+
+    def _text(self, kind: str, pictures: CodeSet, rows: np.ndarray, rng: np.random.Generator) -> _Text:
+        write = {"shapes": self._one_shape, "whole_scenes": self._whole_scene, "asset_drawing": self._drawing}[kind]
+        made = [write(pictures.codes[row].astype(np.int64), self.scene(pictures, row), rng) for row in rows]
+        longest = max(len(ids) for ids, _, _ in made)
+        ids = np.full((len(made), longest), self.grammar.vocabulary.structure_id("[PAD]"))
+        worth = np.zeros((len(made), longest), bool)
+        for i, (own, counts, _) in enumerate(made):
+            ids[i, :len(own)], worth[i, :len(own)] = own, counts
+        return _Text(torch.as_tensor(ids).to(self.device), torch.as_tensor(worth).to(self.device), made[0][2])
+
+    def _one_shape(self, image_codes: np.ndarray, scene: Scene, rng: np.random.Generator
+                   ) -> tuple[Sequence[int], np.ndarray, int]:
+        """Ids, where a loss lies, and the prompt's length: the layout up to one object, then its codes."""
+        prompt = self.builder.prompt("I->S", image_codes=image_codes)
+        layout, whole = self.grammar.layout.encode_scene(scene), self.grammar.encode_scene(scene)
+        which = int(rng.integers(len(scene)))
+        shape_end = self.grammar.object_ends(whole)[which]
+        own = whole[shape_end - self.grammar.schema.shape.length - 1:shape_end]  # the marker, and the codes
+        ids = [*prompt.token_ids.tolist(), *layout[:self.grammar.object_ends(layout)[which]], *own]
+        counts = np.arange(len(ids)) > len(ids) - len(own)
+        return ids, counts, prompt.prompt_length
+
+    def _whole_scene(self, image_codes: np.ndarray, scene: Scene, rng: np.random.Generator
+                     ) -> tuple[Sequence[int], np.ndarray, int]:
+        sequence = self.builder.build("I->S", image_codes=image_codes, scene=scene)
+        return sequence.token_ids.tolist(), sequence.loss_mask, sequence.prompt_length
+
+    def _drawing(self, image_codes: np.ndarray, scene: Scene, rng: np.random.Generator
+                 ) -> tuple[Sequence[int], np.ndarray, int]:
+        sequence = self.builder.build("S->I", image_codes=image_codes, scene=scene)
+        return sequence.token_ids.tolist(), sequence.loss_mask, sequence.prompt_length
+
+    def _loss(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text, drawing: bool) -> Tensor:
+        logits, truth = self._predicted(decoder, pictures, rows, text)
+        entropies = F.cross_entropy(logits, truth, reduction="none")
+        if not drawing:
+            return entropies.mean()
+        weights = torch.as_tensor(self.first_codes.weights(decoder.config.cells), device=entropies.device)
+        return (entropies.view(len(rows), -1) * weights).mean()
+
+    def _predicted(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text) -> tuple[Tensor, Tensor]:
+        """(N, V) logits and (N,) true ids where a loss lies, row after row."""
+        start = text.prompt_length - 1
+        cells = torch.as_tensor(pictures.cells[rows]).to(self.device)
+        hidden = decoder.hidden(text.ids[:, :-1], cells=cells, prefix_length=start, start=start)
+        worth = text.worth[:, start + 1:]
+        return decoder.logits(hidden[worth]), text.ids[:, start + 1:][worth]

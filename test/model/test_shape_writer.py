@@ -1,0 +1,143 @@
+"""Shapes by a model without sense: valid, the same however computed, and what parallel rows do and do not see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import tiny_shape_bundle
+
+from kyvo_ros.model.config import DecoderConfig
+from kyvo_ros.model.decoder import Decoder, SequenceError
+from kyvo_ros.model.files import SHAPE_TOKENIZER
+from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model, save_model
+from kyvo_ros.model.generation import generate
+from kyvo_ros.model.inference import CachedDecoder
+from kyvo_ros.model.shapes import ShapeWriter, write_shapes
+from kyvo_ros.model.tasks import UntrainedTaskError
+from kyvo_ros.tokens import Vocabulary
+
+
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    """A model that sees several objects in the image below, in either order."""
+    for seed in range(100):
+        found = tiny_shape_bundle(seed)
+        if all(len(scene) > 1 for scene in map(scene_of(found), ("parallel", "sequence"))):
+            return found
+    raise AssertionError("no random decoder writes several objects")
+
+
+@pytest.fixture(scope="module")
+def cells(bundle: ModelBundle) -> np.ndarray:
+    return bundle.canonical.cells(None, bundle.builder.image_grid)
+
+
+def writer_of(bundle: ModelBundle) -> ShapeWriter:
+    return ShapeWriter(CachedDecoder(bundle.decoder), bundle.builder, bundle.grammar, bundle.tasks,
+                       bundle.shape_tokenizer)
+
+
+def image_codes() -> np.ndarray:
+    return np.random.default_rng(3).integers(1024, size=(5, 8))
+
+
+def scene_of(bundle: ModelBundle):
+    def see(order: str, **options):
+        cells = bundle.canonical.cells(None, bundle.builder.image_grid)
+        written = writer_of(bundle).write(image_codes(), cells, order, **options)
+        assert len(written.token_ids) == len(written.distributions)
+        return bundle.grammar.decode_scene(written.token_ids, written.distributions)
+    return see
+
+
+def prompt_of(bundle: ModelBundle) -> torch.Tensor:
+    return torch.from_numpy(bundle.builder.prompt("I->S", image_codes=image_codes()).token_ids)[None]
+
+
+def test_the_first_object_is_the_same_in_either_order(bundle: ModelBundle) -> None:
+    """It depends on the same tokens; those that follow see earlier codes in sequence order alone."""
+    see = scene_of(bundle)
+    parallel, sequence = see("parallel"), see("sequence")
+    first, same = parallel.objects[0], sequence.objects[0]
+    assert np.array_equal(first.shape_codes, same.shape_codes) and first.attributes == same.attributes
+    assert first.position_m == pytest.approx(same.position_m, abs=1e-4)
+    assert all(len(item.shape_codes) == 8 for item in (*parallel.objects, *sequence.objects))
+
+
+def test_a_scene_of_one_object_is_the_same_in_either_order(bundle: ModelBundle) -> None:
+    alone = replace(bundle, schema=replace(bundle.schema, max_objects=1))
+    (one,), (other,) = (scene_of(alone)(order).objects for order in ("parallel", "sequence"))
+    assert np.array_equal(one.shape_codes, other.shape_codes)
+    assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+
+
+def test_rows_are_as_whole_forward_passes_over_the_layout_before_them(bundle: ModelBundle, cells: np.ndarray) -> None:
+    """Object after object by the plainest decoding, each behind the layout of those before it."""
+    prompt, grammar = prompt_of(bundle), bundle.grammar
+    ground = torch.from_numpy(cells)[None]
+    (layout,) = generate(bundle.decoder, prompt, grammar=grammar.layout, cells=ground, prefix_length=42)
+    rows = write_shapes(CachedDecoder(bundle.decoder), prompt, layout.token_ids, grammar, cells=ground,
+                        prefix_length=42)
+    codes, marker = bundle.vocabulary.range("shape"), bundle.vocabulary.structure_id("[SHAPE]")
+    ends = grammar.object_ends(layout.token_ids)
+    assert rows.shape == (len(ends), 8) and len(ends) > 1
+    for end, row in zip(ends, rows):
+        ids = torch.cat([prompt, torch.tensor([[*layout.token_ids[:end], marker]])], dim=1)
+        for _ in range(8):
+            with torch.no_grad():
+                logits = bundle.decoder(ids, cells=ground, prefix_length=42)[0, -1, codes.start:codes.stop]
+            ids = torch.cat([ids, logits.argmax().view(1, 1) + codes.start], dim=1)
+        assert (ids[0, -8:] - codes.start).tolist() == row.tolist()
+
+
+def test_sampling_follows_its_seed(bundle: ModelBundle) -> None:
+    def codes(**options) -> list[int]:
+        return [c for item in scene_of(bundle)("parallel", **options).objects for c in item.shape_codes]
+    assert codes(temperature=1.0, top_k=1, seed=1) == codes()
+    assert codes(temperature=1.0, seed=1) == codes(temperature=1.0, seed=1) != codes(temperature=1.0, seed=2)
+
+
+def test_the_place_of_a_code_matters_and_starts_again_with_each_shape(bundle: ModelBundle) -> None:
+    embedding, first = bundle.decoder.embedding, bundle.vocabulary.range("shape").start
+    with torch.no_grad():
+        vectors = embedding(torch.full((1, 17), first))[0]
+    assert torch.equal(vectors[:8], vectors[8:16]) and torch.equal(vectors[16], vectors[0])
+    assert len(torch.unique(vectors[:8], dim=0)) == 8
+
+
+def test_what_cannot_be_written_is_named(bundle: ModelBundle, cells: np.ndarray) -> None:
+    decoder = CachedDecoder(bundle.decoder)
+    with pytest.raises(UntrainedTaskError, match="not trained for task I->S, the shapes of objects"):
+        untrained = ShapeWriter(decoder, bundle.builder, bundle.grammar, ("I->3",), bundle.shape_tokenizer)
+        untrained.write(image_codes(), cells)
+    with pytest.raises(ValueError, match="order must be one of"):
+        writer_of(bundle).write(image_codes(), cells, "backwards")
+    layout = [bundle.vocabulary.structure_id("[OBJECT-END]")] * 120
+    with pytest.raises(SequenceError, match="more than max_length 160"):
+        write_shapes(decoder, prompt_of(bundle), layout, bundle.grammar)
+    assert write_shapes(decoder, prompt_of(bundle), [], bundle.grammar).shape == (0, 8)
+    with pytest.raises(ValueError, match="vocabulary without shape codes"):
+        DecoderConfig(**{**vars(bundle.decoder.config), "vocabulary": Vocabulary.small()})
+
+
+def test_the_folder_holds_the_shape_tokenizer(bundle: ModelBundle, tmp_path) -> None:
+    save_model(tmp_path, bundle)
+    loaded = load_model(tmp_path)
+    grids = loaded.shape_tokenizer.decode(torch.arange(8)[None])
+    assert torch.allclose(grids, bundle.shape_tokenizer.decode(torch.arange(8)[None]), atol=0.02)
+    assert loaded.schema == bundle.schema and loaded.decoder.config.shape_length == 8
+    assert SHAPE_TOKENIZER in (tmp_path / "SHA256SUMS").read_text()
+    (tmp_path / SHAPE_TOKENIZER).write_bytes(b"other")
+    with pytest.raises(ModelFolderError, match="not the file that SHA256SUMS describes"):
+        load_model(tmp_path)
+
+
+def test_parts_of_different_models_do_not_fit(bundle: ModelBundle) -> None:
+    with pytest.raises(ModelFolderError, match="if, and only if, its schema has shapes"):
+        replace(bundle, shape_tokenizer=None)
+    other = replace(bundle.decoder.config, shape_length=4)
+    with pytest.raises(ModelFolderError, match="the decoder of 4; they belong"):
+        replace(bundle, decoder=Decoder(other, bundle.image_tokenizer.codebook))

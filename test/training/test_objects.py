@@ -1,0 +1,146 @@
+"""The path of scenes of whole objects at toy size, by the command that a user types, and what its lesson writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kyvo_ros import cli
+from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
+from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.data.object_scenes import ObjectSettings, objects_schema
+from kyvo_ros.model.folder import load_model, save_shape_tokenizer
+from kyvo_ros.tokens import LANGUAGE_WORDS, train_text_tokenizer
+from kyvo_ros.training.language import CodeSet
+from kyvo_ros.training.object_examples import library
+from kyvo_ros.training.recipe import RecipeError, ShapeShares, load_recipe
+from kyvo_ros.training.stages import Workshop
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPE = """
+name: toy-objects
+objects: {instances: 2, categories: [banana, box, ring], max_objects: 3, min_visible_pixels: 60}
+shapes: {seen: 0.4, whole: 0.2, drawn: 0.2, batch_size: 2}
+examples: {synthetic: 8, backgrounds: 5, held_out: 3}
+canonical: {width: 32, height: 24, fx: 35.0, fy: 35.0, cx: 16.0, cy: 11.5}
+tokenizer: {width: 32, height: 24, widths: [8, 8], blocks: [0, 1], codebook_size: 1024, code_dim: 8}
+sizes: {dim: 32, layers: 2, heads: 2, kv_heads: 1, ffn_dim: 48}
+sentence_ratio: 0.0
+encoder: {steps: 2, batch_size: 2, evaluate_every: 2, log_every: 1}
+codes: {steps: 2, batch_size: 2, evaluate_every: 2, log_every: 1}
+pixels: {steps: 2, batch_size: 2, evaluate_every: 2, log_every: 1}
+decoder: {steps: 12, batch_size: 2, evaluate_every: 12, log_every: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("objects")
+    (folder / "toy.yaml").write_text(RECIPE)
+    torch.manual_seed(0)
+    tokenizer = ShapeTokenizer(ShapeTokenizerConfig(resolution=16, block=8, width=16, part_width=8, layers=1,
+                                                    codebook_size=20, code_dim=8))
+    save_shape_tokenizer(folder / "shapes", "toy-shapes", tokenizer)
+    assert _train(folder, "all", "--shapes", str(folder / "shapes")) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shop(trained: Path) -> Workshop:
+    return Workshop(trained / "toy.yaml", trained / "work", torch.device("cpu"), shapes=trained / "shapes")
+
+
+@pytest.fixture(scope="module")
+def pictures(trained: Path) -> CodeSet:
+    (path,) = (trained / "work" / "sequences").glob("synthetic_*.npz")
+    return CodeSet.load(path)
+
+
+def _train(folder: Path, stage: str, *more: str) -> int:
+    return cli.main(["train", stage, "--recipe", str(folder / "toy.yaml"), "--work", str(folder / "work"), "--out",
+                     str(folder / "model"), "--device", "cpu", "--threads", "1", "--workers", "1", *more])
+
+
+def test_all_kinds_of_sequences_are_trained_and_scored(trained: Path) -> None:
+    rows = [json.loads(line) for line in (trained / "work" / "decoder" / "metrics.jsonl").read_text().splitlines()]
+    for kind in ("shapes", "whole_scenes", "asset_drawing", "words"):
+        assert any(kind in row for row in rows), kind
+    (scores,) = (row["evaluation"] for row in rows if "evaluation" in row)
+    assert 0 <= scores["shape_surface_iou"] <= 1 and scores["shape_loss"] > 0 and "asset_drawing_cycle" in scores
+
+
+def test_the_folder_is_whole_and_offers_only_what_was_learned(trained: Path) -> None:
+    bundle = load_model(trained / "model")
+    assert bundle.schema.shape.length == 8 and bundle.shape_tokenizer.config.codebook_size == 20
+    assert bundle.schema.words[0].values == ("banana", "box", "ring") and bundle.tasks[0] == "I->3"
+    card = (trained / "model" / "README.md").read_text()
+    assert "2 to 3 of 2 instances of 3 categories" in card and "3 held-out scenes" in card and "CLEVR" not in card
+    assert bundle.decoder.config.max_length >= bundle.decoder.config.cells + bundle.grammar.max_length
+
+
+def test_one_shape_is_the_whole_scene_with_the_other_codes_left_out(shop: Workshop, pictures: CodeSet) -> None:
+    """And the loss lies on its codes alone."""
+    rng = np.random.default_rng(0)  # an untrained tokenizer gives all shapes the same code
+    lesson = replace(shop.shape_lesson(shop.tokenizer()), codes=rng.integers(20, size=(18, 8)))
+    row = int(np.flatnonzero(pictures.truth.count > 1)[0])
+    codes, scene = pictures.codes[row].astype(np.int64), lesson.scene(pictures, row)
+    whole = shop.builder.build("I->S", image_codes=codes, scene=scene)
+    written = shop.schema.sorted_objects(scene)
+    seen = set()
+    for _ in range(20):
+        ids, counts, prompt_length = lesson._one_shape(codes, scene, rng)
+        assert prompt_length == whole.prompt_length and counts.sum() == 8 and counts[-8:].all()
+        own = shop.grammar.vocabulary.shape_codes_of(np.array(ids)[counts]).tolist()
+        (which,) = (i for i, item in enumerate(written) if item.shape_codes.tolist() == own)
+        before = replace(scene, objects=tuple(written[:which + 1]))
+        layout = shop.grammar.layout.encode_scene(before)[:-2]
+        assert ids[prompt_length:-9] == layout
+        seen.add(which)
+    assert len(seen) > 1
+
+
+def test_mirrored_examples_name_the_mirrored_shapes(shop: Workshop, pictures: CodeSet) -> None:
+    half = len(pictures) // 2
+    truth, mirrored = pictures.truth[:half], pictures.truth[half:]
+    there = truth.shape >= 0
+    assert there.any() and np.array_equal(truth.shape[there] ^ 1, mirrored.shape[there])
+    assert np.array_equal(truth.size, mirrored.size, equal_nan=True)
+    codes = shop.shape_lesson(shop.tokenizer()).codes
+    assert codes.shape == (2 * len(library(shop.recipe.objects)), 8) == (18, 8)
+
+
+def test_old_files_of_examples_have_no_sizes_and_shapes(tmp_path) -> None:
+    examples = ExampleSet(np.zeros((1, 2, 2, 3), np.uint8), np.array([1]), np.zeros((1, 3, 1), int),
+                          np.zeros((1, 3, 3), np.float32), np.zeros((1, 3), np.float32), np.ones((1, 3), np.float32))
+    np.savez(tmp_path / "old.npz", **{k: v for k, v in vars(examples).items() if k not in ("size", "shape")})
+    loaded = ExampleSet.load(tmp_path / "old.npz")
+    assert (loaded.shape == -1).all() and np.isnan(loaded.size).all()
+    assert loaded.scene(0, {"a": "b"}).objects[0].size_m is None
+
+
+def test_recipes_say_what_does_not_fit(trained: Path, tmp_path, capsys) -> None:
+    recipe = load_recipe(RECIPES / "objects-nano.yaml")
+    assert recipe.objects == ObjectSettings() and recipe.shapes.total == pytest.approx(0.6)
+    for change, reason in (("sentence_ratio: 0.1", "set sentence_ratio: 0"), ("rendering_ratio: 0.5", "at most 1")):
+        (tmp_path / "toy.yaml").write_text(RECIPE.replace("sentence_ratio: 0.0", f"{change}\n" if "sent" in change else
+                                                          f"sentence_ratio: 0.0\n{change}"))
+        with pytest.raises(RecipeError, match=reason):
+            load_recipe(tmp_path / "toy.yaml")
+    with pytest.raises(ValueError, match="in \\[0, 1\\] together"):
+        ShapeShares(seen=0.7, whole=0.4)
+    (tmp_path / "toy.yaml").write_text(RECIPE)
+    assert _train(tmp_path, "examples") == 2 and "needs --shapes" in capsys.readouterr().err
+    assert _train(tmp_path, "examples", "--shapes", "nowhere") == 2 and "is no model folder" in capsys.readouterr().err
+    assert _train(tmp_path, "examples", "--shapes", str(trained / "shapes"), "--renders", str(tmp_path)) == 2
+    assert "takes no --renders" in capsys.readouterr().err
+
+
+def test_every_category_is_one_token_of_the_small_vocabulary() -> None:
+    schema = objects_schema()
+    words = train_text_tokenizer([], [*schema.vocabulary_words(), *LANGUAGE_WORDS])
+    assert words.size <= 1024 and len(schema.vocabulary_words()) == 50
