@@ -17,7 +17,7 @@ import numpy as np
 
 from kyvo_ros.scene import Scene, SceneObject
 from kyvo_ros.tokens.automaton import (
-    PRESENCE, SHAPE_SLOT, SIZE_SLOTS, GrammarError, SceneAutomaton, State, yaw_ids)
+    PRESENCE, SHAPE_SLOT, SIZE_SLOTS, GrammarError, SceneAutomaton, yaw_ids)
 from kyvo_ros.tokens.distribution import NumberEstimate, TokenDistribution, estimate_number
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.text import TextTokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -107,11 +108,10 @@ def test_a_folder_from_before_calibrations(folder: Path) -> None:
 def test_a_calibration_that_cannot_be_written_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (folder / "config.json").read_bytes()
 
-    def full_disk(self: Path, text: str, encoding: str) -> None:
-        self.write_bytes(text[:20].encode())
+    def full_disk(handle: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space left"):
         save_calibration(folder, Calibration())
     assert (folder / "config.json").read_bytes() == before and {p.name for p in folder.iterdir()} == set(FILES)

@@ -68,13 +68,13 @@ def test_weights_in_their_own_dtype_are_not_copied(saved: Path, monkeypatch: pyt
     path, read = saved / "decoder.safetensors", []
     (saved / "SHA256SUMS").unlink()
     save_file({name: tensor.bfloat16() for name, tensor in load_file(path).items()}, path)
-    original = folders._read_tensors
+    original = folders.read_tensors
 
     def remember(file: Path) -> dict[str, torch.Tensor]:
         read.append(dict(original(file)))
         return dict(read[-1])
 
-    monkeypatch.setattr(folders, "_read_tensors", remember)
+    monkeypatch.setattr(folders, "read_tensors", remember)
     decoder = load_model(saved, dtype="bfloat16").decoder
     tensors = next(tensors for tensors in read if "head.weight" in tensors)
     state = decoder.state_dict()

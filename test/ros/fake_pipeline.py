@@ -1,11 +1,11 @@
 """A pipeline without a model, whose behaviour tests control by a folder and by the images.
 
 A folder's `config.json`: `name`, `load_s` and `latency_s` (time that loading and a frame take), `objects` (list of
-{size, color, material, shape, x, y, yaw}), `draws`, `broken` (the tensor that is missing). In an image the first pixel steers:
-(1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them. It understands QUESTIONS
-and INSTRUCTIONS, and runs their programs as the real pipeline does. It draws a black picture whose first pixel says
-how many objects were asked for, and whose second for which camera and scale; with `draws` false it draws nothing and
-knows no shapes. Shapes are red tetrahedra, the last object has none.
+{size, color, material, shape, x, y, yaw}), `draws`, `broken` (the tensor that is missing). In an image the first
+pixel steers: (1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them. It
+understands QUESTIONS and INSTRUCTIONS, and runs their programs as the real pipeline does. It draws a black picture
+whose first pixel says how many objects were asked for, and whose second for which camera and scale; with `draws` false
+it draws nothing and knows no shapes. Shapes are red tetrahedra, the last object has none.
 """
 
 from __future__ import annotations

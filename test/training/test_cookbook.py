@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_model import tiny_bundle
+from tiny_model import tiny_bundle, tiny_shape_bundle
 
 from kyvo_ros import cli
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
@@ -22,6 +22,7 @@ from kyvo_ros.training.cookbook.kitchen import RESULT, Kitchen
 from kyvo_ros.training.cookbook.rows import COMMON, chosen_rows, load_experiments
 from kyvo_ros.training.cookbook.scores import SCORE_NAMES
 from kyvo_ros.training.recipe import RecipeError
+from kyvo_ros.training.trainer import TrainingError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "recipes" / "cookbook"
 TINY = {"examples": {"synthetic": 16, "other_cameras": 0.0, "backgrounds": 5, "questions": 8, "held_out": 4},
@@ -55,6 +56,11 @@ def test_wrong_entries_are_named(tmp_path: Path, text: str, message: str) -> Non
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message):
         load_experiments(tmp_path)
+
+
+def test_models_of_whole_objects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="which the ray caster does not draw"):
+        Kitchen(tiny_shape_bundle(), load_experiments(SHIPPED)[0].rows[0].recipe, tmp_path, torch.device("cpu"))
 
 
 def test_a_row_that_is_not_there_is_named() -> None:

@@ -126,7 +126,8 @@ def test_old_files_of_examples_have_no_sizes_and_shapes(tmp_path) -> None:
 def test_recipes_say_what_does_not_fit(trained: Path, tmp_path, capsys) -> None:
     recipe = load_recipe(RECIPES / "objects-nano.yaml")
     assert recipe.objects == ObjectSettings() and recipe.shapes.total == pytest.approx(0.6)
-    for change, reason in (("sentence_ratio: 0.1", "set sentence_ratio: 0"), ("rendering_ratio: 0.5", "at most 1")):
+    for change, reason in (("sentence_ratio: 0.1", "set sentence_ratio: 0"), ("rendering_ratio: 0.5", "at most 1"),
+                           ("answer_ratio: 0.1", "answer_ratio: 0, not")):
         (tmp_path / "toy.yaml").write_text(RECIPE.replace("sentence_ratio: 0.0", f"{change}\n" if "sent" in change else
                                                           f"sentence_ratio: 0.0\n{change}"))
         with pytest.raises(RecipeError, match=reason):
