@@ -157,7 +157,7 @@ def test_the_confidence_threshold_and_camera_frame_are_parameters(node, tester) 
 
 @pytest.mark.parametrize("values, reason", [
     ({"confidence_threshold": 7.0}, "confidence_threshold"),
-    ({"scale": "distance"}, "set plane_frame or plane_distance_m"), ({"device": "gpu"}, "device must be auto"),
+    ({"scale": "distance"}, "set plane_frame, plane_distance_m or depth_source"), ({"device": "gpu"}, "device must be auto"),
     ({"image_transport": "compressed"}, "read-only"),
     ({"threads": "two"}, "type"), ({"max_rate_hz": "fast"}, "max_rate_hz must be of type float"),
     ({"model": "/nowhere/at/all"}, "model folder '/nowhere/at/all' does not exist"),
