@@ -241,6 +241,6 @@ def test_diagnostics_name_model_device_rates_and_latency(node, tester) -> None:
     assert (values["model"], values["device"], values["image topic"]) == ("fake", "cpu", "/image")
     assert float(values["latency p50 [ms]"]) > 0 and float(values["latency p95 [ms]"]) > 0
     assert float(values["uptime [s]"]) > 0 and int(values["frames published"]) >= 3
-    assert set(tester.statuses()) == {"", "model", "image", "camera_info", "transforms", "inference"}
+    assert set(tester.statuses()) == {"", "model", "image", "camera_info", "transforms", "depth", "inference"}
     between = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in tester.heard["/diagnostics"]]
     assert all(0.5 < b - a < 2.0 for a, b in zip(between, between[1:])), "once a second"
