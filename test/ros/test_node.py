@@ -157,7 +157,7 @@ def test_the_confidence_threshold_and_camera_frame_are_parameters(node, tester) 
 
 @pytest.mark.parametrize("values, reason", [
     ({"confidence_threshold": 7.0}, "confidence_threshold"),
-    ({"scale": "distance"}, "set plane_frame or plane_distance_m"), ({"device": "gpu"}, "device must be auto"),
+    ({"scale": "distance"}, "set plane_frame, plane_distance_m or depth_source"), ({"device": "gpu"}, "device must be auto"),
     ({"image_transport": "compressed"}, "read-only"),
     ({"threads": "two"}, "type"), ({"max_rate_hz": "fast"}, "max_rate_hz must be of type float"),
     ({"model": "/nowhere/at/all"}, "model folder '/nowhere/at/all' does not exist"),
@@ -241,6 +241,6 @@ def test_diagnostics_name_model_device_rates_and_latency(node, tester) -> None:
     assert (values["model"], values["device"], values["image topic"]) == ("fake", "cpu", "/image")
     assert float(values["latency p50 [ms]"]) > 0 and float(values["latency p95 [ms]"]) > 0
     assert float(values["uptime [s]"]) > 0 and int(values["frames published"]) >= 3
-    assert set(tester.statuses()) == {"", "model", "image", "camera_info", "transforms", "inference"}
+    assert set(tester.statuses()) == {"", "model", "image", "camera_info", "transforms", "depth", "inference"}
     between = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in tester.heard["/diagnostics"]]
     assert all(0.5 < b - a < 2.0 for a, b in zip(between, between[1:])), "once a second"

@@ -185,7 +185,7 @@ def test_diagnostics_of_several_cameras_hold_the_model_once_and_a_summary_of_eac
     reports = {"front": (good.report(), {"image topic": "/front/image"}), "left": (bad.report(), {})}
     message = reports_to_msg(reports, "/kyvo_node", "cpu", {"model": "m"}, Time())
     names = [s.name.removeprefix("/kyvo_node") for s in message.status]
-    stages = ["image", "camera_info", "transforms", "inference"]
+    stages = ["image", "camera_info", "transforms", "depth", "inference"]
     assert names == ["", ": model", *(f": {name}{stage}" for name in ("front", "left")
                                       for stage in ("", *(f": {stage}" for stage in stages)))]
     said = {s.name.removeprefix("/kyvo_node"): (s.level, s.message) for s in message.status}
