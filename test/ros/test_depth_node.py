@@ -16,7 +16,7 @@ from harness import FakeNode, Tester, stamp  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
-from test_cameras import Eye  # noqa: E402
+from test_several_cameras import Eye  # noqa: E402
 from test_depth import LENS, table_scene  # noqa: E402
 
 from kyvo_ros.ros.depth import DepthStore  # noqa: E402
