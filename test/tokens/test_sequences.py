@@ -48,7 +48,7 @@ def test_the_layout_of_recognition(builder: SequenceBuilder, vocabulary: Vocabul
     assert not sequence.loss_mask[:sequence.prompt_length].any()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [task for task in TASKS if "S" not in task])  # of shapes: test_shape_grammar.py
 def test_prompts_are_what_training_sequences_begin_with(builder: SequenceBuilder, task: str) -> None:
     whole, prompt = builder.build(task, **fields_of(task)), builder.prompt(task, **fields_of(task, "prompt"))
     assert len(prompt) == prompt.prompt_length == whole.prompt_length == whole.prefix_length + 1
