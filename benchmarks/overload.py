@@ -34,6 +34,7 @@ from node import START_LIMIT_S, cpu_name, recorded_images, resident_mib  # noqa:
 
 from kyvo_ros.ros.children import Child  # noqa: E402
 from kyvo_ros.ros.demo import keep_dds_on_this_computer  # noqa: E402
+from kyvo_ros.ros.model_slot import cores  # noqa: E402
 
 NODE = (sys.executable, "-m", "kyvo_ros.ros.node")
 #: Images that may be under way between two reports: one that waits and one that is computed.
@@ -189,13 +190,23 @@ def table(results: dict[str, Any]) -> str:
         f"slope {results['memory_slope_mib_per_hour']:+.1f} MiB an hour"])
 
 
+def add_rig_options(parser: argparse.ArgumentParser, cameras: int, hz: float) -> None:
+    """How many cameras a Rig has, and which model its node runs; see `node_parameters`."""
+    parser.add_argument("--cameras", type=int, default=cameras, help="how many cameras")
+    parser.add_argument("--hz", type=float, default=hz, help="images a second of each")
+    parser.add_argument("--model", default="", help="model folder (default: the shipped one)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model, 0: the node's choice")
+
+
+def node_parameters(given: argparse.Namespace) -> list[str]:
+    """What the options of `add_rig_options` set in the node."""
+    return [f"threads:={given.threads}", *([f"model:={given.model}"] if given.model else [])]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cameras", type=int, default=10, help="how many cameras")
-    parser.add_argument("--hz", type=float, default=30.0, help="images a second of each")
+    add_rig_options(parser, cameras=10, hz=30.0)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
-    parser.add_argument("--model", default="", help="model folder (default: the shipped one)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model, 0: the pipeline's choice")
     parser.add_argument("--batch", type=int, default=1, help="the node's parameter batch")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--send", nargs="+", help=argparse.SUPPRESS)  # the cameras' process
@@ -205,11 +216,9 @@ def main() -> None:
         with suppress(KeyboardInterrupt):  # which is how it is ended
             send(given.send, given.hz)
         return
-    parameters = [f"threads:={given.threads}", f"batch:={given.batch}"]
-    if given.model:
-        parameters.append(f"model:={given.model}")
+    parameters = [*node_parameters(given), f"batch:={given.batch}"]
     results: dict[str, Any] = {
-        "cpu": cpu_name(), "cores": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()[0],
+        "cpu": cpu_name(), "cores": cores(), "load_before": os.getloadavg()[0],
         "cameras": given.cameras, "hz": given.hz, "batch": given.batch}
     with tempfile.TemporaryDirectory() as scratch:
         with Rig(given.cameras, given.hz, Path(scratch) / "log", parameters) as rig:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
+from generation import never_end
 
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.autoencoders.shape_meshes import encode_meshes
@@ -55,16 +56,6 @@ def random_model(objects: int) -> ModelBundle:
     never_end(decoder)
     return ModelBundle("random", vocabulary, schema, text, decoder, tokenizer, recipe.canonical,
                        tasks=("I->3", "I->S"), shape_tokenizer=ShapeTokenizer(shape_config).eval())
-
-
-@torch.no_grad()
-def never_end(decoder: Decoder) -> None:
-    """Make [SCENE-END] unlikely: the first component of every state becomes positive, its weight there negative."""
-    decoder.embedding.learned.weight[:, 0] = 1.0
-    for block in decoder.blocks:
-        block.out.weight[0] = 0.0
-        block.down.weight[0] = 0.0
-    decoder.head.weight[decoder.config.vocabulary.structure_id("[SCENE-END]"), 0] = -100.0
 
 
 def large_mesh() -> Mesh:

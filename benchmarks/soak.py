@@ -27,7 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "ros"))
 
 from node import resident_mib  # noqa: E402
-from overload import UNDER_WAY, Rig, slope_mib, unaccounted  # noqa: E402
+from overload import (  # noqa: E402
+    UNDER_WAY, Rig, add_rig_options, node_parameters, slope_mib, unaccounted,
+)
 
 from kyvo_ros.ros.demo import keep_dds_on_this_computer  # noqa: E402
 
@@ -139,18 +141,14 @@ def faults(rig: Rig, samples: list[Sample], most_mib_per_hour: float) -> list[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_rig_options(parser, cameras=3, hz=10.0)
     parser.add_argument("--hours", type=float, default=0.05, help="length")
-    parser.add_argument("--cameras", type=int, default=3, help="how many cameras")
-    parser.add_argument("--hz", type=float, default=10.0, help="images a second of each")
-    parser.add_argument("--model", default="", help="model folder (default: the shipped one)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model, 0: the pipeline's choice")
     parser.add_argument("--most-mib-per-hour", type=float, default=20.0, help="growth of memory that fails the run")
     parser.add_argument("--json", type=Path, help="file for the samples")
     given = parser.parse_args()
     keep_dds_on_this_computer()
-    parameters = [f"threads:={given.threads}", *([f"model:={given.model}"] if given.model else [])]
     with tempfile.TemporaryDirectory() as scratch:
-        with Rig(given.cameras, given.hz, Path(scratch) / "log", parameters) as rig:
+        with Rig(given.cameras, given.hz, Path(scratch) / "log", node_parameters(given)) as rig:
             samples, answers = soak(rig, 3600 * given.hours)
             wrong = faults(rig, samples, given.most_mib_per_hour)
     if given.json:

@@ -62,6 +62,12 @@ def add_effort(parser: argparse.ArgumentParser) -> None:
                         "several times and take what the looks agree on (default: %(default)s)")
 
 
+def add_shape_order(parser: argparse.ArgumentParser) -> None:
+    """In which order the shapes of a scene are written; as `kyvo_ros.model.shapes.ORDERS`, which needs torch."""
+    parser.add_argument("--order", choices=("parallel", "sequence"), default="parallel", help="write the shapes of all "
+                        "objects at once, or one after the other (default: %(default)s)")
+
+
 def add_batch_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once (default: %(default)s)")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    UsageError, add_model_options, add_report_files, check_counts, load_pipeline, write_report)
+    UsageError, add_model_options, add_report_files, add_shape_order, check_counts, load_pipeline, write_report)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "score layout, poses and surfaces (kyvo_ros/evaluation/object_scores.py says how).")
     parser.add_argument("--count", type=int, default=50, metavar="N", help="scenes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the scenes (default: %(default)s)")
-    parser.add_argument("--order", choices=("parallel", "sequence"), default="parallel", help="in which shapes are "
-                        "written (default: %(default)s)")
+    add_shape_order(parser)
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write the first pictures beside the true and the "
                         "reconstructed meshes")
     add_report_files(parser)

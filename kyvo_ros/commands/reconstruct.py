@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from kyvo_ros.commands.common import add_model_options, check_counts, load_pipeline, write_text
+from kyvo_ros.commands.common import add_model_options, add_shape_order, check_counts, load_pipeline, write_text
 from kyvo_ros.commands.recognize import add_camera_options, camera_view, scene_table
 
 
@@ -20,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--turntable", type=Path, metavar="PNG", help="write a picture of it from all around")
     parser.add_argument("--views", type=int, default=8, metavar="N", help="of --turntable (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scene as JSON, with codes of shapes")
-    parser.add_argument("--order", choices=("parallel", "sequence"), default="parallel", help="write the shapes of all "
-                        "objects at once, or one after the other (default: %(default)s)")
+    add_shape_order(parser)
     add_model_options(parser)
     add_camera_options(parser)
     parser.set_defaults(run=run)
