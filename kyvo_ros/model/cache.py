@@ -18,13 +18,13 @@ from kyvo_ros.model.places import RunningPlaces
 class LayerMemory(NamedTuple):
     """What one block sees of the cache; views, so that what is written shows in what is read."""
 
-    slots: Tensor  # (rows * length, 2 * kv_heads, head_dim), where keys and values are written
+    slots: Tensor  # (2 * kv_heads, rows * length, head_dim), where keys and values are written
     keys: Tensor  # (rows, kv_heads, n, head_dim) of the first n positions
     values: Tensor  # the same
 
     def write(self, slots: Tensor, keys_values: Tensor) -> None:
         """Put (N, 2 * kv_heads, head_dim), keys before values, into `slots` (N,) = row * length + position."""
-        self.slots.index_copy_(0, slots, keys_values)
+        self.slots.index_copy_(1, slots, keys_values.transpose(0, 1))
 
 
 class KVCache:
@@ -35,21 +35,32 @@ class KVCache:
         self.length = length
         self.places: RunningPlaces | None = None  # of the tokens to come, once a prompt has been read
         self._kv_heads = config.kv_heads
+        self._columns: np.ndarray | None = None
         # Zeros, because what lies behind the end of a row is read (and weighted with zero).
-        self._data = torch.zeros(config.layers, rows, length, 2 * config.kv_heads, config.head_dim, dtype=dtype,
+        self._data = torch.zeros(config.layers, 2 * config.kv_heads, rows, length, config.head_dim, dtype=dtype,
                                  device=device)
 
     def read(self, length: int) -> list[LayerMemory]:
-        """Each block's memory of the first `length` positions."""
-        keys, values = self._data[:, :, :length].transpose(2, 3).split(self._kv_heads, dim=2)
-        return list(map(LayerMemory, self._data.flatten(1, 2).unbind(), keys.unbind(), values.unbind()))
+        """Each block's memory of the first `length` positions, to read and to write."""
+        self._columns = None
+        keys, values = self._data[:, :, :, :length].transpose(1, 2).split(self._kv_heads, dim=2)
+        return list(map(LayerMemory, self._data.flatten(2, 3).unbind(), keys.unbind(), values.unbind()))
 
     def array(self) -> np.ndarray:
-        """(layers, rows, length, 2 * kv_heads, head_dim), keys before values: the memory itself, on the CPU."""
+        """(layers, 2 * kv_heads, rows, length, head_dim), keys before values: the memory itself, on the CPU."""
         return self._data.numpy()
+
+    def key_columns(self) -> np.ndarray:
+        """(layers, rows, kv_heads, head_dim, length): a copy of the keys, positions last, until `read` or `keep`.
+
+        Who writes to `array` writes here as well.
+        """
+        if self._columns is None:
+            self._columns = np.ascontiguousarray(self.array()[:, :self._kv_heads].transpose(0, 2, 1, 4, 3))
+        return self._columns
 
     def keep(self, rows: Tensor) -> None:
         """Put the rows `rows` (int64 indices) in place of all: some dropped, or one many times."""
-        self._data = self._data[:, rows]
+        self._data, self._columns = self._data[:, :, rows], None
         if self.places is not None:
             self.places.keep(rows)

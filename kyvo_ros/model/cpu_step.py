@@ -24,7 +24,7 @@ except ImportError:  # optional: a robot's own Python may lack it
 
 #: Weights that one core still reads faster than torch shares them among several: about what caches hold.
 LARGEST_WEIGHTS = 16_000_000
-#: What the compiler may change about floating point numbers; not that they are finite, since a gate may overflow.
+#: What the compiler may change about floating point numbers; not that they are finite, since a score may overflow.
 _REORDER = {"reassoc", "contract", "nsz", "arcp"}
 
 
@@ -39,16 +39,20 @@ def _compiled(function: Callable) -> Callable:
 
 @_compiled
 def _multiply(x, weight, out, first):
-    """(m, K) times (K, N) into (m, N), four rows of the weight at a time; K % 4 == 0. Leaves out rows before `first`.
-    """
+    """(m, K) times (K, N) into (m, N), four rows of the weight at a time. Leaves out rows before `first`."""
     out[:] = 0.0
-    for k in range(0, weight.shape[0], 4):
+    fours = weight.shape[0] // 4 * 4
+    for k in range(0, fours, 4):
         w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
         for row in range(first, x.shape[0]):
             a, b, c, d = x[row, k], x[row, k + 1], x[row, k + 2], x[row, k + 3]
             target = out[row]
             for n in range(weight.shape[1]):
                 target[n] += a * w0[n] + b * w1[n] + c * w2[n] + d * w3[n]
+    for k in range(fours, weight.shape[0]):
+        for row in range(first, x.shape[0]):
+            for n in range(weight.shape[1]):
+                out[row, n] += x[row, k] * weight[k, n]
 
 
 @_compiled
@@ -75,74 +79,151 @@ def _turn(projected, rope, start):
 
 
 @_compiled
-def _attend(projected, memory, start, first, groups, weights, out):
-    """Queries, the first of (m, E), at `start` on over (length, 2 * kv_heads, head_dim) -> (m, D)."""
-    kv_heads, head_dim = memory.shape[1] // 2, memory.shape[2]
-    scale = np.float32(1.0) / np.sqrt(np.float32(head_dim))
-    for row in range(first, out.shape[0]):
-        for head in range(kv_heads * groups):
-            query = projected[row, head * head_dim:(head + 1) * head_dim]
-            result = out[row, head * head_dim:(head + 1) * head_dim]
-            _attend_head(query, memory, head // groups, start + row + 1, scale, weights, result)
+def _exponential(x, size):
+    """exp of the first `size` of (n,) float32 within [-87, 88], in place, clipped beyond, to 2e-7 of itself: unlike `np.exp`, many at a time.
+
+    2 to the nearest whole power, written into the exponent's bits, times a polynomial of what remains.
+    """
+    for i in range(size):
+        power = min(max(x[i], np.float32(-87.0)), np.float32(88.0)) * np.float32(1.44269504)
+        whole = np.floor(power + np.float32(0.5))
+        rest = (power - whole) * np.float32(0.69314718)
+        series = np.float32(1 / 720)
+        series = series * rest + np.float32(1 / 120)
+        series = series * rest + np.float32(1 / 24)
+        series = series * rest + np.float32(1 / 6)
+        series = series * rest + np.float32(0.5)
+        series = series * rest + np.float32(1.0)
+        series = series * rest + np.float32(1.0)
+        x[i] = series * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
 @_compiled
-def _attend_head(query, memory, kv_head, end, scale, weights, result):
-    """One query (head_dim,) over the first `end` positions of the cache."""
-    largest = np.float32(-np.inf)
-    for position in range(end):
-        key, score = memory[position, kv_head], np.float32(0.0)
-        for k in range(query.shape[0]):
-            score += query[k] * key[k]
-        weights[position] = score * scale
-        largest = max(largest, weights[position])
+def _attend(projected, keys, memory, own, start, first, scores, out):
+    """Queries, the first of (m, E), at `start` on over keys (kv_heads, head_dim, length) and the values behind the
+    keys of a memory (2 * kv_heads, rows, length, head_dim), its row `own` -> (m, D). scores: (m, length), to work in.
+
+    Queries go head by head, so that the keys and values of a head are read once for all of them.
+    """
+    kv_heads, head_dim, _ = keys.shape
+    width, heads = out.shape[0], out.shape[1] // head_dim
+    for head in range(heads):
+        place, kv_head = head * head_dim, head * kv_heads // heads
+        _score(projected, place, keys[kv_head], start + width, scores, first)
+        for row in range(first, width):
+            _soften(scores[row], start + row + 1, start + width, head_dim)
+        _weigh(scores, memory[kv_heads + kv_head, own], start + width, out, place, first)
+
+
+@_compiled
+def _score(queries, place, keys, end, scores, first):
+    """Queries in (m, E) from `place` on times the first `end` of keys (head_dim, length) into (m, length)."""
+    for row in range(first, scores.shape[0]):
+        scores[row, :end] = 0.0
+    fours = keys.shape[0] // 4 * 4
+    for k in range(0, fours, 4):
+        k0, k1, k2, k3 = keys[k], keys[k + 1], keys[k + 2], keys[k + 3]
+        for row in range(first, scores.shape[0]):
+            query, target = queries[row], scores[row]
+            a, b, c, d = query[place + k], query[place + k + 1], query[place + k + 2], query[place + k + 3]
+            for n in range(end):
+                target[n] += a * k0[n] + b * k1[n] + c * k2[n] + d * k3[n]
+    for k in range(fours, keys.shape[0]):
+        for row in range(first, scores.shape[0]):
+            for n in range(end):
+                scores[row, n] += queries[row, place + k] * keys[k, n]
+
+
+@_compiled
+def _weigh(weights, values, end, out, place, first):
+    """(m, length) weights times the first `end` of values (length, head_dim) into (m, D) from `place` on."""
+    head_dim, fours = values.shape[1], end // 4 * 4
+    for row in range(first, out.shape[0]):
+        own, target = weights[row], out[row, place:place + head_dim]
+        target[:] = 0.0
+        for n in range(0, fours, 4):
+            a, b, c, d = own[n], own[n + 1], own[n + 2], own[n + 3]
+            v0, v1, v2, v3 = values[n], values[n + 1], values[n + 2], values[n + 3]
+            for k in range(head_dim):
+                target[k] += a * v0[k] + b * v1[k] + c * v2[k] + d * v3[k]
+        for n in range(fours, end):
+            for k in range(head_dim):
+                target[k] += own[n] * values[n, k]
+
+
+@_compiled
+def _soften(scores, seen, end, head_dim):
+    """Softmax of the first `seen` of (length,) scores, in place; nothing for the rest up to `end`."""
+    scale = np.float32(1.0) / np.sqrt(np.float32(head_dim))
+    largest = _largest(scores, seen)
+    for i in range(seen):
+        scores[i] = (scores[i] - largest) * scale
+    _exponential(scores, seen)
     total = np.float32(0.0)
-    result[:] = 0.0
-    for position in range(end):
-        weight = np.exp(weights[position] - largest)
-        value = memory[position, memory.shape[1] // 2 + kv_head]
-        for k in range(query.shape[0]):
-            result[k] += weight * value[k]
-        total += weight
-    for k in range(query.shape[0]):
-        result[k] /= total
+    for i in range(seen):
+        total += scores[i]
+    share = np.float32(1.0) / total
+    for i in range(seen):
+        scores[i] *= share
+    for i in range(seen, end):
+        scores[i] = 0.0
+
+
+@_compiled
+def _largest(x, size):
+    """Of the first `size` of (n,), eight at a time."""
+    eights = size // 8 * 8
+    lanes = np.full(8, x[0], np.float32)
+    for i in range(0, eights, 8):
+        for lane in range(8):
+            lanes[lane] = x[i + lane] if x[i + lane] > lanes[lane] else lanes[lane]
+    largest = x[0]
+    for lane in range(8):
+        largest = max(largest, lanes[lane])
+    for i in range(eights, size):
+        largest = max(largest, x[i])
+    return largest
 
 
 @_compiled
 def _gate(both, out, first):
-    """SwiGLU of (m, 2 * F), gates before values, into (m, F); where exp overflows the gate is shut, as it should be."""
+    """SwiGLU of (m, 2 * F), gates before values, into (m, F)."""
     size = out.shape[1]
     for row in range(first, out.shape[0]):
+        own, result = both[row], out[row]
         for k in range(size):
-            gate = both[row, k]
-            out[row, k] = gate / (np.float32(1.0) + np.exp(-gate)) * both[row, size + k]
+            result[k] = -own[k]
+        _exponential(result, size)
+        for k in range(size):
+            result[k] = own[k] / (np.float32(1.0) + result[k]) * own[size + k]
 
 
 @_compiled
-def _advance(x, start, cache, row, qkv, out, gate_up, down, rope, epsilon):
+def _advance(x, start, cache, columns, row, qkv, out, gate_up, down, rope, epsilon):
     """Run (m, D) embeddings of the tokens at `start` on through every block, in place.
 
-    cache: (layers, rows, length, 2 * kv_heads, head_dim), of which `row` holds what comes before `start` and takes what
-    is new. qkv, out, gate_up, down: (layers, inputs, outputs), the norms' gains folded in. rope: (positions, pairs, 2).
+    cache: (layers, 2 * kv_heads, rows, length, head_dim), of which `row` holds what comes before `start` and takes what
+    is new. columns: its keys once more, (layers, rows, kv_heads, head_dim, length). qkv, out, gate_up, down: (layers, inputs, outputs), the norms' gains folded in. rope: (positions, pairs, 2).
     Of the last block only the last token's state is computed to its end.
     """
-    layers, _, length, kv_pairs, head_dim = cache.shape
+    layers, kv_pairs, _, length, head_dim = cache.shape
     width, dim, ffn_dim = x.shape[0], x.shape[1], down.shape[1]
-    groups = 2 * dim // (kv_pairs * head_dim)
+    kv_heads = kv_pairs // 2
     normalised, added = np.empty((width, dim), np.float32), np.empty((width, dim), np.float32)
     projected, attended = np.empty((width, qkv.shape[2]), np.float32), np.empty((width, dim), np.float32)
     both, gated = np.empty((width, 2 * ffn_dim), np.float32), np.empty((width, ffn_dim), np.float32)
-    weights, first = np.empty(length, np.float32), 0
+    scores, first = np.empty((width, length), np.float32), 0
     for layer in range(layers):
-        memory = cache[layer, row]
+        keys = columns[layer, row]
         _normalise(x, epsilon, normalised, 0)
         _multiply(normalised, qkv[layer], projected, 0)
         _turn(projected, rope, start)
         for i in range(width):
-            memory[start + i] = projected[i, dim:].reshape(kv_pairs, head_dim)
+            new = projected[i, dim:].reshape(kv_pairs, head_dim)
+            cache[layer, :, row, start + i], keys[:, :, start + i] = new, new[:kv_heads]
         if layer == layers - 1:
             first = width - 1
-        _attend(projected, memory, start, first, groups, weights, attended)
+        _attend(projected, keys, cache[layer], row, start, first, scores, attended)
         _multiply(attended, out[layer], added, first)
         x += added
         _normalise(x, epsilon, normalised, first)
@@ -168,8 +249,9 @@ class CompiledStep:
         self._rope = torch.view_as_real(rope.flatten(1)).contiguous().numpy()
         self._epsilon = np.float32(config.norm_eps)
         # The first call compiles, or loads what an earlier process compiled: better now than in the first frame.
-        memory = np.zeros((config.layers, 1, 1, 2 * config.kv_heads, config.head_dim), np.float32)
-        self._row(self._table[[0]], 0, memory, 0)
+        memory = np.zeros((config.layers, 2 * config.kv_heads, 1, 1, config.head_dim), np.float32)
+        columns = np.zeros((config.layers, 1, config.kv_heads, config.head_dim, 1), np.float32)
+        self._row(self._table[[0]], 0, memory, columns, 0)
 
     @classmethod
     def serves(cls, config: DecoderConfig, table: Tensor) -> bool:
@@ -177,7 +259,7 @@ class CompiledStep:
         kv_dim = config.kv_heads * config.head_dim
         weights = config.layers * config.dim * (2 * config.dim + 2 * kv_dim + 3 * config.ffn_dim)
         return (njit is not None and table.device.type == "cpu" and table.dtype == torch.float32
-                and weights <= LARGEST_WEIGHTS and not (config.dim % 4 or config.ffn_dim % 4))
+                and weights <= LARGEST_WEIGHTS)
 
     def __call__(self, tokens: Sequence[Sequence[int]], lengths: Sequence[int], cache: KVCache,
                  places: Tensor | None = None) -> Tensor:
@@ -185,15 +267,15 @@ class CompiledStep:
 
         `places` (B, m, D): what they carry for their places in an image, see `RunningPlaces`.
         """
-        memory = cache.array()
+        memory, columns = cache.array(), cache.key_columns()
         vectors = [self._table[own] for own in tokens]
         if places is not None:
             vectors = [x + own[:len(x)].numpy() for x, own in zip(vectors, places)]
-        states = [self._row(x, length, memory, row) for row, (x, length) in enumerate(zip(vectors, lengths))]
+        states = [self._row(x, length, memory, columns, row) for row, (x, length) in enumerate(zip(vectors, lengths))]
         return torch.from_numpy(np.stack(states))
 
-    def _row(self, x: np.ndarray, length: int, memory: np.ndarray, row: int) -> np.ndarray:
+    def _row(self, x: np.ndarray, length: int, memory: np.ndarray, columns: np.ndarray, row: int) -> np.ndarray:
         """State (D,) behind (m, D) embeddings, which are overwritten."""
-        _advance(x, length, memory, row, *self._blocks, self._rope, self._epsilon)
+        _advance(x, length, memory, columns, row, *self._blocks, self._rope, self._epsilon)
         last = x[-1]
         return last * (self._norm / np.sqrt(np.dot(last, last) / np.float32(len(last)) + self._epsilon))

@@ -20,9 +20,9 @@ from kyvo_ros.model.decoder import Decoder, SequenceError
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.tokens.distribution import TokenDistribution
 
-#: Rows from which a batch is work enough to share among CPU threads. Below, threads that wait for each other cost more
+#: Rows from which a step is work enough to share among CPU threads. Below, threads that wait for each other cost more
 #: than they save: on two cores that other processes want as well, steps on two threads took ten to thirty times as long
-#: as on one. The prefill of one prompt gains a third on idle cores and loses as much where one of them is half busy.
+#: as on one. A prompt is enough at any rate: on two idle cores one takes three quarters of the time it takes on one.
 SHARED_FROM = 8
 
 
@@ -65,7 +65,7 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
     Raises SequenceError for a prompt that is malformed or leaves no room for the longest sentence.
     """
     check_sampling(temperature, top_k)
-    with torch.inference_mode(), on_threads(worth(decoder, len(prompt))):
+    with torch.inference_mode():
         cached = decoder if isinstance(decoder, CachedDecoder) else CachedDecoder(decoder)
         _check_prompt(cached, prompt, prefix_length, grammar)
         streams = np.random.SeedSequence(seed).spawn(len(prompt))
@@ -102,30 +102,27 @@ def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_
     first = torch.tensor([row.feed(width) for row in rows], dtype=torch.int64, device=prompt.device)
     hidden = cached.prefill(torch.cat((prompt, first), dim=1), cache, cells=cells, prefix_length=prefix_length)
     active = rows
-    while True:
-        for row, state in zip(active, hidden.float().cpu().numpy()):
-            row.choose(state)
-        going = [index for index, row in enumerate(active) if not row.done]
-        if not going:
-            return
-        if len(going) < len(active):
-            cache.keep(torch.tensor(going, device=cached.device))
-            active = [active[index] for index in going]
-        lengths = [row.length for row in active]
-        hidden = cached.step([row.feed(width) for row in active], lengths, cache)
-
-
-def worth(decoder: Decoder | CachedDecoder, rows: int) -> int:
-    """How many threads a batch is worth: all of torch's for many rows, or where each has a large model to pass."""
-    large = isinstance(decoder, CachedDecoder) and decoder.shared
-    return torch.get_num_threads() if large or rows >= SHARED_FROM else 1
+    with threads_of_steps(cached, len(rows)):
+        while True:
+            for row, state in zip(active, hidden.float().cpu().numpy()):
+                row.choose(state)
+            going = [index for index, row in enumerate(active) if not row.done]
+            if not going:
+                return
+            if len(going) < len(active):
+                cache.keep(torch.tensor(going, device=cached.device))
+                active = [active[index] for index in going]
+            lengths = [row.length for row in active]
+            hidden = cached.step([row.feed(width) for row in active], lengths, cache)
 
 
 @contextmanager
-def on_threads(count: int) -> Iterator[None]:
-    """Run on so many CPU threads of torch, a setting of the whole process."""
+def threads_of_steps(cached: CachedDecoder, rows: int) -> Iterator[None]:
+    """As many of torch's CPU threads as a step is worth, a setting of the whole process: one for few rows, unless each
+    has a large model to pass.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(before if cached.shared or rows >= SHARED_FROM else 1)
     try:
         yield
     finally:

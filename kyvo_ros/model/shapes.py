@@ -19,7 +19,7 @@ from torch import Tensor
 from kyvo_ros.autoencoders.shape_meshes import decode_meshes, encode_meshes
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
 from kyvo_ros.model.decoder import SequenceError
-from kyvo_ros.model.generation import Generation, check_sampling, choose, generate, on_threads, worth
+from kyvo_ros.model.generation import Generation, check_sampling, choose, generate, threads_of_steps
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.tasks import check_trained
 from kyvo_ros.scene import Scene
@@ -102,7 +102,7 @@ def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], 
         raise SequenceError(f"{known.shape[1]} tokens and a shape of {length} are more than max_length "
                             f"{decoder.config.max_length}")
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(len(ends))]
-    with torch.inference_mode(), on_threads(worth(decoder, len(ends))):
+    with torch.inference_mode():
         cache = decoder.new_cache(1, room)
         decoder.prefill(known.to(decoder.device), cache, cells=cells, prefix_length=prefix_length)
         cache.keep(torch.zeros(len(ends), dtype=torch.int64, device=decoder.device))
@@ -110,11 +110,12 @@ def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], 
         written = [np.full(len(ends), grammar.vocabulary.structure_id(grammar.schema.shape.marker))]
         codes = np.array(grammar.vocabulary.range("shape"))
         head = decoder.head_rows(codes).T
-        for _ in range(length):
-            hidden = decoder.step(written[-1][:, None].tolist(), lengths, cache)
-            logits = hidden.float().cpu().numpy() @ head
-            written.append(codes[[choose(row, temperature, top_k, s) for row, s in zip(logits, streams)]])
-            lengths = [n + 1 for n in lengths]
+        with threads_of_steps(decoder, len(ends)):
+            for _ in range(length):
+                hidden = decoder.step(written[-1][:, None].tolist(), lengths, cache)
+                logits = hidden.float().cpu().numpy() @ head
+                written.append(codes[[choose(row, temperature, top_k, s) for row, s in zip(logits, streams)]])
+                lengths = [n + 1 for n in lengths]
     return grammar.vocabulary.shape_codes_of(np.stack(written[1:], axis=1))
 
 
