@@ -20,8 +20,6 @@ import rclpy
 from kyvo_msgs.msg import SceneGraph
 from kyvo_msgs.srv import Recognize
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.exceptions import InvalidHandle
-from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -30,6 +28,7 @@ from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.cameras import Cameras, recognized_once
 from kyvo_ros.ros.computing import Computed, finished, prepared, seen
 from kyvo_ros.ros.conversions.results import graph_of
+from kyvo_ros.ros.executor import PoolExecutor, spin
 from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.graph_files import GraphFiles
 from kyvo_ros.ros.graph_outputs import GraphOutputs
@@ -200,19 +199,6 @@ def _check_change(old: Configuration, new: Configuration) -> None:
                 raise SettingError(f"camera {name}: {error}" if name else str(error)) from error
 
 
-def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
-    """Run callbacks until the executor is shut down; one that raises is logged and ends nothing."""
-    while not stop.is_set():
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            stop.set()
-        except InvalidHandle as error:  # a subscription or service was taken back while rclpy waited for it
-            node.get_logger().debug(str(error))
-        except Exception:  # what a callback raises
-            node.get_logger().error("a callback failed:\n" + traceback.format_exc())
-
-
 def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline,
          make: Callable[[PipelineFactory], KyvoNode] = KyvoNode) -> int:
     """Entry point; ends on SIGINT and SIGTERM with all threads joined."""
@@ -226,7 +212,7 @@ def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline
         print(f"kyvo_node: {error}; correct the parameter file or the command line", file=sys.stderr)
         rclpy.shutdown()
         return 2
-    executor = MultiThreadedExecutor(EXECUTOR_THREADS)
+    executor = PoolExecutor(EXECUTOR_THREADS)
     executor.add_node(node)
     spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     spinner.start()

@@ -36,7 +36,7 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from kyvo_ros.ros.children import Child  # noqa: E402
 from kyvo_ros.ros.conversions import image_to_msg  # noqa: E402
-from kyvo_ros.ros.node import spin  # noqa: E402
+from kyvo_ros.ros.executor import spin  # noqa: E402
 from kyvo_ros.ros.settings import Settings  # noqa: E402
 from kyvo_ros.scene import Transform as Pose  # noqa: E402
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ harness = pytest.importorskip("harness", reason="needs ROS 2")
 import rclpy  # noqa: E402
 from harness import FAKE_NODE, WHITE, FakeNode, Tester, calibration, stamp  # noqa: E402
 from kyvo_msgs.msg import SceneGraph  # noqa: E402
-from rclpy.executors import MultiThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
@@ -28,7 +26,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from kyvo_ros.ros.children import Child  # noqa: E402
-from kyvo_ros.ros.node import spin  # noqa: E402
 from kyvo_ros.ros.parameters import NodeParameters  # noqa: E402
 from kyvo_ros.ros.settings import SettingError  # noqa: E402
 
@@ -179,24 +176,3 @@ def test_help_for_the_parameters_prints_a_table() -> None:
     command = [sys.executable, "-m", "kyvo_ros.ros.parameters"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
     assert done.returncode == 0 and "| `model` | string |" in done.stdout
-
-
-def test_a_callback_that_raises_ends_nothing(tester) -> None:
-    node = rclpy.create_node("clumsy", start_parameter_services=False)
-    calls: list[int] = []
-
-    def clumsy() -> None:
-        calls.append(1)
-        if len(calls) < 3:
-            raise ValueError("oops")
-    node.create_timer(0.02, clumsy)
-    executor, stop = MultiThreadedExecutor(2), threading.Event()
-    executor.add_node(node)
-    spinner = threading.Thread(target=spin, args=(executor, node, stop), daemon=True)
-    spinner.start()
-    tester.wait(lambda: len(calls) > 5, "calls after the failures")
-    stop.set()
-    executor.shutdown()
-    spinner.join(10.0)
-    assert not spinner.is_alive()
-    node.destroy_node()

@@ -1,0 +1,65 @@
+"""The executor of the node: callbacks in a pool of threads, each handed over before the next one is waited for.
+
+rclpy's own MultiThreadedExecutor offers a callback again and again until a thread of its pool gets to it. Where threads
+compete for Python's lock with inference, that takes long, and meanwhile it burns half a core, which inference lacks.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, TimeoutException
+from rclpy.node import Node
+from rclpy.task import Task
+
+
+class PoolExecutor(Executor):
+    """Runs up to `threads` callbacks at the same time; waits where so many are running."""
+
+    def __init__(self, threads: int, context: Context | None = None) -> None:
+        super().__init__(context=context)
+        self._pool = ThreadPoolExecutor(threads, "callback")
+        self._failures: deque[BaseException] = deque()
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Hand one callback to the pool. Raises what an earlier one has raised, and ExternalShutdownException."""
+        if self._failures:
+            raise self._failures.popleft()
+        try:
+            task, _, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+        except (ShutdownException, TimeoutException):
+            return
+        begun = threading.Event()
+        self._pool.submit(self._execute, task, begun)
+        begun.wait()
+
+    def _execute(self, task: Task, begun: threading.Event) -> None:
+        begun.set()
+        task()
+        failure = task.exception()
+        if failure is not None:
+            self._failures.append(failure)
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        """Take no more callbacks, and wait for those that run."""
+        done = super().shutdown(timeout_sec)
+        self._pool.shutdown()
+        return done
+
+
+def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
+    """Run callbacks until the executor is shut down; one that raises is logged and ends nothing."""
+    while not stop.is_set():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            stop.set()
+        except InvalidHandle as error:  # a subscription or service was taken back while rclpy waited for it
+            node.get_logger().debug(str(error))
+        except Exception:  # what a callback raises
+            node.get_logger().error("a callback failed:\n" + traceback.format_exc())
