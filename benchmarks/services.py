@@ -61,7 +61,7 @@ def run(model: str, calls: int) -> dict:
     messages, _, info = recorded_images()
     results = {"cpu": cpu_name(), "cores": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as scratch:
-        bench = Bench(Options(model, 0, 0.0, 0, 0), Path(scratch) / "node.log")
+        bench = Bench(Options(model, 0, 0, 0.0, 0, 0), Path(scratch) / "node.log")
         try:
             bench.wait(lambda: bench.values.get("model", "none") != "none", START_LIMIT_S, "the model")
             bench.wait(lambda: bench.infos.get_subscription_count() > 0, START_LIMIT_S, "the node's subscription")
