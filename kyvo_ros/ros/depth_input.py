@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
 
 from kyvo_ros.ros.depth import DepthStore
+from kyvo_ros.ros.executor import BriefCallbackGroup
 from kyvo_ros.ros.reading import reader
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN, StageReport
@@ -34,7 +35,7 @@ class DepthInput:
         self._source, self._type = SOURCES.get(settings.depth_source, ("", None))
         self._relative = prefix + self._source if self._source else ""
         self.topic = node.resolve_topic_name(self._relative) if self._relative else "none"
-        self._group = group or MutuallyExclusiveCallbackGroup()
+        self._group = group or BriefCallbackGroup()
         self._guard = threading.Lock()
         self._subscription = None
         if listen:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, TimeoutException
@@ -18,8 +20,12 @@ from rclpy.node import Node
 from rclpy.task import Task
 
 
+class BriefCallbackGroup(MutuallyExclusiveCallbackGroup):
+    """Of callbacks that only store something: not worth another thread, which would have to wait for Python's lock."""
+
+
 class PoolExecutor(Executor):
-    """Runs up to `threads` callbacks at the same time; waits where so many are running."""
+    """Runs up to `threads` callbacks at the same time, and brief ones itself; waits where so many are running."""
 
     def __init__(self, threads: int, context: Context | None = None) -> None:
         super().__init__(context=context)
@@ -27,19 +33,22 @@ class PoolExecutor(Executor):
         self._failures: deque[BaseException] = deque()
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
-        """Hand one callback to the pool. Raises what an earlier one has raised, and ExternalShutdownException."""
+        """Run one callback or hand it to the pool. Raises what an earlier one raised, and ExternalShutdownException."""
         if self._failures:
             raise self._failures.popleft()
         try:
-            task, _, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
         except (ShutdownException, TimeoutException):
             return
+        if entity is not None and isinstance(entity.callback_group, BriefCallbackGroup):
+            self._execute(task)
+            return
         begun = threading.Event()
-        self._pool.submit(self._execute, task, begun)
+        self._pool.submit(self._execute, task, begun.set)
         begun.wait()
 
-    def _execute(self, task: Task, begun: threading.Event) -> None:
-        begun.set()
+    def _execute(self, task: Task, begin: Callable[[], None] = lambda: None) -> None:
+        begin()
         task()
         failure = task.exception()
         if failure is not None:

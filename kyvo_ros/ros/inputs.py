@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from kyvo_ros.ros.distributions import SubscriptionEventCallbacks
+from kyvo_ros.ros.executor import BriefCallbackGroup
 from kyvo_ros.ros.reading import reader
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import WARN, StageReport
@@ -36,7 +37,7 @@ class Inputs:
         self._unreadable: dict[str, str] = {}  # the newest of each name that could not be read
         self._info_seen = False
         self._on_image, self._on_camera_info, self._on_unreadable = on_image, on_camera_info, on_unreadable
-        self._group = group or MutuallyExclusiveCallbackGroup()
+        self._group = group or BriefCallbackGroup()
         relative, self._image_type = TRANSPORTS[settings.image_transport]
         self._names = {"image": prefix + relative, "camera_info": prefix + "camera_info"}
         self.image_topic = node.resolve_topic_name(self._names["image"])

@@ -28,7 +28,7 @@ from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.cameras import Cameras, recognized_once
 from kyvo_ros.ros.computing import Computed, finished, prepared, seen
 from kyvo_ros.ros.conversions.results import graph_of
-from kyvo_ros.ros.executor import PoolExecutor, spin
+from kyvo_ros.ros.executor import BriefCallbackGroup, PoolExecutor, spin
 from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.graph_files import GraphFiles
 from kyvo_ros.ros.graph_outputs import GraphOutputs
@@ -48,9 +48,9 @@ from kyvo_ros.ros.settings import MOST_CAMERAS, SettingError, Settings
 from kyvo_ros.ros.tf_listener import transform_source
 from kyvo_ros.ros.worker import Job, Worker, WorkerStoppedError
 
-#: One for the inputs, two for service calls that wait (recognize or reconstruct; ask, edit or render), one for the
-#: scene graph's, two for parameters and diagnostics, one for a transition of a managed node.
-EXECUTOR_THREADS = 7
+#: Two for service calls that wait (recognize or reconstruct; ask, edit or render), one for the scene graph's, two for
+#: parameters and diagnostics, one for a transition of a managed node. Inputs are brief and take none.
+EXECUTOR_THREADS = 6
 
 
 class KyvoNode(Node):
@@ -72,8 +72,7 @@ class KyvoNode(Node):
         self._worker = Worker(mailbox, self._process, self._failed, lambda: self.settings.batch or MOST_CAMERAS,
                               lambda: self._slot.parallel_frames(self.settings))
         self._server = Server(self._worker, lambda: self.settings)
-        house = House(self, mailbox, self._transforms, lambda: self._slot.pipeline is not None,
-                      MutuallyExclusiveCallbackGroup())
+        house = House(self, mailbox, self._transforms, lambda: self._slot.pipeline is not None, BriefCallbackGroup())
         self._cameras = Cameras(lambda name, settings: Camera(name, settings, house, self._active), self._worker.submit)
         self._language = Language(self._cameras, self._ready_pipeline, lambda: self.settings, self._graph)
         self._follow(self._declared.current)

@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
 
 from kyvo_ros.ros.conversions.transforms import transforms_from_msg
+from kyvo_ros.ros.executor import BriefCallbackGroup
 from kyvo_ros.ros.transforms import TransformBuffer, TransformError
 from kyvo_ros.scene import Transform
 
@@ -61,7 +61,7 @@ class OwnTransforms:
         if self._started:
             return
         self._started = True
-        group = MutuallyExclusiveCallbackGroup()
+        group = BriefCallbackGroup()
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL,
                              reliability=ReliabilityPolicy.RELIABLE)
         for topic, qos, static in (("/tf", 100, False), ("/tf_static", latched, True)):

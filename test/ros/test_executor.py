@@ -11,9 +11,9 @@ import pytest
 harness = pytest.importorskip("harness", reason="needs ROS 2")
 
 import rclpy  # noqa: E402
-from rclpy.callback_groups import ReentrantCallbackGroup  # noqa: E402
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup  # noqa: E402
 
-from kyvo_ros.ros.executor import PoolExecutor, spin  # noqa: E402
+from kyvo_ros.ros.executor import BriefCallbackGroup, PoolExecutor, spin  # noqa: E402
 
 
 class Spinning:
@@ -37,8 +37,8 @@ class Spinning:
         self.thread = threading.Thread(target=spin, args=(self.executor, self.node, self.stop))
         self.thread.start()
 
-    def timer(self, callback: Callable[[], None]) -> None:
-        self.node.create_timer(0.02, callback, callback_group=ReentrantCallbackGroup())
+    def timer(self, callback: Callable[[], None], group: CallbackGroup | None = None) -> None:
+        self.node.create_timer(0.02, callback, callback_group=group or ReentrantCallbackGroup())
 
     def close(self) -> None:
         self.stop.set()
@@ -94,14 +94,31 @@ def test_what_waits_for_a_thread_is_offered_once(spinning: Spinning) -> None:
     assert held < 10
 
 
-def test_a_callback_that_raises_ends_nothing(spinning: Spinning, capfd: pytest.CaptureFixture[str]) -> None:
+def test_brief_callbacks_need_no_thread_of_the_pool(spinning: Spinning) -> None:
+    gate, entered, brief = threading.Event(), [], []
+
+    def hold() -> None:
+        entered.append(True)
+        gate.wait(20.0)
+    for _ in range(2):
+        spinning.timer(hold, MutuallyExclusiveCallbackGroup())
+    wait_until(lambda: len(entered) == 2)
+    spinning.timer(lambda: brief.append(threading.current_thread()), BriefCallbackGroup())
+    wait_until(lambda: len(brief) > 2)
+    gate.set()
+    assert set(brief) == {spinning.thread}
+
+
+@pytest.mark.parametrize("group", [BriefCallbackGroup, ReentrantCallbackGroup])
+def test_a_callback_that_raises_ends_nothing(spinning: Spinning, capfd: pytest.CaptureFixture[str],
+                                             group: type[CallbackGroup]) -> None:
     calls: list[int] = []
 
     def clumsy() -> None:
         calls.append(1)
         if len(calls) < 3:
             raise ValueError("oops")
-    spinning.timer(clumsy)
+    spinning.timer(clumsy, group())
     wait_until(lambda: len(calls) > 5)
     assert capfd.readouterr().err.count("ValueError: oops") == 2
 
