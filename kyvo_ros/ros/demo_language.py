@@ -1,4 +1,5 @@
-"""The demo's conversation: questions and an edit about the frame shown last, through the node's services.
+"""The demo's conversation: questions and an edit about the frame shown last, and how the model imagines the edited
+scene, through the node's services.
 
 What a model was not trained for it says itself, and the demo prints that. Answers are drawn from above: the objects
 that an answer rests on, and the scene before and after the edit.
@@ -13,22 +14,24 @@ from typing import Any
 import cv2
 import numpy as np
 from kyvo_msgs.msg import Answer, SceneGraph
-from kyvo_msgs.srv import Ask, Edit
+from kyvo_msgs.srv import Ask, Edit, Render
 
 from kyvo_ros.drawing import MISSED_RGB, RIGHT_RGB, Mark, contact_sheet, draw_plan
+from kyvo_ros.ros.conversions import image_from_msg
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg
 from kyvo_ros.scene import Scene
 
 QUESTIONS = ("How many metal things are there?", "What color is the large metal cylinder?",
              "How far is the red cube from the yellow ball?")
 INSTRUCTION = "remove the large yellow rubber sphere"
+_ENLARGED = 3
 
 #: Calls a service of the node: type, name, request -> response.
 Call = Callable[[type, str, Any], Any]
 
 
 def converse(call: Call, latest: SceneGraph, output: Path) -> None:
-    """Ask, edit, print, and draw `conversation.png`."""
+    """Ask, edit, have drawn, print, and write `conversation.png` and `imagined.png`."""
     scene = scene_from_graph_msg(latest)
     drawings, captions = [], []
     print()
@@ -51,6 +54,20 @@ def converse(call: Call, latest: SceneGraph, output: Path) -> None:
     else:
         print(f"{INSTRUCTION}\n  not done: {response.message}")
     cv2.imwrite(str(output / "conversation.png"), contact_sheet(drawings, captions, columns=2)[..., ::-1])
+    _have_drawn(call, response.scene if response.success else latest, output)
+
+
+def _have_drawn(call: Call, scene: SceneGraph, output: Path) -> None:
+    """Let the model draw a scene, in pixels that can be looked at."""
+    print("the scene as the model imagines it")
+    response = call(Render, "render", Render.Request(scene=scene))
+    if not response.success:
+        print(f"  not drawn: {response.message}")
+        return
+    picture = image_from_msg(response.image)
+    large = cv2.resize(picture, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(output / "imagined.png"), large[..., ::-1])
+    print(f"  {picture.shape[1]}x{picture.shape[0]} pixels from {len(scene.objects)} objects")
 
 
 def _said(answer: Answer) -> str:

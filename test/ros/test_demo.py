@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,11 +16,12 @@ harness = pytest.importorskip("harness", reason="needs ROS 2")
 
 from harness import FAKE_NODE  # noqa: E402
 from kyvo_msgs.msg import Answer, SceneGraph  # noqa: E402
-from kyvo_msgs.srv import Ask, Edit  # noqa: E402
+from kyvo_msgs.srv import Ask, Edit, Render  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from kyvo_ros.ros.camera_simulator import read_recording  # noqa: E402
 from kyvo_ros.ros.children import Child  # noqa: E402
+from kyvo_ros.ros.conversions import image_to_msg  # noqa: E402
 from kyvo_ros.ros.conversions.placing import place  # noqa: E402
 from kyvo_ros.ros.conversions.scenes import scene_to_graph_msg  # noqa: E402
 from kyvo_ros.ros.demo import DemoError, _wait, read_truth  # noqa: E402
@@ -56,7 +58,7 @@ def test_the_demo_shows_every_frame_scores_them_and_writes_files(tmp_path: Path)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["scenes"] == 12 and report["frames_per_s"] > 1 and "Jaccard index" in text
     assert all(sentence in text for sentence in (*QUESTIONS, INSTRUCTION)) and "no answer" not in text
-    assert (tmp_path / "out" / "conversation.png").exists()
+    assert (tmp_path / "out" / "conversation.png").exists() and (tmp_path / "out" / "imagined.png").exists()
     pictures = sorted((tmp_path / "out").glob("CLEVR*.png"))
     assert len(pictures) == 12 and cv2.imread(str(pictures[0])).shape[0] >= 240
 
@@ -70,9 +72,17 @@ def test_the_conversation_is_printed_and_drawn(tmp_path: Path, capsys) -> None:
                          [1.0, 1.0, 1.0], id=color) for color, x in (("red", -1.0), ("blue", 1.0))]
     before, after = (_message(Scene(part)) for part in (items, items[:1]))
     responses = {"ask": Ask.Response(success=True, answer=Answer(text="4", object_ids=["red"], confidence=0.5)),
-                 "edit": Edit.Response(success=True, scene=after)}
-    converse(lambda kind, name, request: responses[name], before, tmp_path)
+                 "edit": Edit.Response(success=True, scene=after),
+                 "render": Render.Response(success=True, image=image_to_msg(np.full((4, 6, 3), 90, np.uint8), Header()))}
+    asked = []
+
+    def call(kind: type, name: str, request: Any) -> Any:
+        asked.append(request)
+        return responses[name]
+    converse(call, before, tmp_path)
     printed = capsys.readouterr().out
+    assert asked[-1].scene == after and "6x4 pixels from 1 objects" in printed
+    assert (cv2.imread(str(tmp_path / "imagined.png")) == 90).all()
     assert printed.count("4   (confidence 0.50, rests on red") == len(QUESTIONS) and "gone: blue" in printed
     drawn = cv2.imread(str(tmp_path / "conversation.png"))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 50
@@ -82,6 +92,14 @@ def test_a_model_without_questions_says_so(tmp_path: Path, capsys) -> None:
     untrained = Ask.Response(success=False, message="this model was not trained for task Q->P")
     converse(lambda *_: untrained, _message(Scene(())), tmp_path)
     assert "no answer: this model was not trained for task Q->P" in capsys.readouterr().out
+
+
+def test_a_model_that_does_not_draw_says_so(tmp_path: Path, capsys) -> None:
+    responses = {"ask": Ask.Response(success=True), "edit": Edit.Response(success=False, message="no"),
+                 "render": Render.Response(success=False, message="this model was not trained for task 3->I")}
+    converse(lambda kind, name, request: responses[name], _message(Scene(())), tmp_path)
+    assert "not drawn: this model was not trained for task 3->I" in capsys.readouterr().out
+    assert not (tmp_path / "imagined.png").exists()
 
 
 @pytest.mark.parametrize("running, error, limit_s, reason", [
