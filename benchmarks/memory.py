@@ -1,10 +1,11 @@
 """The persistent scene graph on synthetic sequences: id switches, precision, recall, position error, time a frame.
 
-    python3 benchmarks/memory.py [--seeds 10] [--frames 600] [--json FILE]
+    python3 benchmarks/memory.py [--seeds 10] [--frames 600] [--recognizer] [--json FILE]
 
 Each row is a setting of `kyvo_ros.evaluation.memory_sequences`, scored by `kyvo_ros.evaluation.memory_metrics`:
 switches over all object-frames of the seeds, of the rest the mean over the seeds. The standard sequence comes first,
-the others change one thing of it. Times are CPU time of `SceneMemory.fuse` (median), to which other processes add
+the others change one thing of it. With --recognizer the one row has no invented detections: the ray caster draws every
+frame of the standard sequence, and the model says what it sees. Times are CPU time of `SceneMemory.fuse` (median), to which other processes add
 little.
 """
 
@@ -21,9 +22,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from kyvo_ros.evaluation.memory_metrics import MemoryReport, evaluate_memory
-from kyvo_ros.evaluation.memory_sequences import FRAME, SequenceSettings, standard_sequence
-from kyvo_ros.scene import Scene
-from kyvo_ros.scene.memory import SceneMemory
+from kyvo_ros.evaluation.memory_sequences import FRAME, LENS, SequenceFrame, SequenceSettings, standard_sequence
+from kyvo_ros.scene import PlaneNotVisibleError, Scene, view_from_pose
+from kyvo_ros.scene.memory import SceneMemory, Viewpoint
 
 STANDARD = SequenceSettings()
 SETTINGS = {
@@ -38,22 +39,49 @@ SETTINGS = {
 }
 
 
-def scored(settings: SequenceSettings, seed: int, seconds: list[float]) -> MemoryReport:
+class Recognizer:
+    """A model that looks at what the ray caster draws of a frame."""
+
+    def __init__(self, model: str) -> None:
+        from kyvo_ros.data.raycaster import Raycaster
+        from kyvo_ros.pipeline import KyvoPipeline
+        self._pipeline = KyvoPipeline.from_pretrained(model or None)
+        lens = LENS
+        self._raycaster = Raycaster(lens.width, lens.height, lens.fx, lens.fy, lens.cx, lens.cy)
+
+    def __call__(self, frame: SequenceFrame) -> tuple[Scene, Viewpoint] | None:
+        """What it sees, in FRAME, and where it looked; None where the camera does not look down on the plane."""
+        from kyvo_ros.data.placement import SceneBatch
+        try:
+            view = view_from_pose(frame.viewpoint.intrinsics, frame.viewpoint.frame_T_optical)
+        except PlaneNotVisibleError:
+            return None
+        batch = SceneBatch.of([frame.truth], [frame.viewpoint.frame_T_optical])
+        image = self._raycaster.render(batch, seed=1)[0][0].numpy()  # one seed: the light of a sequence is the same
+        scene = self._pipeline.recognize(image, view)
+        viewpoint = Viewpoint.of(view, view.world_T_plane, field=self._pipeline.field(view.plane))
+        return scene.transformed(view.world_T_plane, FRAME), viewpoint
+
+
+def scored(settings: SequenceSettings, seed: int, seconds: list[float],
+           recognizer: Recognizer | None = None) -> MemoryReport:
     """One sequence through a new memory; the CPU time of every frame is added to `seconds`."""
     def frames() -> Iterator[tuple[Scene, Scene, frozenset[str]]]:
         memory = SceneMemory(FRAME)
         for frame in standard_sequence(seed, settings):
-            start = time.process_time()
-            memory.fuse(frame.detections, frame.viewpoint, frame.stamp_ns)
-            seconds.append(time.process_time() - start)
+            sight = recognizer(frame) if recognizer else (frame.detections, frame.viewpoint)
+            if sight is not None:
+                start = time.process_time()
+                memory.fuse(*sight, frame.stamp_ns)
+                seconds.append(time.process_time() - start)
             yield memory.snapshot().scene(), frame.truth, frame.visible
     return evaluate_memory(frames())
 
 
-def summary(settings: SequenceSettings, seeds: int) -> dict:
+def summary(settings: SequenceSettings, seeds: int, recognizer: Recognizer | None = None) -> dict:
     """The means over the seeds, and switches over all object-frames."""
     seconds: list[float] = []
-    reports = [scored(settings, seed, seconds) for seed in tqdm(range(seeds), leave=False)]
+    reports = [scored(settings, seed, seconds, recognizer) for seed in tqdm(range(seeds), leave=False)]
     object_frames, switches = (sum(getattr(r, name) for r in reports) for name in ("object_frames", "id_switches"))
     means = {name: statistics.fmean(getattr(r, name) for r in reports) for name in (
         "precision", "recall", "words_right", "position_error_m", "position_error_95_m")}
@@ -83,9 +111,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=STANDARD.frames, help="of a sequence (default: %(default)s)")
     parser.add_argument("--only", choices=tuple(SETTINGS), help="one row instead of all")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    parser.add_argument("--recognizer", action="store_true", help="the model's own detections (a second for 5 frames)")
+    parser.add_argument("--model", default="", help="model folder of --recognizer (default: the shipped one)")
     args = parser.parse_args()
-    names = [args.only] if args.only else list(SETTINGS)
-    rows = {name: summary(replace(SETTINGS[name], frames=args.frames), args.seeds) for name in names}
+    if args.recognizer:
+        settings = replace(STANDARD, frames=args.frames)
+        rows = {"the recogniser": summary(settings, args.seeds, Recognizer(args.model))}
+    else:
+        names = [args.only] if args.only else list(SETTINGS)
+        rows = {name: summary(replace(SETTINGS[name], frames=args.frames), args.seeds) for name in names}
     print(f"{args.seeds} sequences of {args.frames} frames each")
     print(table(rows))
     if args.json:

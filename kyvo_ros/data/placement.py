@@ -9,9 +9,12 @@ Source: Johnson et al. 2017, "CLEVR", section 3, and the camera, lamps and margi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from kyvo_ros.scene import Scene, Transform
 
 SIZES = ("large", "small")
 COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
@@ -88,6 +91,27 @@ class SceneBatch:
 
     def __len__(self) -> int:
         return len(self.count)
+
+    @classmethod
+    def of(cls, scenes: Sequence[Scene], world_T_optical: Sequence[Transform]) -> SceneBatch:
+        """Scenes in world frames as they are, each through its camera, under lamps that stand in their homes.
+
+        Raises ValueError for an attribute that cannot be drawn.
+        """
+        known = {"size": SIZES, "color": COLORS, "material": MATERIALS, "shape": SHAPES}
+        shape = len(scenes), max(1, *(len(scene) for scene in scenes))
+        words = {name: np.zeros(shape, np.int64) for name in known}
+        position, yaw = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
+        for row, scene in enumerate(scenes):
+            for column, item in enumerate(scene.objects):
+                for name, values in known.items():
+                    if item.attributes[name] not in values:
+                        raise ValueError(f"a {name} must be one of {values} to be drawn, got {item.attributes[name]!r}")
+                    words[name][row, column] = values.index(item.attributes[name])
+                position[row, column], yaw[row, column] = item.position_m, item.yaw_rad or 0.0
+        return cls(np.array([len(scene) for scene in scenes]), position, yaw, **words,
+                   world_T_optical=np.stack([pose.matrix() for pose in world_T_optical]),
+                   lights=np.tile(LAMP_HOMES, (len(scenes), 1, 1)).astype(np.float32))
 
     @property
     def mask(self) -> np.ndarray:

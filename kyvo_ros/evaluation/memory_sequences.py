@@ -24,7 +24,7 @@ WORDS = {
 }
 _EXTENT_M = {"small": 0.7, "large": 1.4}
 _CUBE_EXTENT_M = {"small": 0.7 / math.sqrt(2), "large": 1.4 / math.sqrt(2)}
-_LENS = PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0)
+LENS = PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0)
 #: Share of an object that must be visible for it to be detected.
 _SEEN_FROM = 0.3
 #: Unit vectors evenly over a sphere (a Fibonacci lattice), (40, 3).
@@ -136,7 +136,7 @@ def _viewpoint(progress: float, settings: SequenceSettings) -> Viewpoint:
     target = np.array([2.0 * math.sin(2 * math.pi * 3 * progress), 2.0 * math.sin(2 * math.pi * 2.2 * progress), 0.0])
     if settings.looks_away and 0.5 <= progress < 0.6:
         target = 2.5 * eye * (1.0, 1.0, 0.0) + (0.0, 0.0, 1.0)
-    return Viewpoint(_LENS, looking_at(eye, target))
+    return Viewpoint(LENS, looking_at(eye, target))
 
 
 def looking_at(eye_m: np.ndarray, target_m: np.ndarray) -> Transform:

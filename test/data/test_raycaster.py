@@ -11,27 +11,22 @@ import torch
 from kyvo_ros.data import geometry
 from kyvo_ros.data.look import LookSettings, srgb_from_linear
 from kyvo_ros.data.placement import (
-    COLORS, LAMP_HOMES, MATERIALS, RADII, SHAPES, SIZES, PlacementError, PlacementSettings, SceneBatch, half_height,
-    look_at, sample_scenes)
+    MATERIALS, RADII, SHAPES, SIZES, PlacementError, PlacementSettings, SceneBatch, half_height, look_at, sample_scenes)
 from kyvo_ros.data.raycaster import Raycaster
 from kyvo_ros.data.stream import REFERENCE_PIXELS, stream_scenes, visible_scenes
+from kyvo_ros.scene import Scene, SceneObject, Transform
 
 SMALL = dict(width=64, height=48, fx=70.0, fy=70.0, cx=32.0, cy=24.0)
 
 
 def make_scene(*objects: tuple, camera: tuple[float, float, float] = (7.5, -6.5, 5.3)) -> SceneBatch:
     """One scene of (x, y, size, color, material, shape[, yaw_rad])."""
-    n = max(len(objects), 1)
-    arrays = {name: np.zeros((1, n), np.int64) for name in ("size", "color", "material", "shape")}
-    position, yaw = np.zeros((1, n, 3), np.float32), np.zeros((1, n), np.float32)
-    for i, (x, y, size, color, material, shape, *turn) in enumerate(objects):
-        for name, values, value in (("size", SIZES, size), ("color", COLORS, color), ("material", MATERIALS, material),
-                                    ("shape", SHAPES, shape)):
-            arrays[name][0, i] = values.index(value)
-        position[0, i] = x, y, half_height(arrays["size"][0, i], arrays["shape"][0, i])
-        yaw[0, i] = turn[0] if turn else 0.0
-    return SceneBatch(np.array([len(objects)]), position, yaw, **arrays, lights=LAMP_HOMES[None].astype(np.float32),
-                      world_T_optical=look_at(np.array([camera]), np.zeros((1, 3))))
+    def item(x: float, y: float, *words: str, yaw: float = 0.0) -> SceneObject:
+        named = dict(zip(("size", "color", "material", "shape"), words))
+        height = float(half_height(SIZES.index(named["size"]), SHAPES.index(named["shape"])))
+        return SceneObject(named, [x, y, height], yaw)
+    scene = Scene([item(*o[:6], yaw=o[6] if len(o) > 6 else 0.0) for o in objects])
+    return SceneBatch.of([scene], [Transform.from_matrix(look_at(np.array([camera]), np.zeros((1, 3)))[0])])
 
 
 def render(scene: SceneBatch, **settings) -> np.ndarray:
@@ -222,3 +217,20 @@ def test_gpu_agrees_with_cpu() -> None:
         cpu, gpu = (Raycaster(**SMALL, look=look, device=device).render(scenes) for device in ("cpu", "cuda"))
         assert (cpu[0].int() - gpu[0].cpu().int()).abs().float().mean() < 0.5
         np.testing.assert_allclose(cpu[1], gpu[1], atol=1.0)
+
+
+def test_scenes_of_several_sizes_in_one_batch() -> None:
+    one, two = (SceneObject({"size": "small", "color": "cyan", "material": "metal", "shape": name}, [x, 1.0, 0.35], yaw)
+                for name, x, yaw in (("sphere", -1.0, None), ("cube", 1.0, 0.5)))
+    poses = [Transform.identity(), Transform.from_yaw(1.0, [1.0, 2.0, 3.0])]
+    batch = SceneBatch.of([Scene([one, two]), Scene([])], poses)
+    assert batch.count.tolist() == [2, 0] and batch.mask.tolist() == [[True, True], [False, False]]
+    assert np.allclose(batch.position[0], [[-1.0, 1.0, 0.35], [1.0, 1.0, 0.35]]) and batch.yaw_rad[0, 1] == 0.5
+    assert [SHAPES[i] for i in batch.shape[0]] == ["sphere", "cube"] and (batch.size[0] == SIZES.index("small")).all()
+    assert np.allclose(batch.world_T_optical[1], poses[1].matrix())
+
+
+def test_what_it_cannot_draw_is_refused() -> None:
+    pink = SceneObject({"size": "small", "color": "pink", "material": "metal", "shape": "cube"}, [0.0, 0.0, 0.2], 0.0)
+    with pytest.raises(ValueError, match="pink"):
+        SceneBatch.of([Scene([pink])], [Transform.identity()])

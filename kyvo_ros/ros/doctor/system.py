@@ -53,7 +53,8 @@ def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, image
               listen_s: float) -> Iterator[Finding]:
     offered = dict(graph.topics())
     if not depth and settings.depth_source != "none":
-        depth = graph.said.get("depth topic", "none").replace("none", "")
+        said = graph.said.get("depth topic", "none")  # as Camera.report puts it
+        depth = "" if said == "none" else said
     if not image and not camera_info:
         image, camera_info = graph.said.get("image topic", ""), graph.said.get("camera_info topic", "")
     try:
