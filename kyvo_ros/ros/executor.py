@@ -44,7 +44,10 @@ class PoolExecutor(Executor):
             self._execute(task)
             return
         begun = threading.Event()
-        self._pool.submit(self._execute, task, begun.set)
+        try:
+            self._pool.submit(self._execute, task, begun.set)
+        except RuntimeError:  # shut down meanwhile
+            return
         begun.wait()
 
     def _execute(self, task: Task, begin: Callable[[], None] = lambda: None) -> None:
