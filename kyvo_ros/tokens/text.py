@@ -86,6 +86,10 @@ class TextTokenizer:
         model["merges"].append([first, second])
         return TextTokenizer(tokenizers.Tokenizer.from_str(json.dumps(document)))
 
+    def same_as(self, other: TextTokenizer) -> bool:
+        """Whether both give the same ids."""
+        return self._tokenizer.to_str() == other._tokenizer.to_str()
+
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json; inverse of `load`."""
         self._tokenizer.save(str(path))

@@ -98,17 +98,27 @@ class Workshop:
 
     @cached_property
     def text_tokenizer(self) -> TextTokenizer:
-        """Made once a work folder, or taken from the model that training started from: its ids must never change, and
-        words that it does not have follow them.
+        """Kept in the work folder, trained there or taken from the model that training started from: its ids must never
+        change, and words that the model does not have follow them.
+
+        Raises TrainingError for a model whose ids are not those that the work folder's decoder has learned.
         """
-        path = self.work / "tokenizer.json"
+        path, words = self.work / "tokenizer.json", [*self.schema.vocabulary_words(), *LANGUAGE_WORDS]
         if self.started_from is not None:
-            return self.started_from.text_tokenizer.with_words([*self.schema.vocabulary_words(), *LANGUAGE_WORDS])
+            tokenizer = self.started_from.text_tokenizer.with_words(words)
+            learned = (self.work / "decoder" / CHECKPOINT).exists() and path.exists()
+            if learned and not tokenizer.same_as(TextTokenizer.load(path)):
+                raise TrainingError(f"the decoder in {self.work} was trained with other words than {self.source} has; go on "
+                                    "without --from, or start in another --work")
+            if distributed.rank() == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                tokenizer.save(path)
+            return tokenizer
         if not path.exists() and distributed.rank() == 0:
             files = [folder / "questions.json" for folder in self.renders]
             corpus = [text for file in files if file.exists() for text in corpus_from_questions(file)]
             path.parent.mkdir(parents=True, exist_ok=True)
-            train_text_tokenizer(corpus, [*self.schema.vocabulary_words(), *LANGUAGE_WORDS]).save(path)
+            train_text_tokenizer(corpus, words).save(path)
         distributed.wait()
         return TextTokenizer.load(path)
 

@@ -15,6 +15,7 @@ from kyvo_ros import cli
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.model.folder import load_model
 from kyvo_ros.pipeline import KyvoPipeline
+from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, train_text_tokenizer
 from kyvo_ros.training.preparation import held_out_names
 from kyvo_ros.training.stages import Workshop, learned_tasks, resized_grid, state_for
 
@@ -141,6 +142,24 @@ def test_training_starts_again_from_a_model_folder(trained, tmp_path):
     code = cli.main(["train", "decoder", "--recipe", str(trained / "toy.yaml"), "--work", str(tmp_path / "work"), "--from",
                      str(trained / "model"), "--device", "cpu", "--threads", "1"])
     assert code == 0 and (tmp_path / "work" / "decoder" / "checkpoint.pt").exists()
+
+
+def test_what_was_started_from_a_model_goes_on_with_its_words(trained, tmp_path, capsys):
+    """Also without --from: other ids for the same words would spoil what has been learned."""
+    bundle, path = load_model(trained / "model"), tmp_path / "work" / "tokenizer.json"
+    theirs = train_text_tokenizer(["what is the colour of the thing"] * 50, bundle.schema.vocabulary_words())
+    assert not theirs.same_as(bundle.text_tokenizer)
+    (tmp_path / "toy.yaml").write_text(RECIPE)
+    (tmp_path / "work").mkdir()
+    for name in ("examples", "codes"):
+        (tmp_path / "work" / name).symlink_to(trained / "work" / name)
+    assert _train(tmp_path, "decoder", "--from", str(trained / "model")) == 0
+    assert TextTokenizer.load(path).same_as(bundle.text_tokenizer.with_words(LANGUAGE_WORDS))
+    kept = path.read_bytes()
+    assert _train(tmp_path, "decoder") == 0 and path.read_bytes() == kept
+    theirs.save(path)
+    assert _train(tmp_path, "decoder", "--from", str(trained / "model")) == 2
+    assert "was trained with other words" in capsys.readouterr().err
 
 
 def test_a_decoder_starts_with_other_image_codes_by_what_does_not_hang_on_them(trained):
