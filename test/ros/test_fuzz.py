@@ -149,9 +149,10 @@ def test_hostile_messages_over_dds(sixth: Tester, tmp_path: Path) -> None:
         sixth.infos.publish(calibration("eye"))
         sixth.answer(frame_id="eye")
         sixth.forget()
-        values = sixth.wait(sixth.values, "diagnostics")
+        sixth.wait(lambda: int(sixth.values().get("frames dropped", 0)) >= OVER_DDS // 40,
+                   "diagnostics of the hostile images; best effort loses many, not nearly all")
+        values = sixth.values()
         assert int(values["images received"]) == int(values["frames published"]) + int(values["frames dropped"])
-        assert int(values["frames dropped"]) >= OVER_DDS // 40, "best effort loses many, not nearly all"
         assert "Traceback" not in node.log.read_text()
         assert node.child.end() == 0
     for made in publisher.values():
