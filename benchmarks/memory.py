@@ -5,8 +5,8 @@
 Each row is a setting of `kyvo_ros.evaluation.memory_sequences`, scored by `kyvo_ros.evaluation.memory_metrics`:
 switches over all object-frames of the seeds, of the rest the mean over the seeds. The standard sequence comes first,
 the others change one thing of it. With --recognizer the one row has no invented detections: the ray caster draws every
-frame of the standard sequence, and the model says what it sees. Times are CPU time of `SceneMemory.fuse` (median), to which other processes add
-little.
+frame of the standard sequence, and the model says what it sees. Times are CPU time of `SceneMemory.fuse` (median), to
+which other processes add little.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from kyvo_ros.data.placement import SceneBatch
 from kyvo_ros.evaluation.memory_metrics import MemoryReport, evaluate_memory
 from kyvo_ros.evaluation.memory_sequences import FRAME, LENS, SequenceFrame, SequenceSettings, standard_sequence
 from kyvo_ros.scene import PlaneNotVisibleError, Scene, view_from_pose
@@ -46,14 +47,12 @@ class Recognizer:
         from kyvo_ros.data.raycaster import Raycaster
         from kyvo_ros.pipeline import KyvoPipeline
         self._pipeline = KyvoPipeline.from_pretrained(model or None)
-        lens = LENS
-        self._raycaster = Raycaster(lens.width, lens.height, lens.fx, lens.fy, lens.cx, lens.cy)
+        self._raycaster = Raycaster(LENS.width, LENS.height, LENS.fx, LENS.fy, LENS.cx, LENS.cy)
 
     def __call__(self, frame: SequenceFrame) -> tuple[Scene, Viewpoint] | None:
         """What it sees, in FRAME, and where it looked; None where the camera does not look down on the plane."""
-        from kyvo_ros.data.placement import SceneBatch
         try:
-            view = view_from_pose(frame.viewpoint.intrinsics, frame.viewpoint.frame_T_optical)
+            view = view_from_pose(LENS, frame.viewpoint.frame_T_optical)
         except PlaneNotVisibleError:
             return None
         batch = SceneBatch.of([frame.truth], [frame.viewpoint.frame_T_optical])

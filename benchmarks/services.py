@@ -23,6 +23,7 @@ import numpy as np  # noqa: E402
 from node import ANSWER_LIMIT_S, START_LIMIT_S, Bench, Options, cpu_name, recorded_images  # noqa: E402
 
 from kyvo_ros.ros.demo import keep_dds_on_this_computer  # noqa: E402
+from kyvo_ros.ros.model_slot import cores  # noqa: E402
 
 WARM_UP_CALLS = 3
 
@@ -59,9 +60,9 @@ def time_service(bench: Bench, kind: type, name: str, request: Any, calls: int) 
 def run(model: str, calls: int) -> dict:
     """All services of one node."""
     messages, _, info = recorded_images()
-    results = {"cpu": cpu_name(), "cores": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()[0]}
+    results = {"cpu": cpu_name(), "cores": cores(), "load_before": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as scratch:
-        bench = Bench(Options(model, 0, 0, 0.0, 0, 0), Path(scratch) / "node.log")
+        bench = Bench(Options(model, parallel=0, threads=0, seconds=0.0, pairs=0, frames=0), Path(scratch) / "node.log")
         try:
             bench.wait(lambda: bench.values.get("model", "none") != "none", START_LIMIT_S, "the model")
             bench.wait(lambda: bench.infos.get_subscription_count() > 0, START_LIMIT_S, "the node's subscription")

@@ -60,6 +60,12 @@ def _drawn_size_m(scene_object: SceneObject) -> np.ndarray:
     return np.array(_UNKNOWN_SIZE_M if scene_object.size_m is None else scene_object.size_m)
 
 
+def enlarged(image_rgb: np.ndarray, scale: int) -> np.ndarray:
+    """A copy (scale * H, scale * W, 3) of an image (H, W, 3) uint8 RGB."""
+    return image_rgb.copy() if scale == 1 else cv2.resize(
+        image_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
 def draw_scene(image_rgb: np.ndarray, scene: Scene, view: CameraView, *, marks: Sequence[Mark] | None = None,
                scale: int | None = None) -> np.ndarray:
     """A copy of an image (H, W, 3) uint8 RGB, enlarged by `scale`, with the boxes and labels of a scene.
@@ -69,8 +75,7 @@ def draw_scene(image_rgb: np.ndarray, scene: Scene, view: CameraView, *, marks: 
     drawn as far as they are seen. Raises PlaneNotVisibleError where the view has no plane.
     """
     scale = scale or max(1, round(_READABLE_WIDTH / image_rgb.shape[1]))
-    image = image_rgb.copy() if scale == 1 else cv2.resize(
-        image_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    image = enlarged(image_rgb, scale)
     marks = [default_mark(o) for o in scene.objects] if marks is None else marks
     optical_T_plane = view.plane_T_optical().inverse()
     depth = optical_T_plane.apply(scene.positions_m())[:, 2]

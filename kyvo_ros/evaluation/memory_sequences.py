@@ -24,6 +24,7 @@ WORDS = {
 }
 _EXTENT_M = {"small": 0.7, "large": 1.4}
 _CUBE_EXTENT_M = {"small": 0.7 / math.sqrt(2), "large": 1.4 / math.sqrt(2)}
+#: Of the camera of every sequence.
 LENS = PinholeCamera(320, 240, 350.0, 350.0, 160.0, 120.0)
 #: Share of an object that must be visible for it to be detected.
 _SEEN_FROM = 0.3

@@ -39,20 +39,28 @@ def _compiled(function: Callable) -> Callable:
 
 @_compiled
 def _multiply(x, weight, out, first):
-    """(m, K) times (K, N) into (m, N), four rows of the weight at a time. Leaves out rows before `first`."""
-    out[:] = 0.0
+    """(m, K) times (K, N) into (m, N). Leaves out rows before `first`."""
+    _multiply_part(x, 0, weight, weight.shape[1], out, first)
+
+
+@_compiled
+def _multiply_part(x, place, weight, end, out, first):
+    """K columns of x (m, E) from `place` on, times the first `end` columns of (K, N), into those of (m, N); four rows of
+    the weight at a time. Leaves out rows before `first`.
+    """
+    out[:, :end] = 0.0
     fours = weight.shape[0] // 4 * 4
     for k in range(0, fours, 4):
         w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
         for row in range(first, x.shape[0]):
-            a, b, c, d = x[row, k], x[row, k + 1], x[row, k + 2], x[row, k + 3]
-            target = out[row]
-            for n in range(weight.shape[1]):
+            own, target = x[row], out[row]
+            a, b, c, d = own[place + k], own[place + k + 1], own[place + k + 2], own[place + k + 3]
+            for n in range(end):
                 target[n] += a * w0[n] + b * w1[n] + c * w2[n] + d * w3[n]
     for k in range(fours, weight.shape[0]):
         for row in range(first, x.shape[0]):
-            for n in range(weight.shape[1]):
-                out[row, n] += x[row, k] * weight[k, n]
+            for n in range(end):
+                out[row, n] += x[row, place + k] * weight[k, n]
 
 
 @_compiled
@@ -80,9 +88,10 @@ def _turn(projected, rope, start):
 
 @_compiled
 def _exponential(x, size):
-    """exp of the first `size` of (n,) float32 within [-87, 88], in place, clipped beyond, to 2e-7 of itself: unlike `np.exp`, many at a time.
+    """exp of the first `size` of (n,) float32 in place, to 6e-7 of itself: unlike `np.exp`, many at a time.
 
-    2 to the nearest whole power, written into the exponent's bits, times a polynomial of what remains.
+    Arguments are clipped to [-87, 88]. It is 2 to the nearest whole power, written into the exponent's bits, times a
+    polynomial of what remains.
     """
     for i in range(size):
         power = min(max(x[i], np.float32(-87.0)), np.float32(88.0)) * np.float32(1.44269504)
@@ -103,35 +112,17 @@ def _attend(projected, keys, memory, own, start, first, scores, out):
     """Queries, the first of (m, E), at `start` on over keys (kv_heads, head_dim, length) and the values behind the
     keys of a memory (2 * kv_heads, rows, length, head_dim), its row `own` -> (m, D). scores: (m, length), to work in.
 
-    Queries go head by head, so that the keys and values of a head are read once for all of them.
+    Queries go head by head, so that all of them find the keys and values of a head in the processor's cache.
     """
     kv_heads, head_dim, _ = keys.shape
     width, heads = out.shape[0], out.shape[1] // head_dim
+    scale = np.float32(1.0) / np.sqrt(np.float32(head_dim))
     for head in range(heads):
         place, kv_head = head * head_dim, head * kv_heads // heads
-        _score(projected, place, keys[kv_head], start + width, scores, first)
+        _multiply_part(projected, place, keys[kv_head], start + width, scores, first)
         for row in range(first, width):
-            _soften(scores[row], start + row + 1, start + width, head_dim)
+            _soften(scores[row], start + row + 1, start + width, scale)
         _weigh(scores, memory[kv_heads + kv_head, own], start + width, out, place, first)
-
-
-@_compiled
-def _score(queries, place, keys, end, scores, first):
-    """Queries in (m, E) from `place` on times the first `end` of keys (head_dim, length) into (m, length)."""
-    for row in range(first, scores.shape[0]):
-        scores[row, :end] = 0.0
-    fours = keys.shape[0] // 4 * 4
-    for k in range(0, fours, 4):
-        k0, k1, k2, k3 = keys[k], keys[k + 1], keys[k + 2], keys[k + 3]
-        for row in range(first, scores.shape[0]):
-            query, target = queries[row], scores[row]
-            a, b, c, d = query[place + k], query[place + k + 1], query[place + k + 2], query[place + k + 3]
-            for n in range(end):
-                target[n] += a * k0[n] + b * k1[n] + c * k2[n] + d * k3[n]
-    for k in range(fours, keys.shape[0]):
-        for row in range(first, scores.shape[0]):
-            for n in range(end):
-                scores[row, n] += queries[row, place + k] * keys[k, n]
 
 
 @_compiled
@@ -152,9 +143,8 @@ def _weigh(weights, values, end, out, place, first):
 
 
 @_compiled
-def _soften(scores, seen, end, head_dim):
-    """Softmax of the first `seen` of (length,) scores, in place; nothing for the rest up to `end`."""
-    scale = np.float32(1.0) / np.sqrt(np.float32(head_dim))
+def _soften(scores, seen, end, scale):
+    """Softmax of `scale` times the first `seen` of (length,) scores, in place; nothing for the rest up to `end`."""
     largest = _largest(scores, seen)
     for i in range(seen):
         scores[i] = (scores[i] - largest) * scale
@@ -203,7 +193,8 @@ def _advance(x, start, cache, columns, row, qkv, out, gate_up, down, rope, epsil
     """Run (m, D) embeddings of the tokens at `start` on through every block, in place.
 
     cache: (layers, 2 * kv_heads, rows, length, head_dim), of which `row` holds what comes before `start` and takes what
-    is new. columns: its keys once more, (layers, rows, kv_heads, head_dim, length). qkv, out, gate_up, down: (layers, inputs, outputs), the norms' gains folded in. rope: (positions, pairs, 2).
+    is new. columns: its keys once more, (layers, rows, kv_heads, head_dim, length). qkv, out, gate_up, down: (layers,
+    inputs, outputs), the norms' gains folded in. rope: (positions, pairs, 2).
     Of the last block only the last token's state is computed to its end.
     """
     layers, kv_pairs, _, length, head_dim = cache.shape

@@ -16,7 +16,7 @@ import numpy as np
 from kyvo_msgs.msg import Answer, SceneGraph
 from kyvo_msgs.srv import Ask, Edit, Render
 
-from kyvo_ros.drawing import MISSED_RGB, RIGHT_RGB, Mark, contact_sheet, draw_plan
+from kyvo_ros.drawing import MISSED_RGB, RIGHT_RGB, Mark, contact_sheet, draw_plan, enlarged
 from kyvo_ros.ros.conversions import image_from_msg
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg
 from kyvo_ros.scene import Scene
@@ -65,8 +65,7 @@ def _have_drawn(call: Call, scene: SceneGraph, output: Path) -> None:
         print(f"  not drawn: {response.message}")
         return
     picture = image_from_msg(response.image)
-    large = cv2.resize(picture, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_CUBIC)
-    cv2.imwrite(str(output / "imagined.png"), large[..., ::-1])
+    cv2.imwrite(str(output / "imagined.png"), enlarged(picture, _ENLARGED)[..., ::-1])
     print(f"  {picture.shape[1]}x{picture.shape[0]} pixels from {len(scene.objects)} objects")
 
 

@@ -108,8 +108,8 @@ class Workshop:
             tokenizer = self.started_from.text_tokenizer.with_words(words)
             learned = (self.work / "decoder" / CHECKPOINT).exists() and path.exists()
             if learned and not tokenizer.same_as(TextTokenizer.load(path)):
-                raise TrainingError(f"the decoder in {self.work} was trained with other words than {self.source} has; go on "
-                                    "without --from, or start in another --work")
+                raise TrainingError(f"the decoder in {self.work} was trained with other words than {self.source} has; go "
+                                    "on without --from, or start in another --work")
             if distributed.rank() == 0:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 tokenizer.save(path)

@@ -16,23 +16,25 @@ from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup,
 from kyvo_ros.ros.executor import BriefCallbackGroup, PoolExecutor, spin  # noqa: E402
 
 
-class Spinning:
-    """A node of its own context on an executor whose offers are counted."""
+class Counting(PoolExecutor):
+    """Counts how often it asks for work."""
 
-    def __init__(self, threads: int) -> None:
+    offers = 0
+
+    def wait_for_ready_callbacks(self, *args, **kwargs):
+        self.offers += 1
+        return super().wait_for_ready_callbacks(*args, **kwargs)
+
+
+class Spinning:
+    """A node of its own context on an executor of two threads whose offers are counted."""
+
+    def __init__(self) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node("spinning", context=self.context, start_parameter_services=False,
                                       enable_rosout=False)
-        self.offers = 0
-        bench = self
-
-        class Counting(PoolExecutor):
-            def wait_for_ready_callbacks(self, *args, **kwargs):
-                bench.offers += 1
-                return super().wait_for_ready_callbacks(*args, **kwargs)
-
-        self.executor, self.stop = Counting(threads, context=self.context), threading.Event()
+        self.executor, self.stop = Counting(2, context=self.context), threading.Event()
         self.executor.add_node(self.node)
         self.thread = threading.Thread(target=spin, args=(self.executor, self.node, self.stop))
         self.thread.start()
@@ -51,8 +53,8 @@ class Spinning:
 
 
 @pytest.fixture
-def spinning(request: pytest.FixtureRequest) -> Iterator[Spinning]:
-    running = Spinning(getattr(request, "param", 2))
+def spinning() -> Iterator[Spinning]:
+    running = Spinning()
     yield running
     running.close()
 
@@ -86,9 +88,9 @@ def test_what_waits_for_a_thread_is_offered_once(spinning: Spinning) -> None:
     for _ in range(4):
         spinning.timer(hold)
     wait_until(lambda: len(entered) == 2)
-    before = spinning.offers
+    before = spinning.executor.offers
     time.sleep(0.5)
-    held = spinning.offers - before
+    held = spinning.executor.offers - before
     gate.set()
     wait_until(lambda: len(entered) > 8)
     assert held < 10
