@@ -22,12 +22,13 @@ class ImageGrammar:
         """Raises ImageOrderError for an order that is not known."""
         self.grid = tuple(grid)
         self._vocabulary = vocabulary
-        self._order, self._places = written_order(order, self.grid), place_in_order(order, self.grid)
+        self.order = written_order(order, self.grid)  # (h*w,) cells in raster numbering
+        self._places = place_in_order(order, self.grid)
         image = vocabulary.range("image")
         self._codes = np.arange(image.start, image.stop)
         self._start = np.array([vocabulary.structure_id("[IMAGE-START]")])
         self._end = np.array([vocabulary.structure_id("[IMAGE-END]")])
-        self.max_length = len(self._order) + 2
+        self.max_length = len(self.order) + 2
 
     def start(self) -> int:
         return 0
@@ -59,9 +60,9 @@ class ImageGrammar:
     def encode_image(self, codes: np.ndarray) -> list[int]:
         """Ids of codes (h, w) or (h*w,) in raster order; inverse of `decode_image`. Raises GrammarError."""
         codes = np.asarray(codes)
-        if codes.shape not in (self.grid, (len(self._order),)):
+        if codes.shape not in (self.grid, (len(self.order),)):
             raise GrammarError(f"expected image codes of shape {self.grid}, got {codes.shape}")
-        ids = self._vocabulary.image_ids(codes.ravel()[self._order]).tolist()
+        ids = self._vocabulary.image_ids(codes.ravel()[self.order]).tolist()
         return [int(self._start[0]), *ids, int(self._end[0])]
 
     def decode_image(self, ids: Sequence[int]) -> np.ndarray:

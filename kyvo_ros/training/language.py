@@ -264,7 +264,7 @@ class LanguageStage:
         if self.renders is not None and not shows_objects(source):  # without ray-cast scenes only backgrounds are left
             source = self.renders
         rows = self.drawing.draw(source, self.batch_size, rng)
-        loss = self.drawing.loss(self.model.decoder, source, rows)
+        loss = self.drawing.loss(self.model.decoder, source, rows, rng)
         return loss, {"drawing": float(loss.detach())}
 
     def _cells(self, source: CodeSet, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -21,7 +21,7 @@ from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
 from kyvo_ros.tokens.sequences import ANSWER_TASKS
 from kyvo_ros.tokens.vocabulary import SMALL_NUMBER_STEP, Vocabulary
 from kyvo_ros.training.picture_terms import PictureSettings
-from kyvo_ros.training.rendering import FirstCodes
+from kyvo_ros.training.rendering import DrawingSettings, FirstCodes
 from kyvo_ros.training.trainer import RunSettings
 
 
@@ -126,6 +126,7 @@ class Recipe:
     image_order: str = "spiral"  # in which the codes of a picture are written; see `tokens.image_orders`
     picture_terms: PictureSettings = field(default_factory=PictureSettings)  # of stage `pixels`
     first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
+    drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene
 
@@ -161,7 +162,7 @@ class Recipe:
 #: How the entries of a recipe that are blocks of their own are read.
 _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "pixels": RunSettings, "decoder": RunSettings,
            "examples": ExampleSettings, "canonical": CanonicalCamera, "tokenizer": ImageTokenizerConfig,
-           "sizes": DecoderSizes, "numbers": NumberSettings, "first_codes": FirstCodes,
+           "sizes": DecoderSizes, "numbers": NumberSettings, "first_codes": FirstCodes, "drawing": DrawingSettings,
            "picture_terms": PictureSettings, "objects": ObjectSettings, "shapes": ShapeShares}
 
 

@@ -2,6 +2,9 @@
 
 The first codes decide what the rest of a picture continues, so their loss weighs more (Kyvo, arXiv 2506.08002, section
 4). Images without objects are left out: they show an empty plane or anything else, and the scene does not say which.
+The codes before a code tell most of it, but where an object begins: with all of them true in training, a decoder learns
+to continue pictures long before it looks at the scene. Some of them are therefore replaced by others, and codes where
+objects stand weigh more (`DrawingSettings`; both are ours).
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.generation import generate
@@ -25,6 +30,7 @@ from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.vocabulary import Vocabulary
+from kyvo_ros.training.dense_head import dense_targets
 
 #: Held-out renders whose scene is drawn and recognised again, and the distance that counts as right, metres.
 CYCLED, CYCLE_TAU_M = 32, 0.25
@@ -41,6 +47,7 @@ class Pictures(Protocol):
     cells: np.ndarray  # (N, h*w, 2) ground points of the cells
     targets: np.ndarray  # (N, L) ids of a scene, [SCENE-START] to [SCENE-END], [EOS], padding
     length: np.ndarray  # (N,) tokens up to and with [EOS]
+    truth: ExampleSet  # what they show, without pixels
 
 
 def shows_objects(pictures: Pictures) -> bool:
@@ -66,6 +73,18 @@ class FirstCodes:
 
 
 @dataclass(frozen=True)
+class DrawingSettings:
+    """What makes a decoder look at the scene while it learns to draw."""
+
+    wrong_codes: float = 0.0  # a row's share of codes to continue from that are replaced is drawn from 0 to this
+    object_weight: float = 1.0  # of the loss on codes of cells round objects' centres, where the others weigh 1
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.wrong_codes <= 1.0 or not self.object_weight > 0:
+            raise ValueError(f"drawing needs wrong_codes in [0, 1] and a positive object_weight, got {self}")
+
+
+@dataclass(frozen=True)
 class DrawingLesson:
     """Sequences of 3->I from pictures with scenes, and what a decoder makes of them."""
 
@@ -73,6 +92,8 @@ class DrawingLesson:
     tokenizer: ImageTokenizer  # for inference, see `folded`
     vocabulary: Vocabulary
     first_codes: FirstCodes
+    settings: DrawingSettings
+    canonical: CanonicalCamera
     device: torch.device
 
     def draw(self, pictures: Pictures, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -85,11 +106,21 @@ class DrawingLesson:
         like = pictures.length[rng.choice(shown)]
         return rng.choice(np.flatnonzero(pictures.length == like), size=size)
 
-    def loss(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray) -> Tensor:
-        """Mean cross entropy of the codes of some rows, the first ones weighted; the rows' scenes have one length."""
-        entropies, _ = self._predicted(decoder, pictures, rows)
-        weights = torch.as_tensor(self.first_codes.weights(entropies.shape[1]), device=entropies.device)
-        return (entropies * weights).mean()
+    def loss(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Mean cross entropy of the codes of some rows, weighted; the rows' scenes have one length. `rng` picks the
+        codes to continue from that are replaced.
+        """
+        entropies, _ = self._predicted(decoder, pictures, rows, rng)
+        return (entropies * torch.as_tensor(self._weights(pictures, rows), device=entropies.device)).mean()
+
+    def _weights(self, pictures: Pictures, rows: np.ndarray) -> np.ndarray:
+        """(B, h*w) float32 with a mean of 1, in the order of writing."""
+        weights = np.tile(self.first_codes.weights(pictures.codes.shape[1]), (len(rows), 1))
+        if self.settings.object_weight != 1.0:
+            near = dense_targets(pictures.truth[rows], self.canonical, self.builder.image_grid).weight
+            shown = near.reshape(len(rows), -1)[:, self.builder.image_grammar.order] > 0
+            weights *= np.where(shown, np.float32(self.settings.object_weight), np.float32(1.0))
+        return weights / weights.mean()
 
     @torch.no_grad()
     def held_out_scores(self, decoder: Decoder, pictures: Pictures) -> dict[str, float]:
@@ -111,18 +142,31 @@ class DrawingLesson:
         groups = [np.flatnonzero(pictures.length == length) for length in lengths]
         return [group[i:i + _A_TIME] for group in groups for i in range(0, len(group), _A_TIME)]
 
-    def _predicted(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """(B, h*w) cross entropies in the order of writing, and whether each code is the likeliest one."""
+    def _predicted(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray,
+                   rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """(B, h*w) cross entropies in the order of writing, and whether each code is the likeliest one, after the true
+        ones; with `rng`, after some wrong ones too.
+        """
         ids, prompt_length = self._sequences(pictures, rows)
+        given = (ids if rng is None else self._partly_wrong(ids, prompt_length, rng)).to(self.device)
         ids = ids.to(self.device)
         cells = torch.as_tensor(pictures.cells[rows]).to(self.device)
         count = decoder.config.cells
-        hidden = decoder.hidden(ids[:, :-2], cells=cells, prefix_length=prompt_length - 1, start=prompt_length)
+        hidden = decoder.hidden(given[:, :-2], cells=cells, prefix_length=prompt_length - 1, start=prompt_length)
         logits, codes = decoder.logits(hidden), ids[:, prompt_length + 1:-1]  # behind [IMAGE-START], each code
         entropies = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none")
         image = self.vocabulary.range("image")
         likeliest = logits[..., image.start:image.stop].argmax(-1) + image.start
         return entropies.view(-1, count), likeliest == codes
+
+    def _partly_wrong(self, ids: Tensor, prompt_length: int, rng: np.random.Generator) -> Tensor:
+        """(B, S) sequences -> the same with some codes of the picture replaced by any."""
+        image = self.vocabulary.range("image")
+        others = rng.integers(image.start, image.stop, tuple(ids.shape))
+        wrong = rng.random(tuple(ids.shape)) < rng.uniform(0.0, self.settings.wrong_codes, (len(ids), 1))
+        wrong &= ((ids >= image.start) & (ids < image.stop)).numpy()
+        wrong[:, :prompt_length] = False
+        return torch.where(torch.from_numpy(wrong), torch.from_numpy(others), ids)
 
     def _sequences(self, pictures: Pictures, rows: np.ndarray) -> tuple[Tensor, int]:
         """(B, S) ids up to and with [IMAGE-END], and the tokens of the prompt; the rows' scenes have one length."""

@@ -200,7 +200,7 @@ class Workshop:
 
     def drawing_lesson(self, tokenizer: ImageTokenizer) -> DrawingLesson:
         return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
-                             self.device)
+                             self.recipe.drawing, self.recipe.canonical, self.device)
 
     def shape_lesson(self, tokenizer: ImageTokenizer) -> ShapeLesson | None:
         """Where the recipe has objects; makes the codes of their shapes."""

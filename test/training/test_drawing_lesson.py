@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from tiny_model import tiny_bundle
 
+from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import ModelBundle
 from kyvo_ros.scene import Scene, SceneObject
-from kyvo_ros.training.rendering import DrawingLesson, FirstCodes, cycle_scores
+from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.rendering import DrawingLesson, DrawingSettings, FirstCodes, cycle_scores
 
 BALL = SceneObject({"size": "large", "color": "red", "material": "metal", "shape": "sphere"}, [1.0, 0.5, 0.7])
 OTHER = SceneObject({"size": "small", "color": "blue", "material": "rubber", "shape": "sphere"}, [-1.0, 0.5, 0.35])
@@ -27,7 +30,8 @@ def bundle() -> ModelBundle:
 
 @pytest.fixture(scope="module")
 def lesson(bundle: ModelBundle) -> DrawingLesson:
-    return DrawingLesson(bundle.builder, bundle.image_tokenizer, bundle.vocabulary, FirstCodes(), CPU)
+    return DrawingLesson(bundle.builder, bundle.image_tokenizer, bundle.vocabulary, FirstCodes(), DrawingSettings(),
+                         bundle.canonical, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,10 @@ def pictures(bundle: ModelBundle) -> SimpleNamespace:
         targets[i, : len(row)] = row
     codes = np.random.default_rng(0).integers(0, 1024, (len(rows), 40)).astype(np.int16)
     cells = np.tile(bundle.canonical.cells(None, (5, 8)), (len(rows), 1, 1))
-    return SimpleNamespace(codes=codes, cells=cells, targets=targets, length=np.array(list(map(len, rows))))
+    camera = bundle.canonical.nominal_plane()
+    truth = ExampleSet.from_scenes(np.zeros((len(rows), 1, 1, 3), np.uint8), SCENES, [camera] * len(rows),
+                                   word_values(bundle.grammar.schema), 4, [1.0] * len(rows))
+    return SimpleNamespace(codes=codes, cells=cells, targets=targets, length=np.array(list(map(len, rows))), truth=truth)
 
 
 def test_sequences_are_those_of_the_builder(bundle, lesson, pictures) -> None:
@@ -65,9 +72,56 @@ def test_the_first_codes_weigh_more(bundle, lesson, pictures) -> None:
     rows = np.array([0, 1])
     entropies, _ = lesson._predicted(bundle.decoder, pictures, rows)
     expected = (10 * entropies[:, :5].sum() + entropies[:, 5:].sum()) / (2 * (5 * 10 + 35))
-    assert lesson.loss(bundle.decoder, pictures, rows).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert lesson.loss(bundle.decoder, pictures, rows, np.random.default_rng(0)).item() == pytest.approx(expected.item(), rel=1e-5)
     with pytest.raises(ValueError, match="positive weight"):
         FirstCodes(5, 0.0)
+
+
+def test_codes_where_objects_stand_weigh_more(bundle, lesson, pictures) -> None:
+    rows = np.array([0, 2])
+    plain = replace(lesson, first_codes=FirstCodes(0))
+    assert plain._weights(pictures, rows) == pytest.approx(1.0)
+    weights = replace(plain, settings=DrawingSettings(object_weight=3.0))._weights(pictures, rows)
+    assert weights.mean() == pytest.approx(1.0) and weights.max() == pytest.approx(3 * weights.min())
+    raster = weights[:, np.argsort(bundle.builder.image_grammar.order)].reshape(2, *bundle.builder.image_grid)
+    u, v = pictures.truth[rows].projected((bundle.canonical.fx, bundle.canonical.fy),
+                                          (bundle.canonical.cx, bundle.canonical.cy))[0, 0, :2]
+    stride = bundle.canonical.width / bundle.builder.image_grid[1]
+    assert raster[0, int(v // stride), int(u // stride)] == weights.max()
+    assert (raster[0] == weights.max()).sum() < (raster[1] == weights.max()).sum() < raster[1].size  # one object, two
+
+
+def test_wrong_codes_stand_in_the_picture_alone(bundle, lesson, pictures) -> None:
+    ids, prompt_length = lesson._sequences(pictures, np.array([0] * 50))
+    given = replace(lesson, settings=DrawingSettings(wrong_codes=1.0))._partly_wrong(
+        ids, prompt_length, np.random.default_rng(0))
+    image = bundle.vocabulary.range("image")
+    codes = slice(prompt_length + 1, -1)  # between the brackets of the picture
+    assert torch.equal(given[:, :prompt_length + 1], ids[:, :prompt_length + 1]) and torch.equal(given[:, -1], ids[:, -1])
+    assert given[:, codes].min() >= image.start and given[:, codes].max() < image.stop
+    wrong = (given != ids)[:, codes].float().mean(dim=1)
+    assert wrong.min() < 0.1 and wrong.max() > 0.9 and 0.35 < wrong.mean() < 0.65
+    assert torch.equal(lesson._partly_wrong(ids, prompt_length, np.random.default_rng(0)), ids)  # by default none
+    for broken in ({"wrong_codes": 1.1}, {"object_weight": 0.0}):
+        with pytest.raises(ValueError, match="drawing needs"):
+            DrawingSettings(**broken)
+
+
+def test_the_true_codes_are_what_is_to_be_predicted(bundle, lesson, pictures, monkeypatch) -> None:
+    """Wrong codes change what is read, not what is scored; held-out scores read true codes."""
+    read, hidden = [], bundle.decoder.hidden
+    monkeypatch.setattr(bundle.decoder, "hidden", lambda ids, **kinds: (read.append(ids), hidden(ids, **kinds))[1])
+    wrong = replace(lesson, settings=DrawingSettings(wrong_codes=1.0))
+    rows = np.array([0, 0])
+    entropies, _ = wrong._predicted(bundle.decoder, pictures, rows, np.random.default_rng(0))
+    wrong.held_out_scores(bundle.decoder, pictures)
+    ids, _ = lesson._sequences(pictures, rows)
+    assert not torch.equal(read[0], ids[:, :-2])
+    logits = bundle.decoder.logits(hidden(read[0], cells=torch.as_tensor(pictures.cells[rows]),
+                                          prefix_length=ids.shape[1] - 43, start=ids.shape[1] - 42))
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, -41:-1].flatten(), reduction="none")
+    assert entropies.flatten().detach() == pytest.approx(expected.detach().numpy(), abs=1e-5)
+    assert any(torch.equal(seen[:1], ids[:1, :-2]) for seen in read[1:])
 
 
 def test_drawing_is_learned(bundle, lesson, pictures) -> None:
@@ -76,7 +130,7 @@ def test_drawing_is_learned(bundle, lesson, pictures) -> None:
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2)
     losses = []
     for _ in range(120):
-        loss = lesson.loss(decoder, pictures, lesson.draw(pictures, 4, rng))
+        loss = lesson.loss(decoder, pictures, lesson.draw(pictures, 4, rng), rng)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

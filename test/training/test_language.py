@@ -19,7 +19,7 @@ from kyvo_ros.tokens.text import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.language import LanguageModel, LanguageStage, TargetWriter, encode_examples, number_values
-from kyvo_ros.training.rendering import DrawingLesson, FirstCodes
+from kyvo_ros.training.rendering import DrawingLesson, DrawingSettings, FirstCodes
 
 CANONICAL = CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5)
 VALUES = word_values(CLEVR_SCHEMA)
@@ -107,7 +107,8 @@ def test_the_loss_falls_and_the_dense_head_can_be_left_out(stage):
 
 def test_a_share_of_batches_are_scenes_to_draw_whatever_the_backgrounds(stage, grammar):
     tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, (4, 8), (0, 0), 1024, 8)).eval()
-    lesson = DrawingLesson(stage.builder, tokenizer, grammar.vocabulary, FirstCodes(), torch.device("cpu"))
+    lesson = DrawingLesson(stage.builder, tokenizer, grammar.vocabulary, FirstCodes(), DrawingSettings(), CANONICAL,
+                           torch.device("cpu"))
     empty = replace(stage.renders, length=np.full(len(stage.renders), 3))
     drawing = replace(stage, drawing=lesson, rendering_ratio=0.5, synthetic=empty, render_ratio=0.0)
     drawn = ["drawing" in drawing.loss_of(np.random.default_rng(seed))[1] for seed in range(40)]

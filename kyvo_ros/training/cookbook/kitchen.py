@@ -150,7 +150,8 @@ class Kitchen:
         builder = SequenceBuilder(vocabulary, grammar, text_tokenizer, self.bundle.image_tokenizer.grid,
                                   image_order=decoder.config.image_order)  # programs need finer numbers than 0.5
         held_out, words = codes["held_out"].truth, word_values(schema)
-        drawing = DrawingLesson(builder, self._tokenizer, vocabulary, recipe.first_codes, self.device)
+        drawing = DrawingLesson(builder, self._tokenizer, vocabulary, recipe.first_codes, recipe.drawing,
+                                recipe.canonical, self.device)
         return LanguageStage(
             LanguageModel(decoder, schema).to(self.device), grammar, builder, codes["synthetic"], None,
             codes["held_out"], [held_out.scene(i, words) for i in range(len(held_out))], render_ratio=0.0,
