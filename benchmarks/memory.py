@@ -4,9 +4,9 @@
 
 Each row is a setting of `kyvo_ros.evaluation.memory_sequences`, scored by `kyvo_ros.evaluation.memory_metrics`:
 switches over all object-frames of the seeds, of the rest the mean over the seeds. The standard sequence comes first,
-the others change one thing of it. With --recognizer the one row has no invented detections: the ray caster draws every
-frame of the standard sequence, and the model says what it sees. Times are CPU time of `SceneMemory.fuse` (median), to
-which other processes add little.
+the others change one thing of it. With --recognizer the one row (the standard one, or --only) has no invented
+detections: the ray caster draws every frame, and the model says what it sees. Times are CPU time of `SceneMemory.fuse`
+(median), to which other processes add little.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,14 +82,24 @@ def summary(settings: SequenceSettings, seeds: int, recognizer: Recognizer | Non
     seconds: list[float] = []
     reports = [scored(settings, seed, seconds, recognizer) for seed in tqdm(range(seeds), leave=False)]
     object_frames, switches = (sum(getattr(r, name) for r in reports) for name in ("object_frames", "id_switches"))
-    means = {name: statistics.fmean(getattr(r, name) for r in reports) for name in (
+    means = {name: _mean(getattr(r, name) for r in reports) for name in (
         "precision", "recall", "words_right", "position_error_m", "position_error_95_m")}
     by_part = zip(*(r.position_error_by_part_m for r in reports))
     return {"object_frames": object_frames, "id_switches": switches, **means,
-            "switches_per_1000": 1000 * switches / object_frames,
+            "switches_per_1000": 1000 * switches / max(1, object_frames),
             "worst_precision": min(r.precision for r in reports), "worst_recall": min(r.recall for r in reports),
-            "position_error_by_part_m": [statistics.fmean(e for e in part if e is not None) for part in by_part],
+            "position_error_by_part_m": [_mean(part) for part in by_part],
             "fuse_ms": 1e3 * statistics.median(seconds), "sequences": [r.to_dict() for r in reports]}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are there."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _said(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def table(rows: dict[str, dict]) -> str:
@@ -98,9 +108,9 @@ def table(rows: dict[str, dict]) -> str:
              f"{'error m':>9}{'95 %':>7}{'fuse ms':>9}"]
     for name, row in rows.items():
         lines.append(f"{name:20}{row['object_frames']:11}{row['id_switches']:9}{row['switches_per_1000']:9.2f}"
-                     f"{row['precision']:10.3f}{row['recall']:8.3f}{row['words_right']:7.3f}"
-                     f"{row['position_error_m']:9.3f}{row['position_error_95_m']:7.3f}{row['fuse_ms']:9.1f}")
-    errors = "  ".join(f"{e:.3f}" for e in next(iter(rows.values()))["position_error_by_part_m"])
+                     f"{row['precision']:10.3f}{row['recall']:8.3f}{_said(row['words_right']):>7}"
+                     f"{_said(row['position_error_m']):>9}{_said(row['position_error_95_m']):>7}{row['fuse_ms']:9.1f}")
+    errors = "  ".join(map(_said, next(iter(rows.values()))["position_error_by_part_m"]))
     return "\n".join([*lines, "", f"position error (m) by tenth of the sequence, {next(iter(rows))}: {errors}"])
 
 
@@ -113,12 +123,9 @@ def main() -> None:
     parser.add_argument("--recognizer", action="store_true", help="the model's own detections (a second for 5 frames)")
     parser.add_argument("--model", default="", help="model folder of --recognizer (default: the shipped one)")
     args = parser.parse_args()
-    if args.recognizer:
-        settings = replace(STANDARD, frames=args.frames)
-        rows = {"the recogniser": summary(settings, args.seeds, Recognizer(args.model))}
-    else:
-        names = [args.only] if args.only else list(SETTINGS)
-        rows = {name: summary(replace(SETTINGS[name], frames=args.frames), args.seeds) for name in names}
+    recognizer = Recognizer(args.model) if args.recognizer else None
+    names = [args.only or "standard"] if args.recognizer else [args.only] if args.only else list(SETTINGS)
+    rows = {name: summary(replace(SETTINGS[name], frames=args.frames), args.seeds, recognizer) for name in names}
     print(f"{args.seeds} sequences of {args.frames} frames each")
     print(table(rows))
     if args.json:

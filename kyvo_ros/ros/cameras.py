@@ -12,6 +12,10 @@ from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition
 from kyvo_ros.ros.settings import Settings
 
 
+class RequestError(ValueError):
+    """A request cannot be served as it is; the message says why and what to do."""
+
+
 class Cameras:
     """`make` gives a camera of a name and its settings; `in_turn` runs a job when no frame is being computed."""
 
@@ -33,20 +37,32 @@ class Cameras:
     def __iter__(self) -> Iterator[Camera]:
         return iter(tuple(self._by_name.values()))
 
-    def newest(self) -> Shot | None:
-        """The newest image; None where none has come."""
-        shots = [Shot(camera, frame) for camera in self if (frame := camera.newest) is not None]
+    def named(self, name: str) -> tuple[Camera, ...]:
+        """The camera of a name, all where it is empty. Raises RequestError where there is no such."""
+        if not name:
+            return tuple(self)
+        if name not in self._by_name:
+            known = ", ".join(f"'{other}'" for other in self._by_name if other)
+            raise RequestError(f"there is no camera '{name}'; leave camera empty{' or name ' + known if known else ''}")
+        return (self._by_name[name],)
+
+    def newest(self, name: str = "") -> Shot | None:
+        """The newest image of a camera, or of all; None where none has come. Raises RequestError as `named` does."""
+        shots = [Shot(camera, frame) for camera in self.named(name) if (frame := camera.newest) is not None]
         return max(shots, key=lambda shot: shot.frame.arrived_s, default=None)
 
     def meant(self, request: Any) -> Shot | None:
-        """The image that a request brings, or the newest; None where it brings none and none has come."""
-        if len(request.image.data):
-            return Shot(self.of_image(request.image.header.frame_id), Frame(request.image, time.monotonic()))
-        return self.newest()
+        """The image that a request brings, or the newest of the camera that it names; None where there is neither.
+        Raises RequestError as `named` does.
+        """
+        if not len(request.image.data):
+            return self.newest(request.camera)
+        camera = self.named(request.camera)[0] if request.camera else self.of_image(request.image.header.frame_id)
+        return Shot(camera, Frame(request.image, time.monotonic()))
 
-    def latest(self) -> Seen | None:
-        """What was seen last, by any camera; None where nothing was."""
-        seen = [camera.latest for camera in self if camera.latest is not None]
+    def latest(self, name: str = "") -> Seen | None:
+        """What a camera has seen last, or any; None where nothing was. Raises RequestError as `named` does."""
+        seen = [camera.latest for camera in self.named(name) if camera.latest is not None]
         return max(seen, key=lambda item: item.frame.arrived_s, default=None)
 
     def of_image(self, frame_id: str) -> Camera:
@@ -64,6 +80,12 @@ def recognized_once(shot: Shot | None, request: Any, pipeline: Pipeline) -> Reco
     Raises FrameDropped, also where there is no image.
     """
     if shot is None:
-        raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
+        raise no_image(request)
     info = request.camera_info if request.camera_info.width else None
     return shot.camera.recognizer.recognize_once(shot.frame, info, pipeline, shot.camera.settings)
+
+
+def no_image(request: Any) -> FrameDropped:
+    """Why a request that means the newest image has none."""
+    of = f" of camera '{request.camera}'" if request.camera else ""
+    return FrameDropped("bad_image", f"the request holds no image and the node has received none{of} yet")

@@ -16,18 +16,14 @@ import numpy as np
 
 from kyvo_ros.questions import ATTRIBUTES, Answer, in_frame
 from kyvo_ros.ros.camera import Seen
-from kyvo_ros.ros.cameras import Cameras, recognized_once
+from kyvo_ros.ros.cameras import Cameras, RequestError, no_image, recognized_once
 from kyvo_ros.ros.graph import GraphKeeper
-from kyvo_ros.ros.recognition import DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Pipeline
+from kyvo_ros.ros.recognition import DEFAULT_CAMERA_FRAME, Frame, Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import RELATION_EPSILON_UNITS, Relation, Scene, Transform, relations_of
 
 #: Stages of a question, as kyvo_msgs/action/Ask names them.
 RECOGNIZE, ANSWER = "recognize", "answer"
-
-
-class RequestError(ValueError):
-    """A request cannot be served as it is; the message says why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,23 +68,24 @@ class Language:
             answer = in_frame(answer, subject.frame_T_plane.apply(answer.value), subject.frame_id)
         return answer, subject
 
-    def edit(self, instruction: str, scene: Scene) -> tuple[Scene, list[Relation]]:
+    def edit(self, instruction: str, scene: Scene, camera: str = "") -> tuple[Scene, list[Relation]]:
         """The scene in PLANE_FRAME as an instruction changes it, and the relations that hold then; what has no id gets
-        one. Raises RequestError and as the pipeline does.
+        one. A model unit is as long as in the camera's latest scene. Raises RequestError and as the pipeline does.
         """
         _check_words(scene)
         pipeline = self._pipeline()
-        latest = self._cameras.latest()
+        latest = self._cameras.latest(camera)
         unit_m = latest.result.unit_m if latest else pipeline.schema.metres_per_unit
         edited = _with_ids(pipeline.edit(instruction, scene, unit_m))
         return edited, relations_of(edited, RELATION_EPSILON_UNITS * unit_m)
 
-    def render(self, scene: Scene) -> tuple[np.ndarray, str]:
+    def render(self, scene: Scene, camera: str = "") -> tuple[np.ndarray, str]:
         """A drawing (h, w, 3) uint8 RGB of a scene in PLANE_FRAME, and the frame of the camera that it is drawn for:
-        the latest scene's, before any the model's nominal one. Raises as the pipeline does.
+        that of the latest scene of the camera named, or of any; before one the model's nominal camera. Raises
+        RequestError and as the pipeline does.
         """
         pipeline = self._pipeline()
-        latest = self._cameras.latest()
+        latest = self._cameras.latest(camera)
         if latest is None:
             return pipeline.render(scene), self._settings().camera_frame or DEFAULT_CAMERA_FRAME
         result = latest.result
@@ -101,11 +98,12 @@ class Language:
             raise RequestError(f"the scene holds {objects} objects, more than max_request_objects = {most}; send those "
                                "that the edit is about")
 
-    def latest(self) -> Seen:
-        """What is published. Raises RequestError where nothing is."""
-        latest = self._cameras.latest()
+    def latest(self, camera: str = "") -> Seen:
+        """What a camera has published last, or any. Raises RequestError where nothing is."""
+        latest = self._cameras.latest(camera)
         if latest is None:
-            raise RequestError("no scene has been recognised yet; the diagnostics say what the node waits for")
+            of = f" by camera '{camera}'" if camera else ""
+            raise RequestError(f"no scene has been recognised{of} yet; the diagnostics say what the node waits for")
         return latest
 
     def frame_T_plane(self, frame_id: str) -> Transform:
@@ -124,9 +122,9 @@ class Language:
         """What a question is about, recognised where that is asked for."""
         if not request.on_scene_graph:
             return _subject(self._seen_for(request, pipeline, at_stage))
-        if request.fresh or len(request.image.data):
-            raise RequestError("a question about the scene graph takes neither fresh nor an image; leave out "
-                               "on_scene_graph to ask about one image")
+        if request.fresh or len(request.image.data) or request.camera:
+            raise RequestError("a question about the scene graph takes neither fresh nor an image nor a camera; leave "
+                               "out on_scene_graph to ask about one image")
         _check_max_age(request.max_age_s)
         return self._graph_subject(request.max_age_s)
 
@@ -152,12 +150,12 @@ class Language:
             return Seen(shot.frame, recognized_once(shot, request, pipeline))
         _check_max_age(request.max_age_s)
         if not request.fresh:
-            seen = self.latest()
+            seen = self.latest(request.camera)
             _check_age("scene", seen.frame, request.max_age_s)
             return seen
-        newest = self._cameras.newest()
+        newest = self._cameras.newest(request.camera)
         if newest is None:
-            raise FrameDropped("bad_image", "the request holds no image and the node has received none yet")
+            raise no_image(request)
         camera, frame = newest
         _check_age("image", frame, request.max_age_s)
         at_stage(RECOGNIZE)

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from kyvo_msgs.action import Ask as AskAction
-from kyvo_msgs.msg import SceneGraph
 from kyvo_msgs.srv import Ask, Edit, Render
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import RCLError, ServerGoalHandle
@@ -84,28 +83,30 @@ class LanguageServices:
 
     def _edit(self, request: Edit.Request) -> Mapping[str, Any]:
         """The fields of a response of Edit."""
-        scene, header, frame_T_plane = self._meant(request.scene)
+        scene, header, frame_T_plane = self._meant(request)
         try:
-            edited, relations = self._language.edit(request.instruction, scene)
+            edited, relations = self._language.edit(request.instruction, scene, request.camera)
         except PremiseError as error:
             return {"success": False, "message": str(error), "refusal": error.kind}
         return {"scene": scene_to_graph_msg(place(edited, frame_T_plane), relations, header)}
 
     def _render(self, request: Render.Request) -> Mapping[str, Any]:
         """The fields of a response of Render."""
-        scene, header, _ = self._meant(request.scene)
-        picture, camera_frame = self._language.render(scene)
+        scene, header, _ = self._meant(request)
+        picture, camera_frame = self._language.render(scene, request.camera)
         return {"image": image_to_msg(picture, Header(stamp=header.stamp, frame_id=camera_frame))}
 
-    def _meant(self, given: SceneGraph) -> tuple[Scene, Header, Transform]:
+    def _meant(self, request: Edit.Request | Render.Request) -> tuple[Scene, Header, Transform]:
         """The scene in PLANE_FRAME that a request means, its header, and the pose of the plane in the header's frame:
-        the one given or, where that is empty, the latest. Raises RequestError, SceneError.
+        the one given or, where that is empty, the latest of the camera named, or of any. Raises RequestError,
+        SceneError.
         """
+        given = request.scene
         if given.objects or given.header.frame_id:
             self._language.check_count(len(given.objects))  # before any of them is looked at
             frame_T_plane = self._language.frame_T_plane(given.header.frame_id)
             return scene_from_graph_msg(given, frame_T_plane.inverse(), PLANE_FRAME), given.header, frame_T_plane
-        seen = self._language.latest()
+        seen = self._language.latest(request.camera)
         header = Header(stamp=seen.frame.message.header.stamp, frame_id=seen.result.frame_id)
         return seen.result.scene, header, seen.result.frame_T_plane
 

@@ -130,8 +130,8 @@ class KyvoNode(Node):
 
     def _on_recognize(self, request: Recognize.Request, response: Recognize.Response) -> Recognize.Response:
         """Waits for the worker in a thread of its own."""
-        shot = self._cameras.meant(request)  # now, not when its turn has come
-        return self._server.serve(lambda: {"scene": self._recognize_now(shot, request)}, response)
+        return self._server.serve(lambda shot: {"scene": self._recognize_now(shot, request)}, response,
+                                  lambda: self._cameras.meant(request))
 
     # --- the worker's thread
 

@@ -14,10 +14,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from kyvo_ros.ros.camera import Shot
-from kyvo_ros.ros.cameras import Cameras, recognized_once
+from kyvo_ros.ros.cameras import Cameras, RequestError, recognized_once
 from kyvo_ros.ros.conversions.meshes import object_meshes, shape_markers
 from kyvo_ros.ros.conversions.results import graph_of
-from kyvo_ros.ros.language import RequestError
 from kyvo_ros.ros.qos import REQUESTS
 from kyvo_ros.ros.recognition import Pipeline
 from kyvo_ros.ros.serving import Server
@@ -54,8 +53,8 @@ class ReconstructionService:
         node.create_service(Reconstruct, "reconstruct", self._on_request, qos_profile=REQUESTS, callback_group=group)
 
     def _on_request(self, request: Reconstruct.Request, response: Reconstruct.Response) -> Reconstruct.Response:
-        shot = self._cameras.meant(request)  # now, not when its turn has come
-        return self._server.serve(lambda: self._reconstruct(shot, request), response)
+        return self._server.serve(lambda shot: self._reconstruct(shot, request), response,
+                                  lambda: self._cameras.meant(request))
 
     def _reconstruct(self, shot: Shot | None, request: Reconstruct.Request) -> Mapping[str, Any]:
         """The fields of a response. Raises RequestError, FrameDropped and what the pipeline raises."""

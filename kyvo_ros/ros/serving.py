@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from typing import Any
 
 from kyvo_ros.ros.settings import Settings
@@ -17,10 +18,15 @@ class Server:
         self._worker = worker
         self._settings = settings
 
-    def serve(self, errand: Callable[[], Mapping[str, Any]], response: Any) -> Any:
-        """The response with the fields that `errand` gives in the worker's thread, or a message saying why not."""
+    def serve(self, errand: Callable[..., Mapping[str, Any]], response: Any,
+              about: Callable[[], Any] | None = None) -> Any:
+        """The response with the fields that `errand` gives in the worker's thread, or a message saying why not. It is
+        given what `about` returns now, not when its turn has come.
+        """
         timeout_s = self._settings().service_timeout_s
         try:
+            if about is not None:
+                errand = partial(errand, about())
             fill(response, self._worker.call(errand, timeout_s))
         except FutureTimeoutError:
             response.message = f"no answer within service_timeout_s = {timeout_s:g} s"

@@ -14,13 +14,15 @@ harness = pytest.importorskip("harness", reason="needs ROS 2")
 
 from harness import FakeNode, Tester, calibration, image_to_msg, pixels, stamp  # noqa: E402
 from kyvo_msgs.msg import SceneGraph  # noqa: E402
-from kyvo_msgs.srv import Recognize  # noqa: E402
+from kyvo_msgs.srv import Ask, Edit, Recognize, Reconstruct, Render  # noqa: E402
 from rcl_interfaces.srv import GetParameters  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 from test_security import _policy, _running  # noqa: E402
+
+from kyvo_ros.ros.conversions import image_from_msg  # noqa: E402
 
 OK, WARN, ERROR = 0, 1, 2
 NODE = ("kyvo_node", "/rig")
@@ -229,6 +231,44 @@ def test_the_services_speak_of_the_newest_image_of_all(rig: Tester, eyes) -> Non
         eyes(name).answer(shown)
         response = rig.call(rig.recognize, Recognize.Request())
         assert response.success and len(response.scene.objects) == shown
+
+
+@pytest.fixture
+def call(rig: Tester) -> Iterator[Callable[..., Any]]:
+    """Calls a service of the node by the type of its request."""
+    names = {Ask: "ask", Edit: "edit", Recognize: "recognize", Reconstruct: "reconstruct", Render: "render"}
+    clients = {kind: rig.node.create_client(kind, name) for kind, name in names.items()}
+    yield lambda kind, **fields: rig.call(clients[kind], kind.Request(**fields))
+    for client in clients.values():
+        rig.node.destroy_client(client)
+
+
+def test_a_request_names_its_camera(rig: Tester, eyes, call) -> None:
+    eyes("front").answer(1)
+    eyes("left").answer(2)
+    assert call(Recognize).scene == call(Recognize, camera="left").scene  # left's is the newest of all
+    question = "how many things are there?"
+    for name, shown in (("front", 1), ("left", 2)):
+        assert len(call(Recognize, camera=name).scene.objects) == shown
+        assert len(call(Reconstruct, camera=name).scene.objects) == shown
+        for fresh in (False, True):
+            answer = call(Ask, question=question, camera=name, fresh=fresh).answer
+            assert answer.text == str(shown), answer
+        assert image_from_msg(call(Render, camera=name).image)[0, 0, 0] == shown
+    assert len(call(Edit, instruction="remove the sphere", camera="left").scene.objects) == 1
+    assert call(Edit, instruction="remove the sphere", camera="front").refusal == "none"
+    given = image_to_msg(pixels((3, 0, 0)), Header(frame_id="eye"))
+    assert len(call(Recognize, camera="front", image=given).scene.objects) == 3
+
+
+def test_a_request_for_a_camera_that_is_not_there(rig: Tester, eyes, call) -> None:
+    kinds = {Recognize: {}, Reconstruct: {}, Render: {}, Ask: {"question": "where is the sphere?"},
+             Edit: {"instruction": "remove the sphere"}}
+    for kind, fields in kinds.items():
+        response = call(kind, camera="rear", **fields)
+        assert not response.success and response.message == (
+            "there is no camera 'rear'; leave camera empty or name 'front', 'left'"), kind
+    assert not call(Ask, question="where is the sphere?", camera="front", on_scene_graph=True).success
 
 
 def test_without_names_the_node_has_its_one_camera_again(rig: Tester, eyes) -> None:
