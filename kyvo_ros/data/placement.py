@@ -48,6 +48,7 @@ class PlacementSettings:
     camera_jitter: float = 0.5  # uniform, each axis, around CAMERA_HOME
     aim_jitter: float = 0.0  # uniform, x and y of the point on the plane that the camera looks at, around the origin
     lamp_jitter: float = 1.0  # uniform, each axis, around LAMP_HOMES
+    lamp_turn_rad: float = 0.0  # uniform to both sides, of all lamps together about the vertical
     elevation_deg: tuple[float, float] | None = None  # of the camera over the plane; None leaves what the jitter gives
     distance_factor: tuple[float, float] = (1.0, 1.0)  # scales the camera's distance from the origin
     min_visible_pixels: float = 200.0  # of every object, counted in a 320x240 image
@@ -58,7 +59,8 @@ class PlacementSettings:
                              f"{self.min_objects} and {self.max_objects}")
         if not self.shapes or not set(self.shapes) <= set(SHAPES):
             raise ValueError(f"shapes must be some of {SHAPES}, got {self.shapes}")
-        for name in ("min_gap", "margin", "camera_jitter", "aim_jitter", "lamp_jitter", "min_visible_pixels"):
+        for name in ("min_gap", "margin", "camera_jitter", "aim_jitter", "lamp_jitter", "lamp_turn_rad",
+                     "min_visible_pixels"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.extent > 0:
@@ -156,7 +158,7 @@ def sample_scenes(rng: np.random.Generator, batch: int, *, settings: PlacementSe
         count=count, position=np.zeros((batch, n, 3), np.float32),
         yaw_rad=rng.uniform(0, 2 * math.pi, (batch, n)).astype(np.float32), **indices,
         world_T_optical=look_at(_sample_cameras(rng, batch, settings), _sample_aims(rng, batch, settings)),
-        lights=(LAMP_HOMES + settings.lamp_jitter * rng.uniform(-1, 1, (batch, 3, 3))).astype(np.float32))
+        lights=_sample_lamps(rng, batch, settings))
     blank = {name: np.where(scenes.mask, getattr(scenes, name), 0) for name in ("yaw_rad", *indices)}
     return place_again(rng, replace(scenes, **blank), scenes.mask, settings=settings)
 
@@ -217,6 +219,16 @@ def _sample_aims(rng: np.random.Generator, batch: int, settings: PlacementSettin
     """Points on the plane (B, 3) that the cameras look at."""
     jitter = rng.uniform(-settings.aim_jitter, settings.aim_jitter, (batch, 2))
     return np.concatenate([jitter, np.zeros((batch, 1))], axis=1)
+
+
+def _sample_lamps(rng: np.random.Generator, batch: int, settings: PlacementSettings) -> np.ndarray:
+    """Key, back and fill lamp (B, 3, 3) float32."""
+    lamps = LAMP_HOMES + settings.lamp_jitter * rng.uniform(-1, 1, (batch, 3, 3))
+    if settings.lamp_turn_rad:
+        turn = rng.uniform(-settings.lamp_turn_rad, settings.lamp_turn_rad, (batch, 1))
+        x, y = lamps[..., 0].copy(), lamps[..., 1].copy()
+        lamps[..., 0], lamps[..., 1] = np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y
+    return lamps.astype(np.float32)
 
 
 def _sample_cameras(rng: np.random.Generator, batch: int, settings: PlacementSettings) -> np.ndarray:

@@ -4,7 +4,8 @@ Every id has a learned row. Numbers add fixed sin-cos features of their value; i
 codebook vector, their place in the image, and the sin-cos features of the point of the support plane that their cell
 shows. Numbers and cells go through the same features, so that attention can find the cell that a coordinate names.
 Where an image is written, behind [OUTPUT-SEP], a token carries its own place in the image, where later ones will look
-for it, and the ground point of the cell that comes next, for which the model must find what to draw.
+for it, and the ground point of the cell that comes next, for which the model must find what to draw. For that, the
+tokens of an object in a prompt may carry the point where it stands (`DecoderConfig.object_places`), as cells carry theirs.
 Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours. The published code embeds with less
 (`DecoderConfig.published_embedding`): numbers carry the sin-cos features of their index, image codes their projection.
 """
@@ -68,6 +69,10 @@ class UnifiedEmbedding(nn.Module):
             self.separator, self.image_start = map(vocabulary.structure_id, ("[OUTPUT-SEP]", "[IMAGE-START]"))
             order = torch.from_numpy(written_order(config.image_order, config.image_grid))
             self.register_buffer("order", order, persistent=False)
+        if config.object_places:
+            values = torch.from_numpy(vocabulary.numbers.values()).float()
+            self.register_buffer("number_values", values, persistent=False)
+            self.object_marks = tuple(map(vocabulary.structure_id, ("[OBJECT-START]", "[OBJECT-END]", "[LOCATION]")))
         # The published checkpoints hold their features, rounded to bfloat16; ours follow from the vocabulary.
         self.register_buffer("number_features", self._number_features(),
                              persistent=not ours and config.number_embedding != "learned")
@@ -163,7 +168,8 @@ class UnifiedEmbedding(nn.Module):
         vectors = self._look_up(token_ids, self.table() if table is None else table)
         if self.image_positions is None:
             return vectors
-        return vectors + self._placed(token_ids, cells)
+        vectors = vectors + self._placed(token_ids, cells)
+        return vectors + self._standing(token_ids) if self.config.object_places else vectors
 
     def _look_up(self, token_ids: Tensor, table: Tensor) -> Tensor:
         """(B, S) ids -> (B, S, D) rows of the table."""
@@ -190,3 +196,24 @@ class UnifiedEmbedding(nn.Module):
         if table.shape[0] > 1:
             place = place + table.shape[1] * torch.arange(len(place), device=place.device).unsqueeze(1)
         return F.embedding(place, table.flatten(0, 1))
+
+    def _standing(self, token_ids: Tensor) -> Tensor:
+        """(B, S, D): where the object of each token stands, zero outside objects and behind [OUTPUT-SEP]."""
+        start, end, location = (token_ids == mark for mark in self.object_marks)
+        begun = start.cumsum(dim=1)
+        inside = (begun > end.cumsum(dim=1)) | (end & (begun > 0))
+        inside &= (token_ids == self.separator).cumsum(dim=1) == 0
+        count = int(begun.max())
+        own = torch.where(inside, begun - 1, count)  # the object of each token, the last entry for none
+        x, y = (self._number(token_ids.roll(-ahead, dims=1)) for ahead in (1, 2))
+        points = x.new_zeros(len(token_ids), count + 1, 2)
+        said = torch.where(location & inside, own, count).unsqueeze(-1).expand(-1, -1, 2)
+        points.scatter_(1, said, torch.stack((x, y), dim=-1))
+        ground = self.ground_projection
+        places = ground(plane_features(points[:, :count], self.config.dim).to(ground.weight.dtype))
+        places = F.pad(places, (0, 0, 0, 1))
+        return places.gather(1, own.unsqueeze(-1).expand(-1, -1, places.shape[-1]))
+
+    def _number(self, token_ids: Tensor) -> Tensor:
+        """The value of each number token; of others, any."""
+        return self.number_values[(token_ids - self._numbers.start).clamp(0, len(self.number_values) - 1)]

@@ -40,6 +40,7 @@ class ExampleSettings:
     other_cameras: float = 0.5  # share of synthetic scenes seen from other distances and elevations than CLEVR's
     distance_factor: tuple[float, float] = (0.7, 1.6)  # of those cameras, against CLEVR's
     elevation_deg: tuple[float, float] = (18.0, 45.0)  # of those cameras
+    loose: float = 0.0  # share of synthetic scenes, of any camera, that do not follow CLEVR's rules (`sources.LOOSE`)
     backgrounds: int = 600  # images that show no scene
     questions: int = 20000  # of the project's own generator; those of `--renders` come on top
     instructions: int = 10000  # of the project's own generator
@@ -52,8 +53,9 @@ class ExampleSettings:
         counts = (self.synthetic, self.render_views, self.held_out, self.backgrounds, self.questions, self.instructions)
         if min(*counts, self.turn_deg, self.aim_jitter) < 0:
             raise ValueError(f"counts and angles must not be negative, got {self}")
-        if not 0.0 <= self.other_cameras <= 1.0:
-            raise ValueError(f"other_cameras must lie in [0, 1], got {self.other_cameras}")
+        for name in ("other_cameras", "loose"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Recipe:
     image_order: str = "spiral"  # in which the codes of a picture are written; see `tokens.image_orders`
     picture_terms: PictureSettings = field(default_factory=PictureSettings)  # of stage `pixels`
     first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
+    object_places: bool = False  # see `DecoderConfig`; a decoder that learns to draw finds its objects by them
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene

@@ -4,6 +4,7 @@ backgrounds without a scene."""
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,6 +38,9 @@ from kyvo_ros.training.trainer import TrainingError
 SHARD = 1000
 #: Pixels that an object must show to other cameras, lower ones among them (CLEVR's own rule asks for 200).
 OTHER_VISIBLE_PIXELS = 100.0
+#: CLEVR keeps objects apart along the image's axes, so that none stands behind another, puts them about the middle of the
+#: image and lights them from nearly one side. Loose scenes keep none of these rules, as tables do not.
+LOOSE = {"margin": 0.0, "aim_jitter": 1.5, "lamp_turn_rad": math.pi}
 #: How far from the plane's origin the numbers of the vocabulary reach.
 REACH_UNITS = Vocabulary.small().numbers.maximum
 #: One in so many images without objects shows the empty plane.
@@ -81,12 +85,16 @@ class ExampleMaker:
         wanted = min(SHARD, settings.synthetic - shard * SHARD)
         others = round(settings.other_cameras * wanted)
         lenses = self._lenses()
-        seeds = np.random.SeedSequence([settings.seed, 2, shard]).generate_state(1 + len(lenses))
-        parts = [self._ray_cast(int(seeds[0]), wanted - others, self._placement(), self.canonical)]
-        for i, (seed, (zoom, distances)) in enumerate(zip(seeds[1:], lenses)):
+        views = [(wanted - others, self._placement(), self.canonical)]
+        for i, (zoom, distances) in enumerate(lenses):
             share = others * (i + 1) // len(lenses) - others * i // len(lenses)
-            placement = self._placement(distances)
-            parts.append(self._ray_cast(int(seed), share, placement, self.canonical.zoomed(zoom)))
+            views.append((share, self._placement(distances), self.canonical.zoomed(zoom)))
+        seeds = np.random.SeedSequence([settings.seed, 2, shard]).generate_state(2 * len(views)).reshape(2, -1)
+        parts = []
+        for (count, placement, lens), seed, loose_seed in zip(views, *seeds.tolist()):
+            loose = round(settings.loose * count)
+            parts += [self._ray_cast(seed, count - loose, placement, lens),
+                      self._ray_cast(loose_seed, loose, replace(placement, **LOOSE), lens)]
         return ExampleSet.concatenate(parts)
 
     def _lenses(self) -> list[tuple[float, tuple[float, float]]]:
@@ -144,8 +152,9 @@ class ExampleMaker:
 
     def _examples_of(self, images: torch.Tensor, batch: SceneBatch, lens: CanonicalCamera) -> ExampleSet:
         pairs = scenes_from_batch(batch, lens.intrinsics(), self.schema)
-        return self._stack(list(images.cpu().numpy()), [scene for scene, _ in pairs], [view.plane for _, view in pairs],
-                           [lens] * len(pairs))
+        said = [(image, scene, view.plane) for image, (scene, view) in zip(images.cpu().numpy(), pairs)
+                if self._can_be_said(scene)]
+        return self._stack([s[0] for s in said], [s[1] for s in said], [s[2] for s in said], [lens] * len(said))
 
     def _stack(self, images: list[np.ndarray], scenes: list[Scene], planes: list[PlaneCamera],
                lenses: list[CanonicalCamera]) -> ExampleSet:

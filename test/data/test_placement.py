@@ -87,6 +87,17 @@ def test_settings_of_the_camera_are_followed() -> None:
     assert 0.05 < np.abs(aim).max() <= 0.5 + 1e-9
 
 
+def test_lamps_stand_in_their_homes_or_turn_together() -> None:
+    home = sample_scenes(np.random.default_rng(2), 200, settings=PlacementSettings(lamp_jitter=0.0))
+    assert np.allclose(home.lights, LAMP_HOMES.astype(np.float32))
+    turned = sample_scenes(np.random.default_rng(2), 200, settings=PlacementSettings(lamp_jitter=0.0, lamp_turn_rad=1.0))
+    angles = np.arctan2(turned.lights[..., 1], turned.lights[..., 0]) - np.arctan2(LAMP_HOMES[:, 1], LAMP_HOMES[:, 0])
+    angles = (angles + math.pi) % (2 * math.pi) - math.pi
+    assert np.allclose(angles, angles[:, :1], atol=1e-5) and 0.9 < np.abs(angles).max() <= 1.0 + 1e-5
+    assert np.allclose(np.linalg.norm(turned.lights, axis=-1), np.linalg.norm(LAMP_HOMES, axis=-1), atol=1e-5)
+    assert np.allclose(turned.lights[..., 2], LAMP_HOMES[:, 2])
+
+
 def test_look_at_is_a_rotation() -> None:
     pose = look_at(np.array([[3.0, 1.0, 2.0]]), np.zeros((1, 3)))[0, :3, :3]
     np.testing.assert_allclose(pose @ pose.T, np.eye(3), atol=1e-12)

@@ -77,6 +77,24 @@ def test_objects_stand_in_the_image_where_the_truth_says() -> None:
     assert inside.sum() > 10 and np.median(apart[inside & (np.abs(u - SMALL.cx) > 6)]) > 30
 
 
+def test_loose_scenes_follow_no_rule_of_clevr(monkeypatch) -> None:
+    drawn = []
+    real = ExampleMaker._ray_cast
+    monkeypatch.setattr(ExampleMaker, "_ray_cast", lambda self, *args: (drawn.append(args), real(self, *args))[1])
+    schema, settings = replace(CLEVR_SCHEMA, max_objects=4), ExampleSettings(synthetic=40, other_cameras=0.5, loose=0.5)
+    examples = ExampleMaker(SMALL, schema, settings).synthetic(0)
+    assert len(examples) == 40
+    shares = {placement.margin == 0.0: 0 for _, _, placement, _ in drawn}
+    for _, count, placement, _ in drawn:
+        assert (placement.margin == 0.0) == (placement.lamp_turn_rad > 3) == (placement.aim_jitter == 1.5)
+        shares[placement.margin == 0.0] += count
+    assert sum(shares.values()) == 40 and abs(shares[True] - 20) <= 3  # every camera's share is rounded
+    scenes = [examples.scene(i, word_values(schema)) for i in range(40)]
+    assert max(np.abs(scene.positions_m()[:, :2]).max() for scene in scenes) <= REACH_UNITS
+    apart = [np.diff(np.sort(scene.positions_m()[:, 0])).min() for scene in scenes if len(scene) > 1]
+    assert min(apart) < 0.2, "one stands behind another"
+
+
 def test_without_views_only_the_renders_that_are_held_out_are_read(tmp_path, monkeypatch) -> None:
     """As `recipes/ablations/synthetic-only.yaml` trains: on no render, measured on those held out."""
     view = view_from_pose(clevr_camera(), Transform.from_matrix(look_at(np.array([[7.0, -6.0, 5.0]]), np.zeros((1, 3)))[0]))
