@@ -132,7 +132,7 @@ def test_executables_run_under_the_python_of_the_shell(installed: Path) -> None:
 # ---------------------------------------------------------------- what the manifests say
 
 @pytest.fixture(params=["package.xml", "kyvo_msgs/package.xml", "interfaces_without_ros/vision_msgs/package.xml",
-                        "interfaces_without_ros/tf2_msgs/package.xml"])
+                        "interfaces_without_ros/tf2_msgs/package.xml", "interfaces_without_ros/bond/package.xml"])
 def manifest(request: pytest.FixtureRequest) -> Package:
     """Each package.xml, parsed the way colcon does."""
     warnings: list[str] = []

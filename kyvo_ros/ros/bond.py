@@ -1,0 +1,116 @@
+"""The bond to a lifecycle manager such as nav2's: while it holds, each side tells the other that it is alive.
+
+A manager whose `bond_timeout` is above zero takes a node for dead that does not answer, and takes all its nodes down.
+Both sides publish their status on one topic, under the id of the bond (the node's name) and an id of their own; who
+breaks the bond says so until the other does, too. Source: the ROS 2 package bond, whose message this needs.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+
+TOPIC = "bond"
+#: How often a side tells of itself, and how long it waits for the other before it takes it for dead; seconds.
+HEARTBEAT_PERIOD_S, HEARTBEAT_TIMEOUT_S = 0.1, 4.0
+#: How long the end of a bond is told where the other side does not answer, seconds.
+FAREWELL_S = 2.0
+
+
+def status_type() -> type | None:
+    """bond/msg/Status; None where the package is not installed."""
+    try:
+        from bond.msg import Status
+    except ImportError:
+        return None
+    return Status
+
+
+class Bond:
+    """A node's side. Does nothing where the package bond is not installed."""
+
+    def __init__(self, node: Node) -> None:
+        self._node, self._type = node, status_type()
+        self._group = MutuallyExclusiveCallbackGroup()
+        self._lock = threading.Lock()
+        self._side: _Side | None = None
+
+    @property
+    def possible(self) -> bool:
+        return self._type is not None
+
+    def form(self) -> None:
+        """Begin to tell that the node is alive, as a new side, whatever was before."""
+        self.end()
+        if not self.possible:
+            return
+        with self._lock:
+            node, group = self._node, self._group
+            self._side = _Side(
+                uuid.uuid4().hex, node.create_publisher(self._type, TOPIC, 5),
+                node.create_subscription(self._type, TOPIC, self._on_status, 100, callback_group=group),
+                node.create_timer(HEARTBEAT_PERIOD_S, self._on_time, callback_group=group))
+
+    def dissolve(self) -> None:
+        """Tell that the node is not active any more, until the other side has heard it."""
+        with self._lock:
+            if self._side is not None and self._side.active:
+                self._side.active = False
+                self._tell(self._side)
+
+    def end(self) -> None:
+        """Be silent, after a last word."""
+        self.dissolve()
+        self._forget()
+
+    # --- callbacks of the executor
+
+    def _on_time(self) -> None:
+        with self._lock:
+            side = self._side
+            if side is None:
+                return
+            self._tell(side)
+            side.farewells += not side.active
+        if side.farewells * HEARTBEAT_PERIOD_S >= FAREWELL_S:
+            self._forget()
+
+    def _on_status(self, status: Any) -> None:
+        with self._lock:
+            side = self._side
+            if (side is None or status.id != self._node.get_name() or status.instance_id == side.name or status.active):
+                return
+            side.active = False  # the other side has broken the bond, or has heard that this one has
+            self._tell(side)
+        self._forget()
+
+    def _tell(self, side: _Side) -> None:
+        status = self._type(id=self._node.get_name(), instance_id=side.name, active=side.active,
+                            heartbeat_timeout=HEARTBEAT_TIMEOUT_S, heartbeat_period=HEARTBEAT_PERIOD_S)
+        status.header.stamp = self._node.get_clock().now().to_msg()
+        side.publisher.publish(status)
+
+    def _forget(self) -> None:
+        with self._lock:
+            side, self._side = self._side, None
+        if side is not None:
+            self._node.destroy_timer(side.timer)
+            self._node.destroy_subscription(side.subscription)
+            self._node.destroy_publisher(side.publisher)
+
+
+@dataclass(eq=False)
+class _Side:
+    """What is there while a bond is."""
+
+    name: str  # of this side
+    publisher: Any
+    subscription: Any
+    timer: Any
+    active: bool = True
+    farewells: int = 0  # how often it has told that the bond is broken
