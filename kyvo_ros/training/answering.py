@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kyvo_ros.data.arrays import write_arrays
-from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.direct_answers import MAX_QUESTION_TOKENS
 from kyvo_ros.model.generation import generate
@@ -26,6 +24,7 @@ from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.questions import QuestionGenerator, QuestionSettings, SamplingError
 from kyvo_ros.tokens.answer_grammar import AnswerGrammar
 from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.training.code_sets import CodeSet
 
 #: Questions about one scene.
 _A_SCENE = 4
@@ -33,14 +32,6 @@ _A_SCENE = 4
 _ANSWER = AnswerGrammar.max_length + 1
 #: Questions that are answered at a time.
 _A_TIME = 32
-
-
-class Pictures(Protocol):
-    """What is read of a `kyvo_ros.training.language.CodeSet`."""
-
-    codes: np.ndarray  # (N, h*w) image codes in raster order
-    cells: np.ndarray  # (N, h*w, 2) ground points of the cells
-    truth: ExampleSet  # the true scenes
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +46,7 @@ class AnswerSet:
         return len(self.ids)
 
     @classmethod
-    def of(cls, pictures: Pictures, words: dict[str, Sequence[str]], builder: SequenceBuilder, task: str, count: int,
+    def of(cls, pictures: CodeSet, words: dict[str, Sequence[str]], builder: SequenceBuilder, task: str, count: int,
            seed: int, held_out: bool = False) -> AnswerSet:
         """About `count` questions about pictures that show objects; `held_out` takes the phrasings kept for measuring.
 
@@ -109,9 +100,9 @@ class AnswerLesson:
     """Questions to learn from, those that are held out, and the pictures that each set is about."""
 
     questions: AnswerSet
-    pictures: Pictures
+    pictures: CodeSet
     held_out: AnswerSet
-    held_out_pictures: Pictures
+    held_out_pictures: CodeSet
     grammar: AnswerGrammar
     score: str  # the name of the share of held-out questions that are answered right
 

@@ -19,7 +19,7 @@ from kyvo_ros.tokens.vocabulary import SMALL_NUMBER_STEP
 from kyvo_ros.training import distributed
 from kyvo_ros.training.answering import AnswerLesson, AnswerSet
 from kyvo_ros.training.dense_head import word_values
-from kyvo_ros.training.language import CodeSet, TargetWriter, encode_examples
+from kyvo_ros.training.code_sets import CodeSet, TargetWriter, encode_examples
 from kyvo_ros.training.programs import Sentence, SentenceMaker, SentenceSet, clevr_sentences
 from kyvo_ros.training.recipe import Recipe
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from torch import Tensor
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
-from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.generation import generate
@@ -30,6 +28,7 @@ from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.vocabulary import Vocabulary
+from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.dense_head import dense_targets
 
 #: Held-out renders whose scene is drawn and recognised again, and the distance that counts as right, metres.
@@ -40,17 +39,7 @@ _A_TIME = 32
 _EMPTY_SCENE = 3
 
 
-class Pictures(Protocol):
-    """What is read of a `kyvo_ros.training.language.CodeSet`."""
-
-    codes: np.ndarray  # (N, h*w) image codes in raster order
-    cells: np.ndarray  # (N, h*w, 2) ground points of the cells
-    targets: np.ndarray  # (N, L) ids of a scene, [SCENE-START] to [SCENE-END], [EOS], padding
-    length: np.ndarray  # (N,) tokens up to and with [EOS]
-    truth: ExampleSet  # what they show, without pixels
-
-
-def shows_objects(pictures: Pictures) -> bool:
+def shows_objects(pictures: CodeSet) -> bool:
     """Whether any picture does."""
     return bool((pictures.length > _EMPTY_SCENE).any())
 
@@ -96,7 +85,7 @@ class DrawingLesson:
     canonical: CanonicalCamera
     device: torch.device
 
-    def draw(self, pictures: Pictures, size: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, pictures: CodeSet, size: int, rng: np.random.Generator) -> np.ndarray:
         """Rows (size,) whose scenes have one length, so that they share a prefix; uniform in the long run over all that
         show objects. Raises ValueError where none does.
         """
@@ -106,14 +95,14 @@ class DrawingLesson:
         like = pictures.length[rng.choice(shown)]
         return rng.choice(np.flatnonzero(pictures.length == like), size=size)
 
-    def loss(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+    def loss(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """Mean cross entropy of the codes of some rows, weighted; the rows' scenes have one length. `rng` picks the
         codes to continue from that are replaced.
         """
         entropies, _ = self._predicted(decoder, pictures, rows, rng)
         return (entropies * torch.as_tensor(self._weights(pictures, rows), device=entropies.device)).mean()
 
-    def _weights(self, pictures: Pictures, rows: np.ndarray) -> np.ndarray:
+    def _weights(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
         """(B, h*w) float32 with a mean of 1, in the order of writing."""
         weights = np.tile(self.first_codes.weights(pictures.codes.shape[1]), (len(rows), 1))
         if self.settings.object_weight != 1.0:
@@ -123,7 +112,7 @@ class DrawingLesson:
         return weights / weights.mean()
 
     @torch.no_grad()
-    def held_out_scores(self, decoder: Decoder, pictures: Pictures) -> dict[str, float]:
+    def held_out_scores(self, decoder: Decoder, pictures: CodeSet) -> dict[str, float]:
         """Mean cross entropy of a code, and the share of codes that are the likeliest, each after the true ones before
         it; nothing where no picture shows objects.
         """
@@ -136,13 +125,13 @@ class DrawingLesson:
             return {}
         return {"drawing_loss": float(torch.cat(entropies).mean()), "drawing_codes": float(torch.cat(right).mean())}
 
-    def _like_rows(self, pictures: Pictures) -> list[np.ndarray]:
+    def _like_rows(self, pictures: CodeSet) -> list[np.ndarray]:
         """All rows that show objects, in batches of one length."""
         lengths = [length for length in np.unique(pictures.length) if length > _EMPTY_SCENE]
         groups = [np.flatnonzero(pictures.length == length) for length in lengths]
         return [group[i:i + _A_TIME] for group in groups for i in range(0, len(group), _A_TIME)]
 
-    def _predicted(self, decoder: Decoder, pictures: Pictures, rows: np.ndarray,
+    def _predicted(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray,
                    rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(B, h*w) cross entropies in the order of writing, and whether each code is the likeliest one, after the true
         ones; with `rng`, after some wrong ones too.
@@ -168,7 +157,7 @@ class DrawingLesson:
         wrong[:, :prompt_length] = False
         return torch.where(torch.from_numpy(wrong), torch.from_numpy(others), ids)
 
-    def _sequences(self, pictures: Pictures, rows: np.ndarray) -> tuple[Tensor, int]:
+    def _sequences(self, pictures: CodeSet, rows: np.ndarray) -> tuple[Tensor, int]:
         """(B, S) ids up to and with [IMAGE-END], and the tokens of the prompt; the rows' scenes have one length."""
         scene = pictures.targets[rows, :pictures.length[rows[0]] - 1].astype(np.int64)  # without [EOS]
         empty = self.builder.prompt(TASK, scene=Scene()).token_ids

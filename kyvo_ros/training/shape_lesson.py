@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,12 +21,10 @@ from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.sequences import SequenceBuilder
+from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.recipe import ShapeShares
 from kyvo_ros.training.rendering import CYCLED, FirstCodes, cycle_scores
-
-if TYPE_CHECKING:
-    from kyvo_ros.training.language import CodeSet
 
 #: The least code of a block that a surface passes; those below say outside and inside.
 _FIRST_SURFACE = 2

@@ -45,7 +45,8 @@ def without_general_step(cached: CachedDecoder, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("sizes", [{}, {"kv_heads": 4}, {"kv_heads": 1}, {"heads": 2, "layers": 1}])
+@pytest.mark.parametrize("sizes", [{}, {"kv_heads": 4}, {"kv_heads": 1}, {"heads": 2, "layers": 1},
+                                   {"dim": 24, "heads": 4, "kv_heads": 2, "ffn_dim": 45}])  # no multiples of four
 def test_as_the_general_step(make_decoder: Callable[..., Decoder], monkeypatch, sizes: dict[str, int],
                              rows: int) -> None:
     cached = CachedDecoder(make_decoder(**sizes))

@@ -18,7 +18,8 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import word_values
-from kyvo_ros.training.language import LanguageModel, LanguageStage, TargetWriter, encode_examples, number_values
+from kyvo_ros.training.code_sets import TargetWriter, encode_examples, number_values
+from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.rendering import DrawingLesson, DrawingSettings, FirstCodes
 
 CANONICAL = CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5)

@@ -16,7 +16,7 @@ from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.object_scenes import ObjectSettings, objects_schema
 from kyvo_ros.model.folder import load_model, save_shape_tokenizer
 from kyvo_ros.tokens import LANGUAGE_WORDS, train_text_tokenizer
-from kyvo_ros.training.language import CodeSet
+from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.object_examples import library
 from kyvo_ros.training.recipe import RecipeError, ShapeShares, load_recipe
 from kyvo_ros.training.stages import Workshop

@@ -33,13 +33,12 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.adaptation import add_lora, whole_state
 from kyvo_ros.training.card import hardware, stage_history
+from kyvo_ros.training.code_sets import CodeSet, TargetWriter, encode_examples, written_targets
 from kyvo_ros.training.cookbook.rows import Row
 from kyvo_ros.training.cookbook.scores import Judge
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.full_recipe import LoraSettings
-from kyvo_ros.training.language import (
-    CodeSet, LanguageModel, LanguageStage, TargetWriter, encode_examples, written_targets,
-)
+from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.preparation import answer_lesson, digest
 from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.rendering import DrawingLesson
