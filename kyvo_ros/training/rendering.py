@@ -99,31 +99,53 @@ class DrawingLesson:
         """Mean cross entropy of the codes of some rows, weighted; the rows' scenes have one length. `rng` picks the
         codes to continue from that are replaced.
         """
-        entropies, _ = self._predicted(decoder, pictures, rows, rng)
+        ids, start = self._sequences(pictures, rows)
+        shares = rng.uniform(0.0, self.settings.wrong_codes, (len(ids), 1))
+        entropies, _ = self._predicted(decoder, ids, start, pictures.cells[rows], self._spoilt(ids, start, shares, rng))
         return (entropies * torch.as_tensor(self._weights(pictures, rows), device=entropies.device)).mean()
 
     def _weights(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
         """(B, h*w) float32 with a mean of 1, in the order of writing."""
         weights = np.tile(self.first_codes.weights(pictures.codes.shape[1]), (len(rows), 1))
         if self.settings.object_weight != 1.0:
-            near = dense_targets(pictures.truth[rows], self.canonical, self.builder.image_grid).weight
-            shown = near.reshape(len(rows), -1)[:, self.builder.image_grammar.order] > 0
+            shown = self._near_objects(pictures, rows)
             weights *= np.where(shown, np.float32(self.settings.object_weight), np.float32(1.0))
         return weights / weights.mean()
 
+    def _near_objects(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
+        """(B, h*w) bool in the order of writing: the cell holds an object's centre or is next to one that does."""
+        near = dense_targets(pictures.truth[rows], self.canonical, self.builder.image_grid).weight
+        return near.reshape(len(rows), -1)[:, self.builder.image_grammar.order] > 0
+
     @torch.no_grad()
     def held_out_scores(self, decoder: Decoder, pictures: CodeSet) -> dict[str, float]:
-        """Mean cross entropy of a code, and the share of codes that are the likeliest, each after the true ones before
-        it; nothing where no picture shows objects.
+        """Mean cross entropy of a code and the share of codes that are the likeliest, each after the true ones before
+        it, and what the scene tells (see `_told`); nothing where no picture shows objects.
         """
-        entropies, right = [], []
+        entropies, right, told = [], [], []
         for rows in self._like_rows(pictures):
-            entropy, hit = self._predicted(decoder, pictures, rows)
+            ids, start = self._sequences(pictures, rows)
+            entropy, hit = self._predicted(decoder, ids, start, pictures.cells[rows])
             entropies.append(entropy.mean(dim=1))
             right.append(hit.float().mean(dim=1))
+            told += self._told(decoder, pictures, rows)
         if not entropies:
             return {}
-        return {"drawing_loss": float(torch.cat(entropies).mean()), "drawing_codes": float(torch.cat(right).mean())}
+        return {"drawing_loss": float(torch.cat(entropies).mean()), "drawing_codes": float(torch.cat(right).mean()),
+                **({"drawing_told": float(torch.stack(told).mean())} if told else {})}
+
+    def _told(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray) -> list[Tensor]:
+        """By how much the cross entropy of codes near objects is lower with a picture's own scene than with that of
+        another picture, where all codes before them are wrong; () for each of the rows, none where there is but one.
+        """
+        if len(rows) < 2:
+            return []
+        ids, start = self._sequences(pictures, rows)
+        given = self._spoilt(ids, start, np.ones((len(ids), 1)), np.random.default_rng(0))
+        other = torch.cat((given[:, :start].roll(1, dims=0), given[:, start:]), dim=1)
+        own, others = (self._predicted(decoder, ids, start, pictures.cells[rows], read)[0] for read in (given, other))
+        near = torch.as_tensor(self._near_objects(pictures, rows), device=own.device)
+        return [gain[mask].mean() for gain, mask in zip(others - own, near) if mask.any()]
 
     def _like_rows(self, pictures: CodeSet) -> list[np.ndarray]:
         """All rows that show objects, in batches of one length."""
@@ -131,30 +153,26 @@ class DrawingLesson:
         groups = [np.flatnonzero(pictures.length == length) for length in lengths]
         return [group[i:i + _A_TIME] for group in groups for i in range(0, len(group), _A_TIME)]
 
-    def _predicted(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray,
-                   rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """(B, h*w) cross entropies in the order of writing, and whether each code is the likeliest one, after the true
-        ones; with `rng`, after some wrong ones too.
+    def _predicted(self, decoder: Decoder, ids: Tensor, start: int, cells: np.ndarray, given: Tensor | None = None
+                   ) -> tuple[Tensor, Tensor]:
+        """(B, h*w) cross entropies of the codes of sequences `ids` (B, S) whose prompts have `start` tokens, in the
+        order of writing, and whether each is the likeliest one. `given` (B, S) is read in place of `ids`.
         """
-        ids, prompt_length = self._sequences(pictures, rows)
-        given = (ids if rng is None else self._partly_wrong(ids, prompt_length, rng)).to(self.device)
-        ids = ids.to(self.device)
-        cells = torch.as_tensor(pictures.cells[rows]).to(self.device)
-        count = decoder.config.cells
-        hidden = decoder.hidden(given[:, :-2], cells=cells, prefix_length=prompt_length - 1, start=prompt_length)
-        logits, codes = decoder.logits(hidden), ids[:, prompt_length + 1:-1]  # behind [IMAGE-START], each code
+        ids, given = ids.to(self.device), (ids if given is None else given).to(self.device)
+        hidden = decoder.hidden(given[:, :-2], cells=torch.as_tensor(cells).to(self.device), prefix_length=start - 1,
+                                start=start)
+        logits, codes = decoder.logits(hidden), ids[:, start + 1:-1]  # behind [IMAGE-START], each code
         entropies = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none")
         image = self.vocabulary.range("image")
         likeliest = logits[..., image.start:image.stop].argmax(-1) + image.start
-        return entropies.view(-1, count), likeliest == codes
+        return entropies.view(len(ids), -1), likeliest == codes
 
-    def _partly_wrong(self, ids: Tensor, prompt_length: int, rng: np.random.Generator) -> Tensor:
-        """(B, S) sequences -> the same with some codes of the picture replaced by any."""
+    def _spoilt(self, ids: Tensor, start: int, shares: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """(B, S) sequences -> the same with those shares (B, 1) of the codes behind the prompt replaced by any."""
         image = self.vocabulary.range("image")
         others = rng.integers(image.start, image.stop, tuple(ids.shape))
-        wrong = rng.random(tuple(ids.shape)) < rng.uniform(0.0, self.settings.wrong_codes, (len(ids), 1))
-        wrong &= ((ids >= image.start) & (ids < image.stop)).numpy()
-        wrong[:, :prompt_length] = False
+        wrong = (rng.random(tuple(ids.shape)) < shares) & ((ids >= image.start) & (ids < image.stop)).numpy()
+        wrong[:, :start] = False
         return torch.where(torch.from_numpy(wrong), torch.from_numpy(others), ids)
 
     def _sequences(self, pictures: CodeSet, rows: np.ndarray) -> tuple[Tensor, int]:

@@ -70,7 +70,7 @@ def test_the_first_codes_weigh_more(bundle, lesson, pictures) -> None:
     assert weights.mean() == pytest.approx(1.0) and weights[:5] == pytest.approx(10 * weights[5])
     assert FirstCodes(0, 10.0).weights(40) == pytest.approx(1.0)
     rows = np.array([0, 1])
-    entropies, _ = lesson._predicted(bundle.decoder, pictures, rows)
+    entropies, _ = lesson._predicted(bundle.decoder, *lesson._sequences(pictures, rows), pictures.cells[rows])
     expected = (10 * entropies[:, :5].sum() + entropies[:, 5:].sum()) / (2 * (5 * 10 + 35))
     assert lesson.loss(bundle.decoder, pictures, rows, np.random.default_rng(0)).item() == pytest.approx(expected.item(), rel=1e-5)
     with pytest.raises(ValueError, match="positive weight"):
@@ -91,37 +91,35 @@ def test_codes_where_objects_stand_weigh_more(bundle, lesson, pictures) -> None:
     assert (raster[0] == weights.max()).sum() < (raster[1] == weights.max()).sum() < raster[1].size  # one object, two
 
 
-def test_wrong_codes_stand_in_the_picture_alone(bundle, lesson, pictures) -> None:
-    ids, prompt_length = lesson._sequences(pictures, np.array([0] * 50))
-    given = replace(lesson, settings=DrawingSettings(wrong_codes=1.0))._partly_wrong(
-        ids, prompt_length, np.random.default_rng(0))
-    image = bundle.vocabulary.range("image")
-    codes = slice(prompt_length + 1, -1)  # between the brackets of the picture
-    assert torch.equal(given[:, :prompt_length + 1], ids[:, :prompt_length + 1]) and torch.equal(given[:, -1], ids[:, -1])
+def test_wrong_codes_stand_in_the_picture_alone(bundle, lesson, pictures, monkeypatch) -> None:
+    read, hidden = [], bundle.decoder.hidden
+    monkeypatch.setattr(bundle.decoder, "hidden", lambda ids, **kinds: (read.append(ids), hidden(ids, **kinds))[1])
+    rows = np.array([0] * 50)
+    ids, start = lesson._sequences(pictures, rows)
+    replace(lesson, settings=DrawingSettings(wrong_codes=1.0)).loss(
+        bundle.decoder, pictures, rows, np.random.default_rng(0))
+    (given,), image = read, bundle.vocabulary.range("image")
+    codes = slice(start + 1, None)  # behind the bracket of the picture
+    assert torch.equal(given[:, :start + 1], ids[:, :start + 1])
     assert given[:, codes].min() >= image.start and given[:, codes].max() < image.stop
-    wrong = (given != ids)[:, codes].float().mean(dim=1)
+    wrong = (given != ids[:, :-2])[:, codes].float().mean(dim=1)
     assert wrong.min() < 0.1 and wrong.max() > 0.9 and 0.35 < wrong.mean() < 0.65
-    assert torch.equal(lesson._partly_wrong(ids, prompt_length, np.random.default_rng(0)), ids)  # by default none
+    lesson.loss(bundle.decoder, pictures, rows, np.random.default_rng(0))
+    assert torch.equal(read[1], ids[:, :-2]), "by default none"
     for broken in ({"wrong_codes": 1.1}, {"object_weight": 0.0}):
         with pytest.raises(ValueError, match="drawing needs"):
             DrawingSettings(**broken)
 
 
-def test_the_true_codes_are_what_is_to_be_predicted(bundle, lesson, pictures, monkeypatch) -> None:
-    """Wrong codes change what is read, not what is scored; held-out scores read true codes."""
-    read, hidden = [], bundle.decoder.hidden
-    monkeypatch.setattr(bundle.decoder, "hidden", lambda ids, **kinds: (read.append(ids), hidden(ids, **kinds))[1])
-    wrong = replace(lesson, settings=DrawingSettings(wrong_codes=1.0))
+def test_wrong_codes_are_read_and_true_ones_scored(bundle, lesson, pictures) -> None:
     rows = np.array([0, 0])
-    entropies, _ = wrong._predicted(bundle.decoder, pictures, rows, np.random.default_rng(0))
-    wrong.held_out_scores(bundle.decoder, pictures)
-    ids, _ = lesson._sequences(pictures, rows)
-    assert not torch.equal(read[0], ids[:, :-2])
-    logits = bundle.decoder.logits(hidden(read[0], cells=torch.as_tensor(pictures.cells[rows]),
-                                          prefix_length=ids.shape[1] - 43, start=ids.shape[1] - 42))
-    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, -41:-1].flatten(), reduction="none")
+    ids, start = lesson._sequences(pictures, rows)
+    given = lesson._spoilt(ids, start, np.ones((2, 1)), np.random.default_rng(0))
+    entropies, _ = lesson._predicted(bundle.decoder, ids, start, pictures.cells[rows], given)
+    logits = bundle.decoder.logits(bundle.decoder.hidden(
+        given[:, :-2], cells=torch.as_tensor(pictures.cells[rows]), prefix_length=start - 1, start=start))
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, start + 1:-1].flatten(), reduction="none")
     assert entropies.flatten().detach() == pytest.approx(expected.detach().numpy(), abs=1e-5)
-    assert any(torch.equal(seen[:1], ids[:1, :-2]) for seen in read[1:])
 
 
 def test_drawing_is_learned(bundle, lesson, pictures) -> None:
@@ -139,6 +137,23 @@ def test_drawing_is_learned(bundle, lesson, pictures) -> None:
     scores = lesson.held_out_scores(decoder, pictures)
     assert scores["drawing_loss"] < 1.0 and scores["drawing_codes"] > 0.8
     assert lesson.held_out_scores(bundle.decoder, pictures)["drawing_codes"] < 0.1
+
+
+def test_what_the_scene_tells_is_scored(bundle, lesson, pictures) -> None:
+    """A decoder that was taught on wrong codes draws by the scene, one that has learned nothing by none."""
+    torch.manual_seed(0)
+    decoder, rng = Decoder(bundle.decoder.config, bundle.image_tokenizer.codebook), np.random.default_rng(0)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2)
+    blind = replace(lesson, settings=DrawingSettings(wrong_codes=1.0, object_weight=4.0))
+    for _ in range(120):
+        loss = blind.loss(decoder, pictures, np.array([0, 1]), rng)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert lesson.held_out_scores(decoder, pictures)["drawing_told"] > 1.0
+    assert abs(lesson.held_out_scores(bundle.decoder, pictures)["drawing_told"]) < 0.2
+    single = SimpleNamespace(**{name: value[2:3] for name, value in vars(pictures).items()})
+    assert "drawing_told" not in lesson.held_out_scores(decoder, single), "no other scene of one length"
 
 
 def test_the_cycle_compares_what_is_seen_in_the_drawing_with_what_was_asked_for(bundle, pictures, monkeypatch) -> None:
