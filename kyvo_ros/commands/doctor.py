@@ -11,7 +11,7 @@ from kyvo_ros.commands.common import UsageError
 
 if TYPE_CHECKING:
     from kyvo_ros.ros.doctor.findings import Finding
-    from kyvo_ros.ros.recognition import Pipeline
+    from kyvo_ros.ros.frames import Pipeline
     from kyvo_ros.ros.settings import Settings
 
 

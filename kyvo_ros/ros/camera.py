@@ -19,10 +19,11 @@ from std_srvs.srv import SetBool
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.depth import DepthStore
 from kyvo_ros.ros.depth_input import DepthInput
+from kyvo_ros.ros.frames import Frame, Recognition, stamp_to_ns
 from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.outputs import Outputs
-from kyvo_ros.ros.recognition import Frame, Recognition, Recognizer, stamp_to_ns
+from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, OK, WARN, Report, StageReport, Status
 from kyvo_ros.ros.tf_listener import TransformSource

@@ -8,7 +8,7 @@ from typing import Any
 
 from kyvo_ros.ros.camera import Camera, Seen, Shot
 from kyvo_ros.ros.camera_settings import Configuration
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition
+from kyvo_ros.ros.frames import Frame, FrameDropped, Pipeline, Recognition
 from kyvo_ros.ros.settings import Settings
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kyvo_ros.ros.camera import Shot
-from kyvo_ros.ros.recognition import Pipeline, Recognition, Sight, infer
+from kyvo_ros.ros.frames import Pipeline, Recognition, Sight
+from kyvo_ros.ros.recognition import infer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import Scene
 

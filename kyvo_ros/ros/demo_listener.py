@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from kyvo_ros.ros.conversions.images import image_from_msg
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg
-from kyvo_ros.ros.recognition import stamp_to_ns
+from kyvo_ros.ros.frames import stamp_to_ns
 from kyvo_ros.scene import Scene, SceneError
 
 _SERVICE_LIMIT_S = 20.0

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognition
+from kyvo_ros.ros.frames import Frame, FrameDropped, Recognition
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import DROP_REASONS, WARN, Status
 from kyvo_ros.scene import RecognizedField, Transform

@@ -17,8 +17,8 @@ import numpy as np
 from kyvo_ros.questions import ATTRIBUTES, Answer, in_frame
 from kyvo_ros.ros.camera import Seen
 from kyvo_ros.ros.cameras import Cameras, RequestError, no_image, recognized_once
+from kyvo_ros.ros.frames import DEFAULT_CAMERA_FRAME, Frame, Pipeline
 from kyvo_ros.ros.graph import GraphKeeper
-from kyvo_ros.ros.recognition import DEFAULT_CAMERA_FRAME, Frame, Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import RELATION_EPSILON_UNITS, Relation, Scene, Transform, relations_of
 

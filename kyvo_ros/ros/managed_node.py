@@ -17,8 +17,8 @@ from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallba
 from kyvo_ros.ros import node as plain
 from kyvo_ros.ros.bond import Bond
 from kyvo_ros.ros.camera_settings import Configuration
+from kyvo_ros.ros.frames import FrameDropped, Pipeline
 from kyvo_ros.ros.model_slot import PipelineFactory, kyvo_pipeline
-from kyvo_ros.ros.recognition import FrameDropped, Pipeline
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _UNCONFIGURED = "the node is unconfigured and holds no model; configure and activate it"

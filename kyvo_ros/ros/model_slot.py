@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from kyvo_ros.ros.recognition import Pipeline
+from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.settings import SettingError, Settings
 from kyvo_ros.ros.status import ERROR, OK, WARN, StageReport
 

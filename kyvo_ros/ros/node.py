@@ -29,6 +29,7 @@ from kyvo_ros.ros.cameras import Cameras, recognized_once
 from kyvo_ros.ros.computing import Computed, finished, prepared, seen
 from kyvo_ros.ros.conversions.results import graph_of
 from kyvo_ros.ros.executor import BriefCallbackGroup, PoolExecutor, spin
+from kyvo_ros.ros.frames import FrameDropped, Pipeline, Recognition
 from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.graph_files import GraphFiles
 from kyvo_ros.ros.graph_outputs import GraphOutputs
@@ -39,7 +40,7 @@ from kyvo_ros.ros.mailbox import Mailbox
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory, check_model_folder, kyvo_pipeline
 from kyvo_ros.ros.parameters import NodeParameters
 from kyvo_ros.ros.qos import REQUESTS
-from kyvo_ros.ros.recognition import FrameDropped, Pipeline, Recognition, frame_T_plane
+from kyvo_ros.ros.recognition import frame_T_plane
 from kyvo_ros.ros.reconstruction import ReconstructionService
 from kyvo_ros.ros.regions import RegionError, check_mask
 from kyvo_ros.ros.reporting import REPEAT_LOG_S, Reporter

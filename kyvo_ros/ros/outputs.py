@@ -20,7 +20,7 @@ from kyvo_ros.ros.conversions.images import image_to_msg
 from kyvo_ros.ros.conversions.markers import MarkerBook
 from kyvo_ros.ros.conversions.results import graph_of, plane_transform
 from kyvo_ros.ros.conversions.scenes import scene_to_detections_msg
-from kyvo_ros.ros.recognition import Recognition
+from kyvo_ros.ros.frames import Recognition
 from kyvo_ros.ros.settings import Settings
 
 

@@ -17,8 +17,8 @@ from kyvo_ros.ros.camera import Shot
 from kyvo_ros.ros.cameras import Cameras, RequestError, recognized_once
 from kyvo_ros.ros.conversions.meshes import object_meshes, shape_markers
 from kyvo_ros.ros.conversions.results import graph_of
+from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.qos import REQUESTS
-from kyvo_ros.ros.recognition import Pipeline
 from kyvo_ros.ros.serving import Server
 from kyvo_ros.scene import CameraView, Scene
 

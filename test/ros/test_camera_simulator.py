@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
 from kyvo_ros.ros.camera_simulator import CameraSimulator, RecordingError, read_recording  # noqa: E402
-from kyvo_ros.ros.recognition import stamp_to_ns  # noqa: E402
+from kyvo_ros.ros.frames import stamp_to_ns  # noqa: E402
 
 RECORDING = Path(__file__).resolve().parents[2] / "demo" / "recording"
 IMAGES = 12

@@ -14,7 +14,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 from kyvo_ros.ros.camera import Shot  # noqa: E402
 from kyvo_ros.ros.camera_infos import CameraInfoCache  # noqa: E402
 from kyvo_ros.ros.computing import Computed, finished, prepared, seen  # noqa: E402
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognition, Recognizer  # noqa: E402
+from kyvo_ros.ros.frames import Frame, FrameDropped, Recognition  # noqa: E402
+from kyvo_ros.ros.recognition import Recognizer  # noqa: E402
 from kyvo_ros.ros.settings import Settings  # noqa: E402
 from kyvo_ros.ros.status import Status  # noqa: E402
 from kyvo_ros.ros.transforms import TransformBuffer  # noqa: E402

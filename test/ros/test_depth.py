@@ -20,7 +20,8 @@ from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.clouds import CloudMessageError, points_from_msg
 from kyvo_ros.ros.conversions.images import ImageMessageError, depth_from_msg
 from kyvo_ros.ros.depth import DepthProblem, DepthStore
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognition, Recognizer, infer
+from kyvo_ros.ros.frames import Frame, FrameDropped, Recognition
+from kyvo_ros.ros.recognition import Recognizer, infer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformBuffer

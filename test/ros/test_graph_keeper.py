@@ -13,9 +13,10 @@ import pytest
 from fake_pipeline import OBJECTS, FakePipeline
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
+from kyvo_ros.ros.frames import Frame
 from kyvo_ros.ros.graph import GraphError, GraphKeeper
 from kyvo_ros.ros.graph_files import GraphFiles
-from kyvo_ros.ros.recognition import Frame, Recognizer
+from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, WARN, Status
 from kyvo_ros.ros.transforms import TransformBuffer

@@ -11,7 +11,8 @@ from fake_pipeline import NOMINAL, OBJECTS, FakePipeline
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.placing import UNKNOWN_YAW_VARIANCE
-from kyvo_ros.ros.recognition import DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Recognizer
+from kyvo_ros.ros.frames import DEFAULT_CAMERA_FRAME, Frame, FrameDropped
+from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformBuffer

@@ -11,7 +11,8 @@ import pytest
 from fake_pipeline import FakePipeline
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer
+from kyvo_ros.ros.frames import Frame, FrameDropped
+from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.regions import Region, RegionError, check_mask, cut_lens, shown_points
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import Status

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions import ImageMessageError, image_from_compressed_msg, image_from_msg
 from kyvo_ros.ros.conversions.picture_headers import picture_size
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Recognizer
+from kyvo_ros.ros.frames import Frame, FrameDropped
+from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import Status
 from kyvo_ros.ros.transforms import TransformBuffer

@@ -1,4 +1,4 @@
-"""What comes out of a frame: kyvo_ros.ros.recognition.Recognition -> the messages that say all of it."""
+"""What comes out of a frame: kyvo_ros.ros.frames.Recognition -> the messages that say all of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from kyvo_msgs.msg import SceneGraph
 from std_msgs.msg import Header
 
 from kyvo_ros.ros.conversions.scenes import scene_to_graph_msg
-from kyvo_ros.ros.recognition import Recognition, optical_T_plane
+from kyvo_ros.ros.frames import Recognition
+from kyvo_ros.ros.recognition import optical_T_plane
 
 
 def graph_of(result: Recognition, stamp: Time) -> SceneGraph:

@@ -13,9 +13,9 @@ import numpy as np
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.ros.doctor.findings import Finding, what_to_type
+from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.offline.bags import CAMERA_INFO, IMAGE, Heard, Topics
 from kyvo_ros.ros.offline.replay import Ledger, Replay
-from kyvo_ros.ros.recognition import Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import DROP_REASONS, ERROR, OK, WARN
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, Scene

@@ -11,8 +11,8 @@ from importlib import import_module
 
 import kyvo_ros
 from kyvo_ros.ros.doctor.findings import Finding
+from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.model_slot import ModelSlot, PipelineFactory
-from kyvo_ros.ros.recognition import Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, OK, WARN
 

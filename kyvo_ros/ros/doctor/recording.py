@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kyvo_ros.ros.doctor.camera import examine
 from kyvo_ros.ros.doctor.findings import Finding
+from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.offline.bags import BagError
 from kyvo_ros.ros.offline.jobs import Job, open_source
-from kyvo_ros.ros.recognition import Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR
 

@@ -22,7 +22,7 @@ from kyvo_ros.ros.doctor.findings import Finding, what_to_type
 from kyvo_ros.ros.inputs import Inputs
 from kyvo_ros.ros.offline.bags import (
     CAMERA_INFO, COMPRESSED, DEPTH, IMAGE, TF, TF_STATIC, BagError, Heard, Topics, choose_topics)
-from kyvo_ros.ros.recognition import Pipeline
+from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, OK, STAGES
 

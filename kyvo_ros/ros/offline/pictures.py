@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
+from kyvo_ros.ros.frames import DEFAULT_CAMERA_FRAME
 from kyvo_ros.ros.offline.bags import CAMERA_INFO, IMAGE, BagError, Heard
-from kyvo_ros.ros.recognition import DEFAULT_CAMERA_FRAME
 from kyvo_ros.scene import PinholeCamera
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")

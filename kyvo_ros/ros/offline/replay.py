@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.transforms import transforms_from_msg
 from kyvo_ros.ros.depth import DepthStore
+from kyvo_ros.ros.frames import Frame, FrameDropped, Pipeline, Recognition
 from kyvo_ros.ros.offline.bags import CAMERA_INFO, DEPTH, IMAGE, TF_STATIC, Heard
-from kyvo_ros.ros.recognition import Frame, FrameDropped, Pipeline, Recognition, Recognizer
+from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN
 from kyvo_ros.ros.transforms import JUMP_BACK_NS, TransformBuffer

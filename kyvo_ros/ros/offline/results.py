@@ -9,8 +9,8 @@ from tf2_msgs.msg import TFMessage
 from kyvo_ros.ros.conversions.markers import MarkerBook
 from kyvo_ros.ros.conversions.results import graph_of, plane_transform
 from kyvo_ros.ros.conversions.scenes import scene_to_detections_msg
+from kyvo_ros.ros.frames import Frame, Recognition
 from kyvo_ros.ros.offline.bags import BagWriter
-from kyvo_ros.ros.recognition import Frame, Recognition
 from kyvo_ros.ros.settings import Settings
 
 
