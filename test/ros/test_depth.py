@@ -277,6 +277,15 @@ def test_without_usable_depth_the_node_goes_on_and_says_so(bench: Bench, message
     assert level == (OK if message is None else WARN) and words in said
 
 
+def test_depth_without_a_point_is_not_said_to_lie_off_the_plane(bench: Bench) -> None:
+    bench.store.store(depth_image(np.zeros((120, 160))))
+    result = bench.run(plane_distance_m=1.2)
+    assert result.view.plane.distance_m == 1.2 and not any(o.depth_points for o in result.scene.objects)
+    level, said = bench.depth_says()
+    assert level == WARN and "depth shows 0 points where the image is looked at" in said
+    assert bench.recognizer.depth_figures() == {}
+
+
 def test_a_scale_by_distance_needs_depth_or_a_number(bench: Bench) -> None:
     with pytest.raises(FrameDropped, match="depth gave none: no depth has come; remap.* or set plane_dist") as caught:
         bench.run()
