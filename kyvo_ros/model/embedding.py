@@ -5,7 +5,8 @@ codebook vector, their place in the image, and the sin-cos features of the point
 shows. Numbers and cells go through the same features, so that attention can find the cell that a coordinate names.
 Where an image is written, behind [OUTPUT-SEP], a token carries its own place in the image, where later ones will look
 for it, and the ground point of the cell that comes next, for which the model must find what to draw. For that, the
-tokens of an object in a prompt may carry the point where it stands (`DecoderConfig.object_places`), as cells carry theirs.
+tokens of an object in a prompt may carry the point where it stands, as cells carry theirs, and what all its words say
+(`DecoderConfig.object_context`).
 Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours. The published code embeds with less
 (`DecoderConfig.published_embedding`): numbers carry the sin-cos features of their index, image codes their projection.
 """
@@ -69,7 +70,7 @@ class UnifiedEmbedding(nn.Module):
             self.separator, self.image_start = map(vocabulary.structure_id, ("[OUTPUT-SEP]", "[IMAGE-START]"))
             order = torch.from_numpy(written_order(config.image_order, config.image_grid))
             self.register_buffer("order", order, persistent=False)
-        if config.object_places:
+        if config.object_context:
             values = torch.from_numpy(vocabulary.numbers.values()).float()
             self.register_buffer("number_values", values, persistent=False)
             self.object_marks = tuple(map(vocabulary.structure_id, ("[OBJECT-START]", "[OBJECT-END]", "[LOCATION]")))
@@ -168,8 +169,8 @@ class UnifiedEmbedding(nn.Module):
         vectors = self._look_up(token_ids, self.table() if table is None else table)
         if self.image_positions is None:
             return vectors
-        vectors = vectors + self._placed(token_ids, cells)
-        return vectors + self._standing(token_ids) if self.config.object_places else vectors
+        placed = vectors + self._placed(token_ids, cells)
+        return placed + self._context(token_ids, vectors) if self.config.object_context else placed
 
     def _look_up(self, token_ids: Tensor, table: Tensor) -> Tensor:
         """(B, S) ids -> (B, S, D) rows of the table."""
@@ -197,8 +198,10 @@ class UnifiedEmbedding(nn.Module):
             place = place + table.shape[1] * torch.arange(len(place), device=place.device).unsqueeze(1)
         return F.embedding(place, table.flatten(0, 1))
 
-    def _standing(self, token_ids: Tensor) -> Tensor:
-        """(B, S, D): where the object of each token stands, zero outside objects and behind [OUTPUT-SEP]."""
+    def _context(self, token_ids: Tensor, vectors: Tensor) -> Tensor:
+        """(B, S, D): where the object of each token stands and the sum of its words' vectors, of `vectors` (B, S, D);
+        zero outside objects and behind [OUTPUT-SEP].
+        """
         start, end, location = (token_ids == mark for mark in self.object_marks)
         begun = start.cumsum(dim=1)
         inside = (begun > end.cumsum(dim=1)) | (end & (begun > 0))
@@ -209,10 +212,11 @@ class UnifiedEmbedding(nn.Module):
         points = x.new_zeros(len(token_ids), count + 1, 2)
         said = torch.where(location & inside, own, count).unsqueeze(-1).expand(-1, -1, 2)
         points.scatter_(1, said, torch.stack((x, y), dim=-1))
-        ground = self.ground_projection
+        ground, each = self.ground_projection, own.unsqueeze(-1).expand(-1, -1, vectors.shape[-1])
         places = ground(plane_features(points[:, :count], self.config.dim).to(ground.weight.dtype))
-        places = F.pad(places, (0, 0, 0, 1))
-        return places.gather(1, own.unsqueeze(-1).expand(-1, -1, places.shape[-1]))
+        words = vectors * (inside & (token_ids < self.config.vocabulary.text_size)).unsqueeze(-1)
+        context = F.pad(places, (0, 0, 0, 1)).to(vectors.dtype).scatter_add(1, each, words)
+        return context.gather(1, each)
 
     def _number(self, token_ids: Tensor) -> Tensor:
         """The value of each number token; of others, any."""

@@ -128,7 +128,7 @@ class Recipe:
     image_order: str = "spiral"  # in which the codes of a picture are written; see `tokens.image_orders`
     picture_terms: PictureSettings = field(default_factory=PictureSettings)  # of stage `pixels`
     first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
-    object_places: bool = False  # see `DecoderConfig`; a decoder that learns to draw finds its objects by them
+    object_context: bool = False  # see `DecoderConfig`; a decoder that learns to draw finds its objects by it
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int = 10  # largest number of objects in a scene

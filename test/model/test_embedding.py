@@ -175,46 +175,48 @@ def test_a_target_s_image_starts_at_its_first_cell_without_an_image_in_the_promp
     assert torch.equal(embedding(bare)[0, 1:], embedding(ids)[0, start - 1:])
 
 
-def _object(x: float, y: float, yaw: bool) -> list[int]:
-    """[OBJECT-START] .. [OBJECT-END] with a word, the location x y 0.5, and a yaw where there is one."""
+def _object(x: float, y: float, yaw: bool, word: int = 3) -> list[int]:
+    """[OBJECT-START] .. [OBJECT-END] with the words 7 and `word`, the location x y 0.5, and perhaps a yaw."""
     named, number = VOCABULARY.structure_id, lambda value: int(VOCABULARY.number_ids([value])[0])
     turn = [named("[POSE]"), number(0.4)] if yaw else []
-    return [named("[OBJECT-START]"), named("[SIZE]"), 7, named("[LOCATION]"), number(x), number(y), number(0.5), *turn,
-            named("[OBJECT-END]")]
+    return [named("[OBJECT-START]"), named("[SIZE]"), 7, named("[COLOR]"), word, named("[LOCATION]"), number(x),
+            number(y), number(0.5), *turn, named("[OBJECT-END]")]
 
 
-def test_the_tokens_of_a_prompt_s_object_carry_where_it_stands(make_decoder: Callable[..., Decoder]) -> None:
-    embedding = make_decoder(object_places=True).embedding
+def test_the_tokens_of_a_prompt_s_object_carry_where_it_stands_and_its_words(
+        make_decoder: Callable[..., Decoder]) -> None:
+    embedding = make_decoder(object_context=True).embedding
     named = VOCABULARY.structure_id
-    objects = [[(1.0, -2.0, True), (0.5, 0.0, False)], [(-3.0, 4.0, False), (2.0, 2.0, True)]]
+    objects = [[(1.0, -2.0, True, 3), (0.5, 0.0, False, 4)], [(-3.0, 4.0, False, 5), (2.0, 2.0, True, 3)]]
     scenes = [[token for item in row for token in _object(*item)] for row in objects]
     ids = torch.tensor([[named("[BOS]"), named("[SCENE-START]"), *scene, named("[SCENE-END]"), named("[OUTPUT-SEP]"),
                          *scene] for scene in scenes])  # the second time as a target
     found = embedding(ids) - embedding.table()[ids]
     for row, items in enumerate(objects):
         at = 2
-        for x, y, yaw in items:
-            count = len(_object(x, y, yaw))
+        for x, y, yaw, word in items:
+            count = len(_object(x, y, yaw, word))
             place = embedding.ground_projection(plane_features(torch.tensor([x, y]), embedding.config.dim))
-            assert torch.allclose(found[row, at:at + count], place.expand(count, -1), atol=1e-5)
+            expected = place + embedding.table()[[7, word]].sum(dim=0)
+            assert torch.allclose(found[row, at:at + count], expected.expand(count, -1), atol=1e-5)
             at += count
         assert not found[row, :2].any() and not found[row, at:].any()
     cell = torch.tensor([[[1.0, -2.0]]]).expand(1, embedding.config.cells, 2)
-    assert torch.allclose(found[0, 2], (embedding.places(cell) - embedding.image_positions)[0, 0], atol=1e-5), \
-        "as a cell that shows this point"
+    shown = (embedding.places(cell) - embedding.image_positions)[0, 0] + embedding.table()[[7, 3]].sum(dim=0)
+    assert torch.allclose(found[0, 2], shown, atol=1e-5), "as a cell that shows this point"
     assert make_decoder().embedding(ids).shape == found.shape  # by default they carry nothing of it
     plain = make_decoder().embedding
     assert not (plain(ids) - plain.table()[ids]).any()
 
 
 def test_prompts_without_whole_objects_carry_no_places(make_decoder: Callable[..., Decoder]) -> None:
-    embedding = make_decoder(object_places=True).embedding
+    embedding = make_decoder(object_context=True).embedding
     named = VOCABULARY.structure_id
     for row in ([3, 4, 5], [named("[LOCATION]"), NUMBERS.start, NUMBERS.start + 1], [named("[OBJECT-END]"), 3, 4]):
         ids = torch.tensor([row])
         found = embedding(ids) - embedding.table()[ids]
         assert found.isfinite().all() and not found[:, 1:].any()
-    cut = torch.tensor([_object(1.0, 2.0, False)[:4]])  # ends behind [LOCATION]
+    cut = torch.tensor([_object(1.0, 2.0, False)[:6]])  # ends behind [LOCATION]
     assert embedding(cut).isfinite().all()
     with pytest.raises(ValueError, match="ground_positions of cells"):
-        make_decoder(object_places=True, ground_positions=False)
+        make_decoder(object_context=True, ground_positions=False)

@@ -33,7 +33,7 @@ modality_order: scene_first
 image_order: alternating
 first_codes: {count: 2, weight: 3.0}
 drawing: {wrong_codes: 0.5, object_weight: 2.0}
-object_places: true
+object_context: true
 picture_terms: {adversarial: 0.5, adversarial_from: 2, discriminator_channels: 4, discriminator_halvings: 2}
 encoder: {steps: 4, batch_size: 4, evaluate_every: 4, checkpoint_every: 2, log_every: 1}
 codes: {steps: 3, decay_steps: 2, batch_size: 4, evaluate_every: 5, checkpoint_every: 2, log_every: 1}
