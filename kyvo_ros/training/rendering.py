@@ -101,15 +101,14 @@ class DrawingLesson:
         """
         ids, start = self._sequences(pictures, rows)
         shares = rng.uniform(0.0, self.settings.wrong_codes, (len(ids), 1))
-        entropies, _ = self._predicted(decoder, ids, start, pictures.cells[rows], self._spoilt(ids, start, shares, rng))
+        entropies, _ = self._predicted(decoder, ids, start, pictures.cells[rows], self._spoilt(ids, shares, rng))
         return (entropies * torch.as_tensor(self._weights(pictures, rows), device=entropies.device)).mean()
 
     def _weights(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
         """(B, h*w) float32 with a mean of 1, in the order of writing."""
         weights = np.tile(self.first_codes.weights(pictures.codes.shape[1]), (len(rows), 1))
         if self.settings.object_weight != 1.0:
-            shown = self._near_objects(pictures, rows)
-            weights *= np.where(shown, np.float32(self.settings.object_weight), np.float32(1.0))
+            weights[self._near_objects(pictures, rows)] *= self.settings.object_weight
         return weights / weights.mean()
 
     def _near_objects(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
@@ -128,20 +127,20 @@ class DrawingLesson:
             entropy, hit = self._predicted(decoder, ids, start, pictures.cells[rows])
             entropies.append(entropy.mean(dim=1))
             right.append(hit.float().mean(dim=1))
-            told += self._told(decoder, pictures, rows)
+            told += self._told(decoder, ids, start, pictures, rows)
         if not entropies:
             return {}
         return {"drawing_loss": float(torch.cat(entropies).mean()), "drawing_codes": float(torch.cat(right).mean()),
                 **({"drawing_told": float(torch.stack(told).mean())} if told else {})}
 
-    def _told(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray) -> list[Tensor]:
+    def _told(self, decoder: Decoder, ids: Tensor, start: int, pictures: CodeSet, rows: np.ndarray) -> list[Tensor]:
         """By how much the cross entropy of codes near objects is lower with a picture's own scene than with that of
         another picture, where all codes before them are wrong; () for each of the rows, none where there is but one.
+        `ids` and `start` are the rows' sequences.
         """
         if len(rows) < 2:
             return []
-        ids, start = self._sequences(pictures, rows)
-        given = self._spoilt(ids, start, np.ones((len(ids), 1)), np.random.default_rng(0))
+        given = self._spoilt(ids, np.ones((len(ids), 1)), np.random.default_rng(0))
         other = torch.cat((given[:, :start].roll(1, dims=0), given[:, start:]), dim=1)
         own, others = (self._predicted(decoder, ids, start, pictures.cells[rows], read)[0] for read in (given, other))
         near = torch.as_tensor(self._near_objects(pictures, rows), device=own.device)
@@ -167,12 +166,11 @@ class DrawingLesson:
         likeliest = logits[..., image.start:image.stop].argmax(-1) + image.start
         return entropies.view(len(ids), -1), likeliest == codes
 
-    def _spoilt(self, ids: Tensor, start: int, shares: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """(B, S) sequences -> the same with those shares (B, 1) of the codes behind the prompt replaced by any."""
+    def _spoilt(self, ids: Tensor, shares: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """(B, S) sequences -> the same with those shares (B, 1) of the picture's codes replaced by any."""
         image = self.vocabulary.range("image")
         others = rng.integers(image.start, image.stop, tuple(ids.shape))
         wrong = (rng.random(tuple(ids.shape)) < shares) & ((ids >= image.start) & (ids < image.stop)).numpy()
-        wrong[:, :start] = False
         return torch.where(torch.from_numpy(wrong), torch.from_numpy(others), ids)
 
     def _sequences(self, pictures: CodeSet, rows: np.ndarray) -> tuple[Tensor, int]:

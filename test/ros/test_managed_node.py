@@ -62,6 +62,7 @@ def _depth_listeners(tester: Tester) -> int:
 
 def _undocumented(tester: Tester) -> set[str]:
     """Names of the life cycle that docs/lifecycle.md does not list for SROS2."""
+    tester.wait(lambda: ("kyvo_node", tester.namespace) in tester.node.get_node_names_and_namespaces(), "its name", 20.0)
     page = (Path(__file__).resolve().parents[2] / "docs" / "lifecycle.md").read_text()
     names = [*tester.node.get_service_names_and_types_by_node("kyvo_node", tester.namespace),
              *tester.node.get_publisher_names_and_types_by_node("kyvo_node", tester.namespace)]

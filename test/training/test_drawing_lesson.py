@@ -46,7 +46,8 @@ def pictures(bundle: ModelBundle) -> SimpleNamespace:
     camera = bundle.canonical.nominal_plane()
     truth = ExampleSet.from_scenes(np.zeros((len(rows), 1, 1, 3), np.uint8), SCENES, [camera] * len(rows),
                                    word_values(bundle.grammar.schema), 4, [1.0] * len(rows))
-    return SimpleNamespace(codes=codes, cells=cells, targets=targets, length=np.array(list(map(len, rows))), truth=truth)
+    length = np.array(list(map(len, rows)))
+    return SimpleNamespace(codes=codes, cells=cells, targets=targets, length=length, truth=truth)
 
 
 def test_sequences_are_those_of_the_builder(bundle, lesson, pictures) -> None:
@@ -72,7 +73,8 @@ def test_the_first_codes_weigh_more(bundle, lesson, pictures) -> None:
     rows = np.array([0, 1])
     entropies, _ = lesson._predicted(bundle.decoder, *lesson._sequences(pictures, rows), pictures.cells[rows])
     expected = (10 * entropies[:, :5].sum() + entropies[:, 5:].sum()) / (2 * (5 * 10 + 35))
-    assert lesson.loss(bundle.decoder, pictures, rows, np.random.default_rng(0)).item() == pytest.approx(expected.item(), rel=1e-5)
+    loss = lesson.loss(bundle.decoder, pictures, rows, np.random.default_rng(0))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     with pytest.raises(ValueError, match="positive weight"):
         FirstCodes(5, 0.0)
 
@@ -114,7 +116,7 @@ def test_wrong_codes_stand_in_the_picture_alone(bundle, lesson, pictures, monkey
 def test_wrong_codes_are_read_and_true_ones_scored(bundle, lesson, pictures) -> None:
     rows = np.array([0, 0])
     ids, start = lesson._sequences(pictures, rows)
-    given = lesson._spoilt(ids, start, np.ones((2, 1)), np.random.default_rng(0))
+    given = lesson._spoilt(ids, np.ones((2, 1)), np.random.default_rng(0))
     entropies, _ = lesson._predicted(bundle.decoder, ids, start, pictures.cells[rows], given)
     logits = bundle.decoder.logits(bundle.decoder.hidden(
         given[:, :-2], cells=torch.as_tensor(pictures.cells[rows]), prefix_length=start - 1, start=start))

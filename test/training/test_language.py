@@ -17,8 +17,8 @@ from kyvo_ros.tokens.schema import CLEVR_SCHEMA
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
-from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.code_sets import TargetWriter, encode_examples, number_values
+from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.rendering import DrawingLesson, DrawingSettings, FirstCodes
 
