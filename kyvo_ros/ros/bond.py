@@ -66,7 +66,7 @@ class Bond:
     def end(self) -> None:
         """Be silent, after a last word."""
         self.dissolve()
-        self._forget()
+        self._forget(self._side)
 
     # --- callbacks of the executor
 
@@ -78,7 +78,7 @@ class Bond:
             self._tell(side)
             side.farewells += not side.active
         if side.farewells * HEARTBEAT_PERIOD_S >= FAREWELL_S:
-            self._forget()
+            self._forget(side)
 
     def _on_status(self, status: Any) -> None:
         with self._lock:
@@ -87,7 +87,7 @@ class Bond:
                 return
             side.active = False  # the other side has broken the bond, or has heard that this one has
             self._tell(side)
-        self._forget()
+        self._forget(side)
 
     def _tell(self, side: _Side) -> None:
         status = self._type(id=self._node.get_name(), instance_id=side.name, active=side.active,
@@ -95,10 +95,13 @@ class Bond:
         status.header.stamp = self._node.get_clock().now().to_msg()
         side.publisher.publish(status)
 
-    def _forget(self) -> None:
+    def _forget(self, side: _Side | None) -> None:
+        """Unless another thread has done so, and perhaps formed the next bond."""
         with self._lock:
-            side, self._side = self._side, None
-        if side is not None:
+            there = side is not None and self._side is side
+            if there:
+                self._side = None
+        if there:
             self._node.destroy_timer(side.timer)
             self._node.destroy_subscription(side.subscription)
             self._node.destroy_publisher(side.publisher)

@@ -40,7 +40,7 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """As the plain node's; a lifecycle manager hears of it."""
-        self._bond.end()
+        self._bond.dissolve()  # what is left of it ends with the node
         return super().close(timeout_s)
 
     def started(self) -> None:

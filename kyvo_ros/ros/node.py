@@ -98,12 +98,16 @@ class KyvoNode(Node):
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the worker and delete the markers; True where the running frame ended in time."""
         ended = self._worker.stop(timeout_s)
-        self._language_services.close()
         if rclpy.ok(context=self.context):
             for camera in self._cameras:
                 camera.clear_markers()
             self._graph_outputs.clear_markers()
         return ended
+
+    def destroy_node(self) -> None:
+        """Once no executor spins: one that waits for an action that is taken back fails."""
+        self._language_services.close()
+        super().destroy_node()
 
     # --- callbacks of the executor: they store and return
 

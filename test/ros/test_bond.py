@@ -57,22 +57,22 @@ class Sister:
 
 
 @pytest.fixture(scope="module")
-def fifth(tester: Tester) -> Iterator[Tester]:
-    with Tester("/fifth") as made:
+def bonded(tester: Tester) -> Iterator[Tester]:
+    with Tester("/bonded") as made:
         yield made
 
 
 @pytest.fixture
-def sister(fifth: Tester) -> Iterator[Sister]:
-    made = Sister(fifth)
+def sister(bonded: Tester) -> Iterator[Sister]:
+    made = Sister(bonded)
     yield made
     made.close()
-    fifth.forget()
+    bonded.forget()
 
 
 @pytest.fixture
-def node(fifth: Tester, sister: Sister, tmp_path: Path) -> Iterator[Any]:
-    with FakeNode(fifth, tmp_path / "log", (), ready=False, command=COMMAND) as made:
+def node(bonded: Tester, sister: Sister, tmp_path: Path) -> Iterator[Any]:
+    with FakeNode(bonded, tmp_path / "log", (), ready=False, command=COMMAND) as made:
         yield made
     text = (tmp_path / "log").read_text()
     assert "Traceback" not in text and "terminate" not in text, text
@@ -84,45 +84,45 @@ def _activated(tester: Tester) -> Manager:
     return manager
 
 
-def test_an_active_node_tells_that_it_is_alive(fifth: Tester, sister: Sister, node) -> None:
-    manager = _activated(fifth)
+def test_an_active_node_tells_that_it_is_alive(bonded: Tester, sister: Sister, node) -> None:
+    manager = _activated(bonded)
     status = sister.next(active=True)
     assert (status.heartbeat_period, status.heartbeat_timeout) == (pytest.approx(0.1), 4.0) and status.header.stamp.sec
     sister.say(active=True)
     sister.say(active=False, bond="another_node")
     count = len(sister.heard())
-    fifth.wait(lambda: len(sister.heard()) > count + 15, "it again and again", 10.0)
+    bonded.wait(lambda: len(sister.heard()) > count + 15, "it again and again", 10.0)
     assert {m.instance_id for m in sister.heard()} == {status.instance_id}
 
     assert manager.do(Transition.TRANSITION_DEACTIVATE)
-    fifth.wait(lambda: not sister.heard()[-1].active, "the end of the bond")
+    bonded.wait(lambda: not sister.heard()[-1].active, "the end of the bond")
     sister.say(active=False)
     sister.wait_for_silence()
     assert manager.do(Transition.TRANSITION_ACTIVATE)
     assert sister.next(active=True).instance_id != status.instance_id, "another bond"
     assert node.child.end() == 0
-    fifth.wait(lambda: not sister.heard()[-1].active, "a last word")
+    bonded.wait(lambda: not sister.heard()[-1].active, "a last word")
 
 
-def test_the_end_is_not_told_for_ever(fifth: Tester, sister: Sister, node) -> None:
-    manager = _activated(fifth)
+def test_the_end_is_not_told_for_ever(bonded: Tester, sister: Sister, node) -> None:
+    manager = _activated(bonded)
     sister.next(active=True)
     assert manager.do(Transition.TRANSITION_DEACTIVATE)
     sister.wait_for_silence()
     assert not sister.heard()[-1].active and manager.state() == State.PRIMARY_STATE_INACTIVE
 
 
-def test_a_manager_that_breaks_the_bond_is_answered(fifth: Tester, sister: Sister, node) -> None:
-    manager = _activated(fifth)
+def test_a_manager_that_breaks_the_bond_is_answered(bonded: Tester, sister: Sister, node) -> None:
+    manager = _activated(bonded)
     sister.next(active=True)
     sister.say(active=False)
-    fifth.wait(lambda: not sister.heard()[-1].active, "the answer")
+    bonded.wait(lambda: not sister.heard()[-1].active, "the answer")
     sister.wait_for_silence()
     assert manager.state() == State.PRIMARY_STATE_ACTIVE, "which is the manager's to change"
 
 
-def test_a_node_that_was_killed_is_silent(fifth: Tester, sister: Sister, node) -> None:
-    _activated(fifth)
+def test_a_node_that_was_killed_is_silent(bonded: Tester, sister: Sister, node) -> None:
+    _activated(bonded)
     assert sister.next(active=True)
     node.child.process.kill()
     sister.wait_for_silence()
