@@ -60,6 +60,8 @@ class KyvoNode(Node):
     Raises SettingError where the start parameters are not valid. Call `close` before `destroy_node`.
     """
 
+    _language_services: LanguageServices | None = None  # rclpy also destroys nodes whose making has failed
+
     def __init__(self, factory: PipelineFactory = kyvo_pipeline, active: bool = True, **options) -> None:
         """`active`: listen and load the model from the beginning."""
         super().__init__("kyvo_node", **options)
@@ -106,7 +108,8 @@ class KyvoNode(Node):
 
     def destroy_node(self) -> None:
         """Once no executor spins: one that waits for an action that is taken back fails."""
-        self._language_services.close()
+        if self._language_services is not None:
+            self._language_services.close()
         super().destroy_node()
 
     # --- callbacks of the executor: they store and return
