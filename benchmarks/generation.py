@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import platform
 import statistics
 import time
@@ -32,6 +31,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig, images_to_tensor
 from kyvo_ros.data.placement import PlacementSettings, sample_scenes
 from kyvo_ros.data.raycaster import Raycaster
+from kyvo_ros.machine import cores
 from kyvo_ros.model import CachedDecoder, Decoder, DecoderConfig, ModelBundle, generate, load_model
 from kyvo_ros.model.llama import to_llama
 from kyvo_ros.tokens import CLEVR_SCHEMA, LANGUAGE_WORDS, Vocabulary, train_text_tokenizer
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=6, help="objects in the image (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn scene (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=10, help="timed rounds (default: %(default)s)")
-    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}),
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, cores()}),
                         help="CPU threads to try transformers with (default: 1 and as many as there are cores)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"),

@@ -219,7 +219,8 @@ def run(options: Options) -> dict:
 
     from kyvo_ros.pipeline import KyvoPipeline
     from kyvo_ros.ros.conversions import camera_from_msg
-    from kyvo_ros.ros.model_slot import cores, parallel_by_default
+    from kyvo_ros.machine import cores
+    from kyvo_ros.ros.model_slot import parallel_by_default
     from kyvo_ros.scene import CameraView
     pipeline = KyvoPipeline.from_pretrained(options.model or None, device="cpu", threads=cores())
     messages, arrays, info = recorded_images()

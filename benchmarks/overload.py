@@ -32,9 +32,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 from node import START_LIMIT_S, cpu_name, recorded_images, resident_mib  # noqa: E402
 
+from kyvo_ros.machine import cores  # noqa: E402
 from kyvo_ros.ros.children import Child  # noqa: E402
 from kyvo_ros.ros.demo import keep_dds_on_this_computer  # noqa: E402
-from kyvo_ros.ros.model_slot import cores, parallel_by_default  # noqa: E402
+from kyvo_ros.ros.model_slot import parallel_by_default  # noqa: E402
 
 NODE = (sys.executable, "-m", "kyvo_ros.ros.node")
 #: Images of a camera that may be under way between two reports: one that waits and those that are computed.

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 from node import ANSWER_LIMIT_S, START_LIMIT_S, Bench, Options, cpu_name, recorded_images  # noqa: E402
 
+from kyvo_ros.machine import cores  # noqa: E402
 from kyvo_ros.ros.demo import keep_dds_on_this_computer  # noqa: E402
-from kyvo_ros.ros.model_slot import cores  # noqa: E402
 
 WARM_UP_CALLS = 3
 

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "kyvo_ros"
 
 #: What each room, or module beside the rooms, sees of the others: whole rooms, or one module of a room.
 SEES = {
+    "machine": set(),
     "scene": set(),
     "tokens": {"scene"},
     "questions": {"scene"},
@@ -23,11 +24,13 @@ SEES = {
     "autoencoders": {"scene", "tokens", "questions"},
     "model": {"scene", "tokens", "questions", "autoencoders"},
     "data": {"scene", "tokens", "questions"},
-    "training": {"scene", "tokens", "questions", "autoencoders", "model", "data", "evaluation", "drawing"},
+    "training": {"scene", "tokens", "questions", "autoencoders", "model", "data", "evaluation", "drawing",
+                 "machine"},
     "pipeline": {"scene", "tokens", "questions", "autoencoders", "model"},
-    "ros": {"scene", "depth", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing"},
+    "ros": {"scene", "depth", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing",
+            "machine"},
     "commands": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
-                 "training", "ros"},
+                 "training", "ros", "machine"},
     "cli": {"commands", "training"},
 }
 #: Third-party packages of the rooms that must stay light.

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from kyvo_ros.commands.common import check_counts, write_text
 from kyvo_ros.commands.shape_scores import GROUPS, score_table
+from kyvo_ros.machine import cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=50, metavar="N", help="objects a group (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make slats (default: "
+    parser.add_argument("--workers", type=int, default=cores(), help="processes that make slats (default: "
                         "%(default)s)")
     parser.set_defaults(run=run)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from kyvo_ros.machine import cores
 from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.settings import SettingError, Settings
 from kyvo_ros.ros.status import ERROR, OK, WARN, StageReport
@@ -22,11 +22,6 @@ def kyvo_pipeline(settings: Settings) -> Pipeline:
     parallel = settings.parallel_frames or parallel_by_default(str(choose_device(settings.device)))
     threads = settings.threads or max(1, cores() // parallel)
     return KyvoPipeline.from_pretrained(settings.model or None, settings.device, threads, settings.dtype)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parallel_by_default(device: str) -> int:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import torch
 
+from kyvo_ros.machine import cores
 from kyvo_ros.training import distributed, full
 from kyvo_ros.training.recipe import RecipeError
 from kyvo_ros.training.shapes import load_shape_recipe, train_shapes
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         f"{DEFAULT_SHAPE_OUT})")
     parser.add_argument("--minutes", type=float, help="stop each stage after this long, with a checkpoint")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
+    parser.add_argument("--workers", type=int, default=cores(),
                         help="processes of the ray caster (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=own_cores(), help="threads of torch (default: %(default)s)")
     parser.add_argument("--data", nargs="+", default=[], metavar="NAME=FILE", help="with `full`: published tokens, "
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def own_cores() -> int:
     """Processor cores for each of the processes that torchrun has started."""
-    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def run(args: argparse.Namespace) -> int:

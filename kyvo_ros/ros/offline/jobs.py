@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from kyvo_ros.machine import cores
 from kyvo_ros.ros.model_slot import PipelineFactory, kyvo_pipeline
 from kyvo_ros.ros.offline.bags import STORAGES, Bag, BagWriter, Heard, Topics, choose_topics
 from kyvo_ros.ros.offline.pictures import heard_in_folder, heard_in_video, is_picture_folder
@@ -95,7 +95,7 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
     if processes == 1 or len(jobs) == 1:
         yield from map(_run_guarded, jobs)
         return
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = max(1, cores() // processes)
     shared = [job if job.settings.threads else replace(job, settings=replace(job.settings, threads=threads))
               for job in jobs]
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
