@@ -1,7 +1,7 @@
 # make setup     the environment in .venv (also done by the targets below)
 # make demo      recorded images through the real node, scenes out
 # make test      the tests (ARGS="-k camera" goes to pytest)
-# make weights   train the shipped model again, by the recipes (RENDERS=DIR mixes a CLEVR folder in; hours)
+# make weights   train the shipped model again, by its recipe (RENDERS=DIR mixes a CLEVR folder in; hours)
 #
 # PYTHON=python3.12        the Python to make the environment from (3.10 to 3.12)
 # TORCH_INDEX=URL          package index to take torch from, and TORCH_SPEC='torch==VERSION' which one;
@@ -14,7 +14,7 @@ TORCH_INDEX ?=
 TORCH_SPEC ?=
 ROS_WHEELS ?= kilted
 ARGS ?=
-RECIPES ?= $(sort $(wildcard recipes/*.yaml))
+RECIPES ?= recipes/clevr-nano.yaml
 RENDERS ?=
 WORK ?= work
 TEST_LIMIT_S ?= 1800
@@ -44,9 +44,9 @@ test: setup
 	@$(ON_LOOPBACK) --limit-s $(TEST_LIMIT_S) $(VENV_PYTHON) -m pytest $(ARGS)
 
 weights: setup
-	@test -n "$(strip $(RECIPES))" || { echo "make weights: there is no recipes/*.yaml" >&2; exit 1; }
 	@for recipe in $(RECIPES); do \
 	  echo "make weights: $$recipe"; \
 	  $(VENV_PYTHON) -m kyvo_ros.cli train all --recipe $$recipe --work $(WORK)/$$(basename $$recipe .yaml) \
+	    --out models/$$(basename $$recipe .yaml) \
 	    $(if $(RENDERS),--renders $(RENDERS)) $(ARGS) || exit 1; \
 	done

@@ -24,6 +24,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera, CanonicalError, to_
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
 from kyvo_ros.autoencoders.looks import EFFORTS, Look, sights
+from kyvo_ros.model.devices import DeviceError, choose_device, with_own_threads
 from kyvo_ros.model.direct_answers import DirectAnswerer
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
 from kyvo_ros.model.generation import generate
@@ -49,10 +50,6 @@ DRAWN_SHAPES_TASK = "S->I"
 SCALES = ("units", "distance")
 
 
-class DeviceError(ValueError):
-    """A device was asked for that this machine or this torch does not have."""
-
-
 class KyvoPipeline:
     """A model ready to recognise scenes, answer questions about them, edit them and draw them.
 
@@ -61,13 +58,13 @@ class KyvoPipeline:
     """
 
     def __init__(self, bundle: ModelBundle, device: str = "auto", threads: int | None = None) -> None:
-        """`device` is auto, cpu, cuda or cuda:N; `threads` are torch's CPU threads for the whole process, None leaves
-        them. Raises DeviceError.
+        """`device` is auto, cpu, cuda or cuda:N; `threads` are torch's CPU threads, in whatever thread a method is
+        called; None: as many as there are now. Raises DeviceError.
         """
-        if threads is not None:
-            if threads < 1:
-                raise ValueError(f"threads must be positive or None, got {threads}")
-            torch.set_num_threads(threads)
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be positive or None, got {threads}")
+        self.threads = torch.get_num_threads() if threads is None else threads
+        torch.set_num_threads(self.threads)
         self.device = choose_device(device)
         self.name = bundle.name
         self.schema = bundle.schema
@@ -117,6 +114,7 @@ class KyvoPipeline:
         """
         return self.recognize_batch([image], [camera], scale, effort)[0]
 
+    @with_own_threads
     def recognize_batch(self, images: Sequence[np.ndarray],
                         cameras: Sequence[CameraView | PinholeCamera | None] | None = None,
                         scale: str = "units", effort: str | Sequence[Look] = "fast") -> list[Scene]:
@@ -135,7 +133,7 @@ class KyvoPipeline:
         timings: dict[str, float] = {}
         with _timed(timings, "warp"):
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
-            metres = [self._metres_per_unit(view.plane, scale) for view in views]
+            metres = [self.metres_per_unit(view.plane, scale) for view in views]
             lenses = [self.lens(view.plane, m) for view, m in zip(views, metres)]
             seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), wanted)
                     for image, view, lens in zip(images, views, lenses)]
@@ -154,6 +152,7 @@ class KyvoPipeline:
         self.last_timings_s = timings
         return scenes
 
+    @with_own_threads
     def reconstruct(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None, scale: str = "units",
                     order: str = "parallel") -> Scene:
         """The scene that an image shows, its objects with their shapes: codes, and the meshes that these say.
@@ -170,7 +169,7 @@ class KyvoPipeline:
         timings: dict[str, float] = {}
         with _timed(timings, "warp"):
             view = self.view_of(image, camera)
-            metres = self._metres_per_unit(view.plane, scale)
+            metres = self.metres_per_unit(view.plane, scale)
             lens = self.lens(view.plane, metres)
             (look,) = sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS["fast"])
         with _timed(timings, "encode"):
@@ -185,6 +184,7 @@ class KyvoPipeline:
         self.last_timings_s = timings
         return scene
 
+    @with_own_threads
     def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None,
                metres_per_unit: float | None = None) -> Answer:
         """The answer to a question about a scene, or a refusal that says why there is none.
@@ -206,6 +206,7 @@ class KyvoPipeline:
         answer = Executor(scene, camera_position_m, RELATION_EPSILON_UNITS * unit_m).run(program)
         return replace(answer, confidence=answer.confidence * probability)
 
+    @with_own_threads
     def answer_directly(self, question: str, image: np.ndarray,
                         camera: CameraView | PinholeCamera | None = None) -> tuple[str, float]:
         """The word with which the model answers a question about an image, without a program, and its probability.
@@ -222,6 +223,7 @@ class KyvoPipeline:
         scene = self._grammar.decode_scene(generation.token_ids)
         return self._answers.answer(question, scene, codes[0], cells)
 
+    @with_own_threads
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene:
         """The scene as an instruction changes it; objects keep their order and ids, a new one comes last.
 
@@ -250,13 +252,14 @@ class KyvoPipeline:
         """
         return self.render_batch([scene], [camera], metres_per_unit, **sampling)[0]
 
+    @with_own_threads
     def render_batch(self, scenes: Sequence[Scene], cameras: Sequence[PlaneCamera | None],
                      metres_per_unit: float | None = None, temperature: float = 0.0, top_k: int | None = None,
                      seed: int | None = None) -> np.ndarray:
         """As `render`, for several scenes at once: (B, h, w, 3)."""
         unit_m = metres_per_unit or self.schema.metres_per_unit
         cells = np.stack([self._cells(self.lens(camera, unit_m), camera, unit_m) for camera in cameras])
-        scaled = [_scaled(scene, self.schema.metres_per_unit / unit_m) for scene in scenes]
+        scaled = [scene.scaled(self.schema.metres_per_unit / unit_m) for scene in scenes]
         shaped = DRAWN_SHAPES_TASK in self._tasks and all(
             item.shape_codes is not None or item.mesh is not None for scene in scaled for item in scene.objects)
         if shaped:
@@ -264,6 +267,7 @@ class KyvoPipeline:
         return self._pixels(self._images.write(scaled, cells, temperature, top_k, seed,
                                                DRAWN_SHAPES_TASK if shaped else DRAWING_TASK))
 
+    @with_own_threads
     def through_codes(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None) -> np.ndarray:
         """What the codes of an image hold: (h, w, 3) uint8 RGB through the canonical camera; arguments and errors as
         for `recognize`.
@@ -318,9 +322,10 @@ class KyvoPipeline:
         """
         location, numbers = self.schema.location, self._grammar.vocabulary.numbers.values()
         reach = math.inf if location.depth else float(min(-numbers[0], numbers[-1]))
-        return RecognizedField(self.lens(plane, metres_per_unit).intrinsics(), reach, self.schema.max_objects)
+        return RecognizedField(self.lens(plane, metres_per_unit).intrinsics(), reach, self.schema.max_objects,
+                               self.schema.yaw_periods())
 
-    def _metres_per_unit(self, plane: PlaneCamera | None, scale: str) -> float:
+    def metres_per_unit(self, plane: PlaneCamera | None, scale: str) -> float:
         if scale not in SCALES:
             raise ValueError(f"scale must be one of {SCALES}, got {scale!r}")
         if scale == "units":
@@ -331,7 +336,7 @@ class KyvoPipeline:
 
     def _in_metres(self, scene: Scene, look: Sight, metres_per_unit: float) -> Scene:
         """What the model says of a look, in PLANE_FRAME of the image that it belongs to."""
-        scaled = _scaled(self.calibration.apply(scene), metres_per_unit / self.schema.metres_per_unit)
+        scaled = self.calibration.apply(scene).scaled(metres_per_unit / self.schema.metres_per_unit)
         return look.brought_back(in_plane_frame(scaled, look.plane or self.nominal_plane()))
 
     def _consensus(self, scenes: list[Scene], metres_per_unit: float) -> Scene:
@@ -344,18 +349,6 @@ class KyvoPipeline:
         return generate(self._decoder, torch.from_numpy(np.stack([p.token_ids for p in prompts])).to(self.device),
                         cells=torch.from_numpy(cells).to(self.device),
                         prefix_length=prompts[0].prefix_length, grammar=self._grammar)
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where torch can use one. Raises DeviceError."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise DeviceError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try cpu or auto") from error
-    return device
 
 
 def shipped_model() -> Path:
@@ -372,17 +365,6 @@ def shipped_model() -> Path:
             return place
     raise ModelFolderError(f"the shipped model is at none of {', '.join(map(str, dict.fromkeys(places)))}; reinstall "
                            "the package, train one with `kyvo train`, or give the path of a model folder")
-
-
-def _scaled(scene: Scene, factor: float) -> Scene:
-    """The scene with every length multiplied."""
-    if factor == 1.0:
-        return scene
-    return replace(scene, objects=tuple(replace(
-        o, position_m=o.position_m * factor, size_m=None if o.size_m is None else o.size_m * factor,
-        position_covariance_m2=None if o.position_covariance_m2 is None else o.position_covariance_m2 * factor**2,
-        mesh=None if o.mesh is None else o.mesh.with_vertices(o.mesh.vertices * factor),
-    ) for o in scene.objects))
 
 
 @contextmanager

@@ -39,6 +39,11 @@ ARGUMENTS = {
 PARAMETERS = ("image_transport", "model", "device", "output_frame", "plane_frame")
 
 
+def logger_name(namespace):
+    """The node's logger is named by its namespace, too."""
+    return ".".join([*filter(None, namespace.split("/")), "kyvo_node"])
+
+
 def start_node(context):
     """The node, with the parameters that were given as arguments over those of the file."""
     def value(name):
@@ -60,7 +65,7 @@ def start_node(context):
         package="kyvo_ros", executable="kyvo_node", name="kyvo_node", namespace=value("namespace"), output="screen",
         parameters=[value("params_file"), {**given, "use_sim_time": value("use_sim_time").lower() in ("true", "1")}],
         remappings=remappings,
-        arguments=["--ros-args", "--log-level", "kyvo_node:=" + value("log_level")])
+        arguments=["--ros-args", "--log-level", logger_name(value("namespace")) + ":=" + value("log_level")])
     if not simulate:
         return [node]
     recording = os.path.join(SHARE, "demo", "recording")

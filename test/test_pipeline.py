@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_im
 from kyvo_ros.autoencoders.looks import Look
 from kyvo_ros.model.folder import ModelFolderError, save_model
 from kyvo_ros.model.tasks import UntrainedTaskError
-from kyvo_ros.pipeline import DeviceError, KyvoPipeline, shipped_model
+from kyvo_ros.pipeline import DeviceError, KyvoPipeline, choose_device, shipped_model
 from kyvo_ros.questions import EDIT, PremiseError, program_of
 from kyvo_ros.scene import (
     PLANE_FRAME, Calibration, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, Scene, SceneObject,
@@ -288,3 +289,34 @@ def test_through_codes_is_what_the_codes_of_the_canonical_image_hold(pipeline):
     codes = bundle.image_tokenizer.encode(images_to_tensor(canonical[None]))
     expected = tensor_to_images(bundle.image_tokenizer.decode(codes))[0]
     assert np.abs(pipeline.through_codes(image()).astype(int) - expected).max() <= 1
+
+
+def test_threads_are_the_pipeline_s_own_in_whatever_thread_it_is_called(pipeline):
+    """torch counts its threads for each thread that calls it."""
+    before, found = torch.get_num_threads(), {}
+    own = KyvoPipeline(tiny_bundle(), "cpu", threads=3)
+    try:
+        def work(name, threads):
+            torch.set_num_threads(threads)
+            own.recognize(image())
+            found[name] = torch.get_num_threads()
+        for name, threads in (("one", 1), ("two", 2)):
+            thread = threading.Thread(target=work, args=(name, threads))
+            thread.start()
+            thread.join()
+        assert found == {"one": 3, "two": 3}
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_gpu_that_cannot_compute_is_passed_over(monkeypatch, caplog):
+    def fails(*shape, device=None, **options):
+        if str(device).startswith("cuda"):
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+        return ones(*shape, device=device, **options)
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", fails)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == torch.device("cpu") and "no kernel image" in caplog.text
+    with pytest.raises(DeviceError, match="no kernel image"):
+        choose_device("cuda")

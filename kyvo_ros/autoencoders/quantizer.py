@@ -7,7 +7,7 @@ It does not know what it quantises: image cells and 3D shape cells go the same w
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +30,10 @@ class VectorQuantizer(nn.Module):
         self.decay = decay
         self.dead_after = dead_after  # updates without use before a code restarts
         self.register_buffer("codebook", F.normalize(torch.randn(codes, dim), dim=-1))
+        # Of training alone, which keeps what no model folder needs (`Trainer.save`).
         self.register_buffer("idle", torch.zeros(codes), persistent=False)
         self.register_buffer("_sums", self.codebook.clone(), persistent=False)
+        self.register_buffer("_updates", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def encode(self, vectors: Tensor) -> Tensor:
         """(..., C) -> codes (...); inverse, up to quantisation, of `decode`."""
@@ -82,11 +84,19 @@ class VectorQuantizer(nn.Module):
         self.idle = torch.where(used, torch.zeros_like(self.idle), self.idle + 1)
         self._restart(self.idle > self.dead_after, unit)
 
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """A codebook that comes without its running means starts them anew."""
+        super()._load_from_state_dict(*arguments)
+        self._sums.copy_(self.codebook)
+        self.idle.zero_()
+
     @torch.no_grad()
     def _restart(self, dead: Tensor, unit: Tensor) -> None:
+        self._updates += 1
         count = int(dead.sum())
         if count:
-            fresh = unit[torch.randint(len(unit), (count,), device=unit.device)]
+            random = torch.Generator().manual_seed(int(self._updates))  # the same after a resume
+            fresh = unit[torch.randint(len(unit), (count,), generator=random).to(unit.device)]
             self.codebook[dead], self._sums[dead] = fresh, fresh
             self.idle[dead] = 0
 

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kyvo_ros.commands.common import add_effort, add_model_options, load_pipeline, scene_of, write_text
+from kyvo_ros.commands.common import add_effort, add_model_options, load_pipeline, write_text
+from kyvo_ros.commands.given import given_scene
+from kyvo_ros.commands.recognize import add_camera_options
 
 if TYPE_CHECKING:
     from kyvo_ros.questions import Answer
@@ -24,17 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the answers as JSON")
     add_model_options(parser)
     add_effort(parser)
+    add_camera_options(parser, of="an image; a JSON file knows its own")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo ask`; returns the exit code. Raises UsageError, SentenceError and what loading raises."""
     pipeline = load_pipeline(args)
-    camera = pipeline.nominal_plane().plane_T_optical().translation
-    scene = scene_of(args.source, pipeline, args.effort)
+    given = given_scene(args, pipeline)
+    camera = given.plane.plane_T_optical().translation
     records = []
     for question in args.questions:
-        answer = pipeline.answer(question, scene, camera)
+        answer = pipeline.answer(question, given.scene, camera, given.unit_m)
         print(f"{question}\n  {answer.text}  ({answer.confidence:.2f})")
         if args.trace:
             print("".join(f"    {line}\n" for line in answer.trace), end="")

@@ -26,22 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="", help="of the topics of the results")
     parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="of the results (default: "
                         "%(default)s)")
-    pictures = parser.add_argument_group("folders and videos")
-    pictures.add_argument("--camera", type=Path, metavar="YAML", help="calibration file, as camera_calibration writes "
-                          "it (default: the model's own lens)")
-    pictures.add_argument("--rate-hz", type=float, default=1.0, help="images of a folder a second (default: "
-                          "%(default)s)")
     add_recording_options(parser)
     add_setting_options(parser)
     parser.set_defaults(run=run)
 
 
 def add_recording_options(parser: argparse.ArgumentParser) -> None:
-    """Which topics are the camera's."""
+    """Which topics are the camera's, and what folders and videos do not say."""
     parser.add_argument("--image", default="", metavar="TOPIC", help="of the images (default: the only one)")
     parser.add_argument("--camera-info", default="", metavar="TOPIC", help="(default: the one beside the images)")
     parser.add_argument("--depth", default="", metavar="TOPIC", help="where the parameter depth_source asks for depth "
                         "(default: the only one)")
+    pictures = parser.add_argument_group("folders and videos")
+    pictures.add_argument("--camera", type=Path, metavar="YAML", help="calibration file, as camera_calibration writes "
+                          "it (default: the model's own lens, for images of its aspect and of 4:3 to 3:2)")
+    pictures.add_argument("--rate-hz", type=float, default=1.0, help="images of a folder a second (default: "
+                          "%(default)s)")
 
 
 def add_setting_options(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +50,8 @@ def add_setting_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--params-file", type=Path, metavar="YAML", help="parameter file, as for the node")
     group.add_argument("-p", dest="assignments", action="append", default=[], metavar="NAME:=VALUE",
                        help="one parameter, such as plane_frame:=world; may be given again")
+    group.add_argument("--camera-name", default="", metavar="NAME", help="where the parameters name several cameras: "
+                       "the one whose parameters hold")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,9 +76,8 @@ def jobs_of(args: argparse.Namespace) -> list[Job]:
     from kyvo_ros.ros.setting_options import settings_of
 
     check_counts(args, "jobs")
-    if not args.rate_hz > 0:
-        raise UsageError(f"--rate-hz must be positive, got {args.rate_hz:g}")
-    settings = settings_of(args.params_file, args.assignments)
+    check_rate(args)
+    settings = settings_of(args.params_file, args.assignments, args.camera_name)
     camera = read_camera(args.camera) if args.camera else None
     several = len(args.sources) > 1
     names = [f"{source.resolve().stem}_kyvo" for source in args.sources]
@@ -86,6 +87,12 @@ def jobs_of(args: argparse.Namespace) -> list[Job]:
     outputs = [(args.out or Path()) / name if several or not args.out else args.out for name in names]
     return [Job(source, output, settings, args.image, args.camera_info, args.namespace, args.storage, camera,
                 args.rate_hz, args.depth) for source, output in zip(args.sources, outputs)]
+
+
+def check_rate(args: argparse.Namespace) -> None:
+    """Raises UsageError."""
+    if not args.rate_hz > 0:
+        raise UsageError(f"--rate-hz must be positive, got {args.rate_hz:g}")
 
 
 def report(outcome: Outcome) -> str:

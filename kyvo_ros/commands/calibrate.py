@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo calibrate`; returns the exit code. Raises UsageError, CalibrationError and what loading raises."""
+    from kyvo_ros.evaluation import in_units
     from kyvo_ros.evaluation.calibration import fit_calibration
     from kyvo_ros.model.folder import save_calibration
     from kyvo_ros.pipeline import shipped_model
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     pipeline.calibration = Calibration()
     samples = held_out_images(args, pipeline.schema)
     predictions, _ = predict(pipeline, samples, args.batch_size)
-    pairs = [(p, s.scene) for p, s in zip(predictions, samples)]
+    pairs = in_units(((p, s.scene) for p, s in zip(predictions, samples)), pipeline.schema.metres_per_unit)
     calibration = fit_calibration(pairs)
     print(f"{pipeline.name} on the last {len(samples)} images of {args.data}\n\n{_comparison(pairs)}\n")
     print(_settings(calibration))

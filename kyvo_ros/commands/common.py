@@ -134,22 +134,6 @@ def recognised(pipeline: KyvoPipeline, images: Iterable[np.ndarray], views: Sequ
     return predictions, seconds
 
 
-def scene_of(source: Path, pipeline: KyvoPipeline, effort: str) -> Scene:
-    """The scene of an image, or the only one of a file that `kyvo recognize --json` wrote. Raises UsageError."""
-    from kyvo_ros.data.images import read_rgb
-    from kyvo_ros.scene.records import scene_from_dict
-
-    if source.suffix != ".json":
-        return pipeline.recognize(read_rgb(source), effort=effort)
-    try:
-        scenes = [scene_from_dict(record) for record in json.loads(source.read_text(encoding="utf-8"))["scenes"]]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{source} holds no scenes as `kyvo recognize --json` writes them: {error!r}") from error
-    if len(scenes) != 1:
-        raise UsageError(f"{source} holds {len(scenes)} scenes; write the one that is meant into a file of its own")
-    return scenes[0]
-
-
 def write_report(args: argparse.Namespace, document: dict[str, Any], markdown: str) -> None:
     """Write scores into the files that the options of `add_report_files` name."""
     if args.json:

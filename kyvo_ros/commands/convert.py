@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kyvo_ros.commands.common import check_counts
+
 if TYPE_CHECKING:
     from kyvo_ros.model.folder import Sight
 
@@ -53,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `kyvo convert`; returns the exit code. Raises PublishedCheckpointError, ModelFolderError with what to do."""
     from kyvo_ros.model import checkpoint
 
+    check_counts(args, "heads", "max_length")
     if args.from_published is None and (args.vqgan or args.vqgan_config):
         raise checkpoint.PublishedCheckpointError("--vqgan belongs to --from-published; train the decoder first")
     if args.to_published:

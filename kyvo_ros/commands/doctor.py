@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kyvo_ros.commands.bag import add_recording_options, add_setting_options
+from kyvo_ros.commands.bag import add_recording_options, add_setting_options, check_rate
 from kyvo_ros.commands.common import UsageError
+from kyvo_ros.commands.recognize import read_camera
 
 if TYPE_CHECKING:
     from kyvo_ros.ros.doctor.findings import Finding
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.listen_s > 0:
         raise UsageError(f"--listen-s must be positive, got {args.listen_s:g}")
-    settings = settings_of(args.params_file, args.assignments)
+    check_rate(args)
+    settings = settings_of(args.params_file, args.assignments, args.camera_name)
     of_model, pipeline = machine.model(settings, kyvo_pipeline)
     look = _recording if args.source else _system
     findings = [*machine.versions(), *of_model, *look(args, settings, pipeline)]
@@ -48,7 +50,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _recording(args: argparse.Namespace, settings: Settings, pipeline: Pipeline | None) -> list[Finding]:
     from kyvo_ros.ros.doctor.recording import examine_recording
-    return examine_recording(args.source, settings, pipeline, args.image, args.camera_info, args.depth)
+    from kyvo_ros.ros.offline.jobs import Job
+    camera = read_camera(args.camera) if args.camera else None
+    return examine_recording(Job(args.source, Path(), settings, args.image, args.camera_info, camera=camera,
+                                 rate_hz=args.rate_hz, depth_topic=args.depth), pipeline)
 
 
 def _system(args: argparse.Namespace, settings: Settings, pipeline: Pipeline | None) -> list[Finding]:

@@ -6,7 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from kyvo_ros.commands.common import add_effort, add_model_options, load_pipeline, scene_of, write_text
+from kyvo_ros.commands.common import add_effort, add_model_options, load_pipeline, write_text
+from kyvo_ros.commands.given import given_scene
+from kyvo_ros.commands.recognize import add_camera_options, scene_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,21 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the edited scene as JSON")
     add_model_options(parser)
     add_effort(parser)
+    add_camera_options(parser, of="an image; a JSON file knows its own")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo edit`; returns the exit code. Raises UsageError, SentenceError, PremiseError and what loading does."""
-    from kyvo_ros.commands.recognize import scene_table
-    from kyvo_ros.scene.records import scene_to_dict
-
     pipeline = load_pipeline(args)
-    scene = scene_of(args.source, pipeline, args.effort)
+    given = given_scene(args, pipeline)
+    scene = given.scene
     print(f"{args.source}: {len(scene)} objects\n{scene_table(scene)}\n")
     for instruction in args.instructions:
-        scene = pipeline.edit(instruction, scene)
+        scene = pipeline.edit(instruction, scene, given.unit_m)
         print(f"{instruction}: {len(scene)} objects\n{scene_table(scene)}\n")
     if args.json:
-        record = {"model": pipeline.name, "scenes": [{"instructions": args.instructions, **scene_to_dict(scene)}]}
+        record = {"model": pipeline.name, "scenes": [
+            {"instructions": args.instructions, **given.with_scene(scene).to_dict()}]}
         write_text(args.json, json.dumps(record, indent=1) + "\n")
     return 0

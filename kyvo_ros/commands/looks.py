@@ -87,13 +87,14 @@ def _row(name: str, looks: Sequence[Look], seen: dict[Look, tuple[list[Scene], f
          pipeline: KyvoPipeline) -> dict:
     """What a set agrees on, scored, and the seconds of its looks against those of the plain one."""
     from kyvo_ros.autoencoders.looks import Look
-    from kyvo_ros.evaluation import evaluate_recognition
+    from kyvo_ros.evaluation import evaluate_recognition, in_units
     from kyvo_ros.scene.consensus import consensus
 
     yaw = pipeline.schema.yaw
     agreed = [consensus(scenes, yaw_period_rad=yaw and yaw.period_rad, unit_m=pipeline.schema.metres_per_unit)
               for scenes in zip(*(seen[look][0] for look in looks))]
-    report = evaluate_recognition((scene, sample.scene) for scene, sample in zip(agreed, samples))
+    pairs = in_units(((scene, sample.scene) for scene, sample in zip(agreed, samples)), pipeline.schema.metres_per_unit)
+    report = evaluate_recognition(pairs)
     return {"set": name, "looks": len(looks), "time": round(sum(seen[look][1] for look in looks) / seen[Look()][1], 2),
             "jaccard": report.to_dict()["jaccard"]}
 

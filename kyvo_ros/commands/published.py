@@ -63,11 +63,14 @@ def objectron_pairs(predictions: list[dict[str, Any]], path: Path) -> list[_Pair
     """Predicted and true objects of every image in Omni3D's JSON; None where an image has no prediction."""
     truth = _read(path)
     images, annotations = (_entry(truth, name, path) for name in ("images", "annotations"))
-    ids = {image["file_path"]: image["id"] for image in images}
+    ids = {_entry(image, "file_path", path): _entry(image, "id", path) for image in images}
     objects: dict[int, list[dict[str, Any]]] = {number: [] for number in ids.values()}
     for entry in annotations:
-        objects[entry["image_id"]].append(
-            {"category": entry["category_name"], "center_cam": entry["center_cam"], "dimensions": entry["dimensions"]})
+        number = _entry(entry, "image_id", path)
+        if number not in objects:
+            raise PredictionFileError(f"{path} has an annotation of image {number!r}, which it does not list")
+        objects[number].append({"category": _entry(entry, "category_name", path),
+                                **{name: _entry(entry, name, path) for name in ("center_cam", "dimensions")}})
     predicted: dict[int, list[dict[str, Any]]] = {}
     for scene in predictions:
         key = _entry(scene, "key", "a prediction")

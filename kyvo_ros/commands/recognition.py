@@ -44,16 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo evaluate recognition`; returns the exit code. Raises UsageError and what loading raises."""
     from kyvo_ros.data.clevr import read_clevr
-    from kyvo_ros.evaluation import evaluate_recognition
+    from kyvo_ros.evaluation import evaluate_recognition, in_units
 
     check_counts(args, "batch_size", "sheet_images", "limit")
     pipeline = load_pipeline(args)
     samples = read_clevr(args.data, args.split, pipeline.schema)[:args.limit]
     predictions, seconds = predict(pipeline, samples, args.batch_size, args.effort)
-    report = evaluate_recognition((p, s.scene) for p, s in zip(predictions, samples))
+    pairs = in_units(((p, s.scene) for p, s in zip(predictions, samples)), pipeline.schema.metres_per_unit)
+    report = evaluate_recognition(pairs, pipeline.schema.yaw_periods())
     milliseconds, batch_size = 1e3 * seconds / len(samples), min(args.batch_size, len(samples))
     print(f"{pipeline.name} on {args.data} ({pipeline.device}, {args.effort}, {milliseconds:.0f} ms an image in "
-          f"batches of {batch_size})\n\n{report.table()}")
+          f"batches of {batch_size}){_unit(pipeline)}\n\n{report.table()}")
     scores = _published_scores(predictions, samples) if args.metric == "published" else {}
     document = {**report.to_dict(), **scores, "model": pipeline.name, "data": str(args.data), "effort": args.effort}
     write_report(args, document, report.markdown())
@@ -61,8 +62,14 @@ def run(args: argparse.Namespace) -> int:
         _write_sheet(args.sheet, samples, predictions, args.sheet_images, args.sheet_order)
     if args.reliability:
         from kyvo_ros.commands.reliability import plot_reliability
-        plot_reliability(args.reliability, [(p, s.scene) for p, s in zip(predictions, samples)], pipeline.name)
+        plot_reliability(args.reliability, pairs, pipeline.name)
     return 0
+
+
+def _unit(pipeline: KyvoPipeline) -> str:
+    """What a metre in the report is, where it is another."""
+    metres = pipeline.schema.metres_per_unit
+    return "" if metres == 1.0 else f"\nlengths in model units of {metres:g} m, in all that follows"
 
 
 def _published_scores(predictions: list[Scene], samples: list[ClevrSample]) -> dict[str, dict[str, float]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import UsageError, add_effort, add_model_options, load_pipeline, write_text
+from kyvo_ros.commands.given import GivenScene
 
 if TYPE_CHECKING:
     from kyvo_ros.pipeline import KyvoPipeline
-    from kyvo_ros.scene import CameraView, PinholeCamera, Scene
+    from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, Scene
 
 #: From the pixel coordinates of camera calibrations (the first pixel's centre is 0) to ours (0.5).
 _PIXEL_CENTRE = 0.5
@@ -33,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def add_camera_options(parser: argparse.ArgumentParser) -> None:
+def add_camera_options(parser: argparse.ArgumentParser, of: str = "the images") -> None:
     """The camera that took an image; see `camera_view`."""
     camera = parser.add_argument_group(
-        "camera", "pixel coordinates as in camera_info: the centre of the first pixel is 0")
+        "camera", f"of {of}; pixel coordinates as in camera_info: the centre of the first pixel is 0")
     camera.add_argument("--camera", type=Path, metavar="YAML", help="calibration file, as camera_calibration or "
                         "`ros2 topic echo --once camera_info` write it")
     camera.add_argument("--fx", type=float, help="focal length in pixels, instead of --camera")
@@ -55,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
     """Run `kyvo recognize`; returns the exit code. Raises UsageError and what loading and recognising raise."""
     from kyvo_ros.data.images import read_rgb, write_rgb
     from kyvo_ros.drawing import draw_scene
-    from kyvo_ros.scene.records import scene_to_dict
 
     if args.draw and len({path.stem for path in args.images}) < len(args.images):
         raise UsageError("two images have the same name, so --draw would overwrite one; run them one by one")
@@ -67,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         scene = pipeline.recognize(image, view, args.scale, args.effort)
         milliseconds = 1e3 * sum(pipeline.last_timings_s.values())
         print(f"{path}: {len(scene)} objects, {milliseconds:.0f} ms\n{scene_table(scene)}\n")
-        records.append({"image": str(path), **scene_to_dict(scene)})
+        given = GivenScene(scene, view.plane, pipeline.metres_per_unit(view.plane, args.scale))
+        records.append({"image": str(path), **given.to_dict()})
         if args.draw:
             write_rgb(args.draw / f"{path.stem}.png", draw_scene(image, scene, view))
     if args.json:
@@ -90,7 +92,7 @@ def camera_view(args: argparse.Namespace, pipeline: KyvoPipeline, width: int, he
 
     Raises UsageError for options that do not fit together.
     """
-    from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera
+    from kyvo_ros.scene import CameraView, PinholeCamera
 
     if args.camera and args.fx:
         raise UsageError("give --camera or --fx, not both")
@@ -106,10 +108,14 @@ def camera_view(args: argparse.Namespace, pipeline: KyvoPipeline, width: int, he
         intrinsics = PinholeCamera(width, height, args.fx, args.fy or args.fx, cx, cy)
     else:
         intrinsics = pipeline.canonical.assumed_camera(width, height)
-    nominal = pipeline.nominal_plane()
-    distance_m = nominal.distance_m if args.distance_m is None else args.distance_m
-    elevation = nominal.elevation_rad if args.elevation_deg is None else math.radians(args.elevation_deg)
-    return CameraView(intrinsics, PlaneCamera(distance_m, elevation))
+    return CameraView(intrinsics, plane_of(args, pipeline.nominal_plane()))
+
+
+def plane_of(args: argparse.Namespace, otherwise: PlaneCamera) -> PlaneCamera:
+    """Where the camera stands by the options, and as `otherwise` where they do not say."""
+    distance_m = otherwise.distance_m if args.distance_m is None else args.distance_m
+    elevation = otherwise.elevation_rad if args.elevation_deg is None else math.radians(args.elevation_deg)
+    return replace(otherwise, distance_m=distance_m, elevation_rad=elevation)
 
 
 def read_camera(path: Path) -> PinholeCamera:

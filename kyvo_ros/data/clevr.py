@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ def read_clevr(folder: str | Path, split: str = "val", schema: SceneSchema = CLE
                 raise ClevrFormatError(f"{folder} lists {path.name} but {path} does not exist")
             if "camera" not in document and size is None:
                 size = read_rgb(path).shape[1::-1]  # one look: all images of CLEVR v1.0 have one size
-            view = _view(document, size)
+            view = _in_metres(_view(document, size), schema.metres_per_unit)
             samples.append(ClevrSample(path, _scene(document, view, schema), view, int(document["image_index"])))
         except (KeyError, TypeError, IndexError, SchemaError) as error:
             name = document.get("image_filename", "?") if isinstance(document, dict) else document
@@ -122,7 +122,8 @@ def _scene(document: dict, view: CameraView, schema: SceneSchema) -> Scene:
     objects = []
     for entry in document["objects"]:
         attributes = {word.name: _known(entry[word.name], word) for word in schema.words}
-        objects.append(clevr_object(attributes, entry["3d_coords"], math.radians(entry["rotation"]), schema))
+        position_m = schema.metres_per_unit * np.array(entry["3d_coords"], dtype=np.float64)
+        objects.append(clevr_object(attributes, position_m, math.radians(entry["rotation"]), schema))
     return in_plane_frame(objects, view)
 
 
@@ -130,6 +131,13 @@ def _known(value: str, word: WordAttribute) -> str:
     if value not in word.values:
         raise SchemaError(f"expected {word.name} to be one of {word.values}, got {value!r}")
     return value
+
+
+def _in_metres(view: CameraView, metres_per_unit: float) -> CameraView:
+    """A view whose lengths are in units; files have them so."""
+    world_T_plane = view.world_T_plane
+    return replace(view, plane=view.plane.scaled(metres_per_unit), world_T_plane=Transform(
+        world_T_plane.rotation, metres_per_unit * world_T_plane.translation))
 
 
 def _view(document: dict, image_size: tuple[int, int] | None) -> CameraView:

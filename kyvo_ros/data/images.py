@@ -16,7 +16,10 @@ def read_rgb(path: str | Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image file; inverse of `write_rgb`. Raises ImageFileError."""
     if not Path(path).is_file():
         raise ImageFileError(f"no image file at {path}")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error as error:  # a header that claims more pixels than OpenCV takes
+        raise ImageFileError(f"{path} cannot be read: {error.err}") from error
     if image is None:
         raise ImageFileError(f"{path} is not an image that OpenCV reads (JPEG, PNG, ...)")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

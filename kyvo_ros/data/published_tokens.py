@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from kyvo_ros.data.json_stream import stream_entries
+from kyvo_ros.scene.files import write_whole
 from kyvo_ros.tokens.published_sequences import PublishedSequences
 from kyvo_ros.tokens.sequences import TASKS, Sequence
 
@@ -41,9 +43,10 @@ class TokenFile:
         self.path = path
         index, flat = cache / f"{path.stem}.index.json", cache / f"{path.stem}.int32"
         stamp = [path.stat().st_size, path.stat().st_mtime_ns]
-        if not index.is_file() or json.loads(index.read_text(encoding="utf-8"))["source"] != stamp:
+        known = _index(index)
+        if known.get("source") != stamp:
             _flatten(path, index, flat, stamp)
-        known = json.loads(index.read_text(encoding="utf-8"))
+            known = _index(index)
         self._ends = dict(zip(known["keys"], known["ends"]))
         self._starts = dict(zip(known["keys"], [0, *known["ends"][:-1]]))
         self._tokens = np.memmap(flat, dtype=np.int32, mode="r") if known["ends"] else np.zeros(0, np.int32)
@@ -51,9 +54,25 @@ class TokenFile:
     def keys(self) -> set[str]:
         return set(self._ends)
 
+    def length(self, key: str) -> int:
+        """Tokens of an entry."""
+        return self._ends[key] - self._starts[key]
+
+    def largest(self, keys: Iterable[str]) -> str:
+        """The one of these keys whose entry holds the largest id."""
+        return max(keys, key=lambda key: int(self._tokens[self._starts[key]:self._ends[key]].max()))
+
     def __getitem__(self, key: str) -> np.ndarray:
         """(N,) int64."""
         return np.array(self._tokens[self._starts[key]:self._ends[key]], dtype=np.int64)
+
+
+def _index(path: Path) -> dict[str, Any]:
+    """What an index file says; empty where there is none, or it was cut off."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 def _flatten(path: Path, index: Path, flat: Path, stamp: list[int]) -> None:
@@ -66,7 +85,7 @@ def _flatten(path: Path, index: Path, flat: Path, stamp: list[int]) -> None:
             end += len(tokens)
             keys.append(key)
             ends.append(end)
-    index.write_text(json.dumps({"source": stamp, "keys": keys, "ends": ends}), encoding="utf-8")
+    write_whole(index, json.dumps({"source": stamp, "keys": keys, "ends": ends}))
 
 
 def _tokens_of(entry: object, key: str, path: Path) -> np.ndarray:
@@ -99,6 +118,21 @@ class PublishedTokens:
         left = {str(f.path): len(f.keys()) - len(self.keys) for f in opened.values() if len(f.keys()) > len(self.keys)}
         if left:
             log.warning("samples that not all files of %s have are left out: %s", task, left)
+
+    def check(self, max_length: int) -> None:
+        """Raises PublishedDataError for samples that would end a training later: the longest, where it is longer than
+        `max_length`, and those with the largest ids, where the vocabulary does not have them.
+        """
+        files = list(self._files.values())
+        longest = max(self.keys, key=lambda key: sum(file.length(key) for file in files))
+        for key in (longest, *(file.largest(self.keys) for file in files)):
+            try:
+                length = len(self._sequences.build(self.task, **{f: file[key] for f, file in self._files.items()}))
+            except ValueError as error:
+                raise PublishedDataError(f"sample {key!r} of {[str(file.path) for file in files]}: {error}") from error
+            if length > max_length:
+                raise PublishedDataError(f"sample {key!r} takes {length} tokens, more than the recipe's max_length "
+                                         f"{max_length}")
 
     def __len__(self) -> int:
         return len(self.keys)

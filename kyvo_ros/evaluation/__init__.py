@@ -2,8 +2,9 @@
 
 from kyvo_ros.evaluation.jaccard import bootstrap_interval, jaccard_index, match_scene
 from kyvo_ros.evaluation.place import match_by_place
-from kyvo_ros.evaluation.report import RecognitionReport, evaluate_recognition
+from kyvo_ros.evaluation.report import RecognitionReport, evaluate_recognition, in_units
 
 __all__ = [
-    "RecognitionReport", "bootstrap_interval", "evaluate_recognition", "jaccard_index", "match_by_place", "match_scene",
+    "RecognitionReport", "bootstrap_interval", "evaluate_recognition", "in_units", "jaccard_index", "match_by_place",
+    "match_scene",
 ]

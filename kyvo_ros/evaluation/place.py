@@ -1,4 +1,4 @@
-"""Objects matched by place alone, and what is right about them: location, attributes, yaw of cubes.
+"""Objects matched by place alone, and what is right about them: location, attributes, yaw.
 
 This looks past the Jaccard index, which counts an object with one wrong word like one that was never seen.
 """
@@ -14,12 +14,10 @@ from scipy.optimize import linear_sum_assignment
 import numpy as np
 
 from kyvo_ros.evaluation.jaccard import ground_distances_m
-from kyvo_ros.scene import Scene, SceneObject
+from kyvo_ros.scene import Scene, SceneObject, YawPeriods
 
 #: Ground distance under which two objects are at one place.
 SAME_PLACE_M = 0.5
-#: A cube looks the same after this turn.
-CUBE_PERIOD_RAD = math.pi / 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class PlaceMatch:
 
     distance_m: float
     right: Mapping[str, bool]  # an entry for every attribute of the true object
-    yaw_error_rad: float | None  # in [0, pi/4]; None where either has no yaw
+    yaw_error_rad: float | None  # smallest turn between the two; None where either has no yaw
 
 
 def match_by_place(predicted: Scene, truth: Scene, limit_m: float = SAME_PLACE_M) -> list[tuple[int, int]]:
@@ -42,13 +40,14 @@ def match_by_place(predicted: Scene, truth: Scene, limit_m: float = SAME_PLACE_M
     return [(int(i), int(j)) for i, j in zip(rows, columns) if near[i, j]]
 
 
-def compare_by_place(predicted: Scene, truth: Scene) -> list[PlaceMatch]:
-    """Every pair of `match_by_place`, compared."""
-    return [_compare(predicted.objects[i], truth.objects[j]) for i, j in match_by_place(predicted, truth)]
+def compare_by_place(predicted: Scene, truth: Scene, yaw: YawPeriods = YawPeriods()) -> list[PlaceMatch]:
+    """Every pair of `match_by_place`, compared; `yaw` says after which turn the true object looks the same."""
+    return [_compare(predicted.objects[i], truth.objects[j], yaw) for i, j in match_by_place(predicted, truth)]
 
 
-def _compare(guess: SceneObject, true: SceneObject) -> PlaceMatch:
-    yaw = None if guess.yaw_rad is None or true.yaw_rad is None else cube_yaw_error_rad(guess.yaw_rad, true.yaw_rad)
+def _compare(guess: SceneObject, true: SceneObject, periods: YawPeriods) -> PlaceMatch:
+    yaw = None if guess.yaw_rad is None or true.yaw_rad is None else yaw_error_rad(
+        guess.yaw_rad, true.yaw_rad, periods.of(true.attributes))
     return PlaceMatch(float(np.hypot(*(guess.position_m - true.position_m)[:2])), rights(guess, true), yaw)
 
 
@@ -57,6 +56,6 @@ def rights(guess: SceneObject, true: SceneObject) -> dict[str, bool]:
     return {name: guess.attributes.get(name) == value for name, value in true.attributes.items()}
 
 
-def cube_yaw_error_rad(one: float, other: float) -> float:
-    """Smallest turn between two yaws of a cube, in [0, pi/4]."""
-    return abs(math.remainder(one - other, CUBE_PERIOD_RAD))
+def yaw_error_rad(one: float, other: float, period_rad: float) -> float:
+    """Smallest turn between two yaws of an object that looks the same after `period_rad`, in [0, period_rad / 2]."""
+    return abs(math.remainder(one - other, period_rad))

@@ -17,7 +17,7 @@ from kyvo_ros.evaluation.confidence import (
 )
 from kyvo_ros.evaluation.jaccard import bootstrap_interval, match_scene
 from kyvo_ros.evaluation.place import SAME_PLACE_M, PlaceMatch, compare_by_place
-from kyvo_ros.scene import Scene
+from kyvo_ros.scene import Scene, YawPeriods
 
 #: Distances at which the Jaccard index is reported; the paper uses the first.
 TAUS_M = (0.05, 0.1, 0.25, 0.5)
@@ -25,6 +25,13 @@ TAUS_M = (0.05, 0.1, 0.25, 0.5)
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 #: Shares of a Gaussian whose ellipses are checked for the share of errors that they hold.
 COVERAGE_LEVELS = (0.5, 0.9)
+
+
+def in_units(pairs: Iterable[tuple[Scene, Scene]], metres_per_unit: float) -> list[tuple[Scene, Scene]]:
+    """The pairs in a model's units instead of metres, so that the distances of the report mean the same for a model of
+    small objects as for one of large ones.
+    """
+    return [(p.scaled(1 / metres_per_unit), t.scaled(1 / metres_per_unit)) for p, t in pairs]
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,10 @@ class RecognitionReport:
     all_attributes: float | None  # of those, the share with every attribute right
     location_error_m: float | None  # of those, mean ground distance
     location_error_median_m: float | None
-    yaw_error_deg: float | None  # of those that are cubes in both, mean, modulo 90 degrees
+    yaw_error_deg: float | None  # of those with a yaw in both, mean, modulo the turn after which they look the same
     yaw_error_median_deg: float | None
     average_precision: float  # over confidences, at CONFIDENCE_TAU_M
-    calibration_error: float  # mean gap of confidence and truth, at CONFIDENCE_TAU_M
+    calibration_error: float | None  # mean gap of confidence and truth, at CONFIDENCE_TAU_M
     attribute_calibration_errors: dict[str, float | None]  # the same of each attribute, where matched by place
     coverage: dict[float, float | None]  # share of the positions' errors in the stated ellipse of COVERAGE_LEVELS
     by_threshold: dict[float, ThresholdScore]  # keys are THRESHOLDS; at CONFIDENCE_TAU_M
@@ -113,7 +120,7 @@ class RecognitionReport:
             ("- all of them right", _number(self.all_attributes)),
             ("- location error (m), mean and median",
              f"{_number(self.location_error_m)} and {_number(self.location_error_median_m)}"),
-            ("- cube yaw error (deg), mean and median",
+            ("- yaw error (deg), mean and median",
              f"{_number(self.yaw_error_deg, 1)} and {_number(self.yaw_error_median_deg, 1)}"),
             *self.confidence_rows(),
         ]
@@ -132,8 +139,9 @@ class RecognitionReport:
         ]
 
 
-def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]]) -> RecognitionReport:
-    """The report of pairs (predicted, truth), each pair in one frame, metres.
+def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]], yaw: YawPeriods = YawPeriods()) -> RecognitionReport:
+    """The report of pairs (predicted, truth), each pair in one frame, metres; `yaw` says after which turn objects look
+    the same. The distances suit objects of CLEVR's size: see `in_units` for others.
 
     Raises ValueError without pairs and SceneError where the scenes of a pair are in different frames.
     """
@@ -141,7 +149,7 @@ def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]]) -> RecognitionRep
     if not pairs:
         raise ValueError("nothing to evaluate: expected at least one pair of scenes")
     predicted, true = sum(len(p) for p, _ in pairs), sum(len(t) for _, t in pairs)
-    placed = [match for p, t in pairs for match in compare_by_place(p, t)]
+    placed = [match for p, t in pairs for match in compare_by_place(p, t, yaw)]
     names = dict.fromkeys(name for _, t in pairs for true in t.objects for name in true.attributes)
     claims, (errors_m, covariances_m2) = object_claims(pairs), position_errors(pairs)
     return RecognitionReport(
@@ -149,7 +157,7 @@ def evaluate_recognition(pairs: Iterable[tuple[Scene, Scene]]) -> RecognitionRep
         by_tau={tau: _score(pairs, tau, predicted, true) for tau in TAUS_M},
         count_right=float(np.mean([len(p) == len(t) for p, t in pairs])),
         average_precision=average_precision(claims.confidence, claims.correct, true),
-        calibration_error=claims.calibration_error() or 0.0,
+        calibration_error=claims.calibration_error(),
         attribute_calibration_errors={n: c.calibration_error() for n, c in attribute_claims(pairs).items()},
         coverage={level: coverage(errors_m, covariances_m2, level) for level in COVERAGE_LEVELS},
         by_threshold={least: threshold_score(pairs, least) for least in THRESHOLDS}, **_place_fields(placed, names))

@@ -71,8 +71,15 @@ def to_published(folder: str | Path, checkpoint: str | Path) -> None:
     """
     _, config, weights = read_decoder(folder)
     tensors = published.published_weights(weights, config)
-    Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(tensors, checkpoint)
+    target = Path(checkpoint)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    try:
+        torch.save(tensors, part)
+        part.replace(target)
+    except (OSError, RuntimeError) as error:  # torch says with a RuntimeError that a file cannot be written
+        part.unlink(missing_ok=True)
+        raise PublishedCheckpointError(f"cannot write {target}: {str(error).splitlines()[0]}") from error
 
 
 def read_tensor_file(path: str | Path) -> dict[str, Tensor]:
@@ -115,12 +122,18 @@ def _read_yaml(path: Path) -> dict:
 def _read_torch_file(path: Path) -> object:
     if not path.is_file():
         raise PublishedCheckpointError(f"there is no checkpoint {path}; give the path of a file like meta_model_9.pt")
+    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        if not zipped and file.read(1) != pickle.PROTO:
+            raise PublishedCheckpointError(f"{path} is no torch file; is it what a download has left in its place, such "
+                                           "as a pointer of Git LFS, or a web page? Download it again")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise PublishedCheckpointError(_refusal(path, error)) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise PublishedCheckpointError(f"{path} is not a whole torch file ({error}); copy it again") from error
+    except Exception as error:  # what is broken breaks torch's reader in many ways
+        raise PublishedCheckpointError(f"{path} is not a whole torch file ({type(error).__name__}: {error}); copy it "
+                                       "again") from error
 
 
 def read_codebook(path: str | Path) -> Tensor:

@@ -72,7 +72,7 @@ class UnifiedEmbedding(nn.Module):
             self.register_buffer("order", order, persistent=False)
         if config.object_context:
             values = torch.from_numpy(vocabulary.numbers.values()).float()
-            self.register_buffer("number_values", values, persistent=False)
+            self._number_values = values  # no buffer, which would take the decoder's own precision
             self.object_marks = tuple(map(vocabulary.structure_id, ("[OBJECT-START]", "[OBJECT-END]", "[LOCATION]")))
         # The published checkpoints hold their features, rounded to bfloat16; ours follow from the vocabulary.
         self.register_buffer("number_features", self._number_features(),
@@ -220,4 +220,5 @@ class UnifiedEmbedding(nn.Module):
 
     def _number(self, token_ids: Tensor) -> Tensor:
         """The value of each number token; of others, any."""
-        return self.number_values[(token_ids - self._numbers.start).clamp(0, len(self.number_values) - 1)]
+        values = self._number_values.to(token_ids.device)
+        return values[(token_ids - self._numbers.start).clamp(0, len(values) - 1)]

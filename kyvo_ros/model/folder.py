@@ -244,7 +244,7 @@ def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, T
             shutil.copyfile(file, folder / file.name)
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
     (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
-    write_checksums(folder, FILES)
+    write_checksums(folder, CHECKED_FILES)
 
 
 def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tensor]]:

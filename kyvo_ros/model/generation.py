@@ -7,7 +7,7 @@ many tokens as its grammar forces, and leave the batch when their scene ends. It
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,7 +51,8 @@ class Generation:
 
 def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Grammar, cells: Tensor | None = None,
              prefix_length: int = 0, skip_forced: bool = True, temperature: float = 0.0, top_k: int | None = None,
-             seed: int | None = None) -> list[Generation]:
+             seed: int | np.random.SeedSequence | None = None,
+             streams: Sequence[int] | None = None) -> list[Generation]:
     """Complete each row of `prompt` (B, S) by a sentence of `grammar`.
 
     Args:
@@ -61,6 +62,7 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
         temperature: 0 takes the likeliest token; above, samples from softmax(logits / temperature).
         top_k: samples among so many of the likeliest tokens alone; None among all that are allowed.
         seed: of the sampling; row i draws from its own stream (seed, i), whatever else is in the batch.
+        streams: numbers of the rows' streams, where the batch is a part of another; None: 0, 1, ...
 
     Raises SequenceError for a prompt that is malformed or leaves no room for the longest sentence.
     """
@@ -68,11 +70,18 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
     with torch.inference_mode():
         cached = decoder if isinstance(decoder, CachedDecoder) else CachedDecoder(decoder)
         _check_prompt(cached, prompt, prefix_length, grammar)
-        streams = np.random.SeedSequence(seed).spawn(len(prompt))
+        numbers = range(len(prompt)) if streams is None else streams
         sampler = _Sampler(cached, grammar, temperature, top_k)
-        rows = [_Row(sampler, prompt.shape[1], np.random.default_rng(stream)) for stream in streams]
+        rows = [_Row(sampler, prompt.shape[1], stream) for stream in streams_of(seed, numbers)]
         _decode(cached, prompt.to(cached.device), cells, prefix_length, rows, skip_forced, grammar.max_length)
     return [Generation(row.token_ids, row.distributions) for row in rows]
+
+
+def streams_of(seed: int | np.random.SeedSequence | None, numbers: Iterable[int]) -> list[np.random.Generator]:
+    """The streams of random numbers (seed, i) for each of `numbers`."""
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    return [np.random.default_rng(np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, number)))
+            for number in numbers]
 
 
 def check_sampling(temperature: float, top_k: int | None) -> None:
@@ -118,8 +127,8 @@ def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_
 
 @contextmanager
 def threads_of_steps(cached: CachedDecoder, rows: int) -> Iterator[None]:
-    """As many of torch's CPU threads as a step is worth, a setting of the whole process: one for few rows, unless each
-    has a large model to pass.
+    """As many of torch's CPU threads as a step is worth, in the thread that calls: one for few rows, unless each has a
+    large model to pass.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(before if cached.shared or rows >= SHARED_FROM else 1)
@@ -179,7 +188,7 @@ class _Sampler:
     def pick(self, hidden: np.ndarray, state: int, stream: np.random.Generator) -> tuple[int, TokenDistribution]:
         """A token for hidden state (D,), and the distribution over all that were possible."""
         ids = self.grammar.allowed(state)
-        logits = self._cached.head_rows(ids) @ hidden
+        logits = torch.mv(self._cached.head_rows(ids), torch.from_numpy(hidden)).numpy()
         chosen = choose(logits, self._temperature, self._top_k, stream)
         return int(ids[chosen]), TokenDistribution(ids, _softmax(logits))
 

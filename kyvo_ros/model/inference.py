@@ -8,8 +8,10 @@ may not fit into memory. The numbers are those of `Decoder.hidden`, which the te
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from kyvo_ros.model.cache import KVCache, LayerMemory
 from kyvo_ros.model.cpu_step import CompiledStep
 from kyvo_ros.model.decoder import Block, Decoder, rope_table
 from kyvo_ros.model.places import RunningPlaces
+
+_LOG = logging.getLogger(__name__)
 
 #: Rows that the compiled step takes, one after the other; more of them share their products better.
 COMPILED_ROWS = 8
@@ -82,7 +86,7 @@ class CachedDecoder:
         self._mean = 1.0 / config.dim
         self._heads, self._heads_written, self._head_dim = config.heads, 2 * config.kv_heads, config.head_dim
         self._groups = config.heads // config.kv_heads
-        self._head_rows: dict[bytes, np.ndarray] = {}
+        self._head_rows: dict[bytes, Tensor] = {}
         self._compiled: CompiledStep | None = None
         if shared:
             self.blocks = list(map(_BlockWeights.shared, decoder.blocks))
@@ -96,7 +100,12 @@ class CachedDecoder:
         if not CompiledStep.serves(self.config, self.table):
             return None
         turned = self._rope[:, :self._heads + self._heads_written // 2]
-        return CompiledStep(self.config, self.table, weights[:4], self.norm, turned)
+        try:
+            return CompiledStep(self.config, self.table, weights[:4], self.norm, turned)
+        except Exception as error:  # whatever keeps numba from compiling, or from reading what it kept, torch can do it
+            _LOG.warning("steps run in torch, which takes longer, since numba fails (%s: %s); removing its cache may "
+                         "help: %s", type(error).__name__, error, Path(__file__).parent / "__pycache__")
+            return None
 
     def _full_rope(self) -> Tensor:
         """(max_length + 1, heads + 2 * kv_heads, head_dim / 2): turns for queries and keys, ones for values."""
@@ -148,8 +157,9 @@ class CachedDecoder:
             x += places.to(x)
         return self._run(x, positions.flatten(), slots.flatten(), mask, end, last, cache)
 
-    def head_rows(self, ids: np.ndarray) -> np.ndarray:
-        """(K, D) float32 rows of the head on the CPU: `head_rows(ids) @ hidden` are the logits of `ids` (K,) alone.
+    def head_rows(self, ids: np.ndarray) -> Tensor:
+        """(K, D) float32 rows of the head on the CPU: `head_rows(ids) @ hidden` are the logits of `ids` (K,) alone. Of
+        torch, since numpy's products take more threads than torch is allowed.
 
         Kept for every set of ids that was ever asked for; a grammar has a few dozen.
         """
@@ -157,7 +167,7 @@ class CachedDecoder:
         if key not in self._head_rows:
             wanted = torch.tensor(ids, device=self.device)
             rows = self.decoder.head_rows(wanted) if self._head is None else self._head[wanted]
-            self._head_rows[key] = rows.detach().cpu().numpy()
+            self._head_rows[key] = rows.detach().cpu()
         return self._head_rows[key]
 
     def _additive(self, visible: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ class ImageWriter:
             ids = torch.from_numpy(np.stack([prompts[row].token_ids for row in rows]))
             written = generate(self._decoder, ids.to(self._decoder.device), grammar=self._builder.image_grammar,
                                cells=torch.from_numpy(cells[rows]).to(self._decoder.device),
-                               prefix_length=int(length) - 1, temperature=temperature, top_k=top_k, seed=seed)
+                               prefix_length=int(length) - 1, temperature=temperature, top_k=top_k, seed=seed,
+                               streams=rows.tolist())
             for row, image in zip(rows, written):
                 codes[row] = self._builder.image_grammar.decode_image(image.token_ids)
         return codes

@@ -19,7 +19,7 @@ from torch import Tensor
 from kyvo_ros.autoencoders.shape_meshes import decode_meshes, encode_meshes
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
 from kyvo_ros.model.decoder import SequenceError
-from kyvo_ros.model.generation import Generation, check_sampling, choose, generate, threads_of_steps
+from kyvo_ros.model.generation import Generation, check_sampling, choose, generate, streams_of, threads_of_steps
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.tasks import check_trained
 from kyvo_ros.scene import Scene
@@ -56,13 +56,14 @@ class ShapeWriter:
         ids = torch.from_numpy(prompt.token_ids).unsqueeze(0).to(self._decoder.device)
         ground = torch.from_numpy(cells).unsqueeze(0).to(self._decoder.device)
         grammar = self._grammar if order == "sequence" else self._grammar.layout
-        sampling = {"temperature": temperature, "top_k": top_k, "seed": seed}
+        of_layout, of_shapes = np.random.SeedSequence(seed).spawn(2)
+        sampling = {"temperature": temperature, "top_k": top_k}
         (written,) = generate(self._decoder, ids, grammar=grammar, cells=ground, prefix_length=prompt.prefix_length,
-                              **sampling)
+                              seed=of_layout, **sampling)
         if order == "sequence":
             return written
         codes = write_shapes(self._decoder, ids, written.token_ids, self._grammar, cells=ground,
-                             prefix_length=prompt.prefix_length, **sampling)
+                             prefix_length=prompt.prefix_length, seed=of_shapes, **sampling)
         return _with_codes(written, codes, self._grammar)
 
     def with_meshes(self, scene: Scene) -> Scene:
@@ -101,7 +102,7 @@ def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], 
     if room > decoder.config.max_length:
         raise SequenceError(f"{known.shape[1]} tokens and a shape of {length} are more than max_length "
                             f"{decoder.config.max_length}")
-    streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(len(ends))]
+    streams = streams_of(seed, range(len(ends)))
     with torch.inference_mode():
         cache = decoder.new_cache(1, room)
         decoder.prefill(known.to(decoder.device), cache, cells=cells, prefix_length=prefix_length)
@@ -113,7 +114,7 @@ def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], 
         with threads_of_steps(decoder, len(ends)):
             for _ in range(length):
                 hidden = decoder.step(written[-1][:, None].tolist(), lengths, cache)
-                logits = hidden.float().cpu().numpy() @ head
+                logits = (hidden.float().cpu() @ head).numpy()
                 written.append(codes[[choose(row, temperature, top_k, s) for row, s in zip(logits, streams)]])
                 lengths = [n + 1 for n in lengths]
     return grammar.vocabulary.shape_codes_of(np.stack(written[1:], axis=1))

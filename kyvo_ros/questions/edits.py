@@ -67,7 +67,8 @@ def _change(program: Program, scene: Scene, rules: EditRules, index: int) -> Sce
     before = scene.objects[index]
     if before.attributes[name] == value:
         raise PremiseError("already", f"the {before.label} is {value} already", {index})
-    after = _remade(replace(before, attribute_confidence={}), {**before.attributes, name: value}, rules)
+    changed = replace(before, attributes={**before.attributes, name: value}, attribute_confidence={}, depth_points=0)
+    after = _remade(changed, rules) if name in ("size", "shape") else changed
     return _with(scene, index, after, rules)
 
 
@@ -102,7 +103,7 @@ def _inserted(program: Program, scene: Scene, rules: EditRules, anchor: int, rel
     if len(scene) >= rules.max_objects:
         raise PremiseError("full", f"there are {len(scene)} objects already, and at most {rules.max_objects} may be")
     other = scene.objects[anchor]
-    new = _remade(SceneObject({}, other.position_m), dict(zip(ATTRIBUTES, program.values)), rules)
+    new = _remade(SceneObject(dict(zip(ATTRIBUTES, program.values)), other.position_m), rules)
     distance = _next_to(new, other, rules) if metres is None else metres
     new = _placed(new, other, relation, distance)
     return _with(replace(scene, objects=(*scene.objects, new)), len(scene), new, rules, anchor)
@@ -113,13 +114,13 @@ _EDITS: dict[str, Callable[..., Scene]] = {
     "insert_next": _insert_next}
 
 
-def _remade(thing: SceneObject, attributes: Mapping[str, str], rules: EditRules) -> SceneObject:
-    """The object with other attributes: its extents, its height and whether it has a yaw follow."""
-    extents = tuple(map(float, rules.extents_m(attributes)))
+def _remade(thing: SceneObject, rules: EditRules) -> SceneObject:
+    """The object as its attributes have it: extents, height, whether it has a yaw, and no shape of its own."""
+    extents = tuple(map(float, rules.extents_m(thing.attributes)))
     x, y, _ = thing.position_m
-    yaw = (thing.yaw_rad or 0.0) if attributes["shape"] in rules.shapes_with_yaw else None
-    return replace(thing, attributes=attributes, position_m=(x, y, extents[2] / 2), size_m=extents, yaw_rad=yaw,
-                   depth_points=0)
+    yaw = (thing.yaw_rad or 0.0) if thing.attributes["shape"] in rules.shapes_with_yaw else None
+    return replace(thing, position_m=(x, y, extents[2] / 2), size_m=extents, yaw_rad=yaw, depth_points=0,
+                   shape_codes=None, mesh=None)
 
 
 def _placed(thing: SceneObject, anchor: SceneObject, relation: str, metres: float) -> SceneObject:

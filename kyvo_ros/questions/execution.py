@@ -118,7 +118,9 @@ class Executor:
 
     def _same(self, program: Program, index: int) -> _Objects:
         name = program.row.attribute
-        return self._having.get((name, self._attribute(index, name)), _Objects({index})) - {index}
+        value = self._attribute(index, name)  # which may be none of the language's
+        alike = (i for i in self._everything if value is not None and self._attribute(i, name) == value)
+        return _Objects(alike) - {index}
 
     def _union(self, program: Program, first: _Objects, second: _Objects) -> _Objects:
         return first | second

@@ -12,8 +12,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+
+from kyvo_ros.ros.executor import BriefCallbackGroup
 
 TOPIC = "bond"
 #: How often a side tells of itself, and how long it waits for the other before it takes it for dead; seconds.
@@ -36,7 +38,8 @@ class Bond:
 
     def __init__(self, node: Node) -> None:
         self._node, self._type = node, status_type()
-        self._group = MutuallyExclusiveCallbackGroup()
+        self._group = BriefCallbackGroup()
+        self._clock = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
         self._lock = threading.Lock()
         self._side: _Side | None = None
 
@@ -54,7 +57,7 @@ class Bond:
             self._side = _Side(
                 uuid.uuid4().hex, node.create_publisher(self._type, TOPIC, 5),
                 node.create_subscription(self._type, TOPIC, self._on_status, 100, callback_group=group),
-                node.create_timer(HEARTBEAT_PERIOD_S, self._on_time, callback_group=group))
+                node.create_timer(HEARTBEAT_PERIOD_S, self._on_time, callback_group=group, clock=self._clock))
 
     def dissolve(self) -> None:
         """Tell that the node is not active any more, until the other side has heard it."""

@@ -65,8 +65,8 @@ class Camera:
         self.status = Status()
         self.newest: Frame | None = None
         self.latest: Seen | None = None  # what is published
-        self._infos = CameraInfoCache()
-        self._depth = DepthStore()
+        self._infos = CameraInfoCache(name=f"{self._prefix}camera_info")
+        self._depth = DepthStore(prefix=self._prefix)
         self.recognizer = Recognizer(self._infos, house.transforms, self.status, self._depth)
         self._newest_stamp_ns = 0
         self._epoch = 0
@@ -99,12 +99,13 @@ class Camera:
             return
         self._inputs.close()
         self._depth_input.close()
+        self.newest = None  # a service that means the newest image does not mean one of an hour ago
         if self._slot.clear() is not None:
             self.status.dropped("camera_off")
 
-    def forget_newest(self) -> None:
-        """No image has come yet, as far as the services know."""
-        self.newest = None
+    def forget(self) -> None:
+        """No image has come and nothing was seen yet, as far as the services know."""
+        self.newest = self.latest = None
 
     def _make_inputs(self) -> Inputs:
         return Inputs(self._house.node, self.settings, self._on_image, self._infos.store, False, self._prefix,
@@ -182,9 +183,19 @@ class Camera:
         """How it fares; `model` where there is something to say of that."""
         waiting = self._inputs.waiting(self.settings, self.status.seconds_since_image(), self.newest is not None)
         waiting |= self._depth_input.waiting(self.settings)
+        waiting |= self._computing()
         if not self.settings.enabled:
             waiting = {"image": StageReport("image", OK, "the camera is switched off; set enabled to true")}
         return self.status.report({**waiting, **({"model": model} if model else {})})
+
+    def _computing(self) -> dict[str, StageReport]:
+        """The stage of inference where an image takes too long."""
+        busy_s = self.status.computing_s()
+        if busy_s <= self.settings.input_timeout_s:
+            return {}
+        return {"inference": StageReport("inference", WARN, (
+            f"an image has been computed for {busy_s:.0f} s; give the model a faster device, or a smaller model; if it "
+            "never ends, start the node again"), busy_s)}
 
     def figures(self) -> dict[str, str]:
         """What holds for it, for the diagnostics."""

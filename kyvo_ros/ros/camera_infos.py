@@ -11,10 +11,10 @@ from typing import Any
 
 
 class CameraInfoCache:
-    """Thread-safe; bounded by the number of frame names, oldest out first."""
+    """Thread-safe; bounded by the number of frame names, oldest out first. `name` is the topic's before remapping."""
 
-    def __init__(self, most_frames: int = 16) -> None:
-        self._most_frames = most_frames
+    def __init__(self, most_frames: int = 16, name: str = "camera_info") -> None:
+        self._most_frames, self.name = most_frames, name
         self._by_frame: dict[str, Any] = {}
         self._guard = threading.Lock()
 

@@ -19,9 +19,10 @@ import numpy as np
 from kyvo_ros.depth import (
     DepthError, Expected, PlaneConfig, PlaneNotFoundError, RefinedScene, SupportPlane, find_plane, points_from_depth,
     rated, refine)
-from kyvo_ros.depth.points import MAX_POINTS
+from kyvo_ros.depth.points import MAX_POINTS, thinned
 from kyvo_ros.ros.conversions.clouds import CloudMessageError, points_from_msg
 from kyvo_ros.ros.conversions.images import ImageMessageError, depth_from_msg
+from kyvo_ros.ros.regions import shown_points
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN
 from kyvo_ros.ros.transforms import TransformError
@@ -29,6 +30,8 @@ from kyvo_ros.scene import CameraView, PinholeCamera, PlaneNotVisibleError, Scen
 
 #: Messages that are kept: enough for an image that waits its turn while depth comes at 30 Hz.
 KEPT = 10
+#: Points of a cloud that are looked at, of which the camera may see a few only.
+_MOST_OF_A_CLOUD = 8 * MAX_POINTS
 #: Depth that has not come for so long is not waited for.
 _SILENT_S = 1.0
 #: How long the plane of an earlier image tells what is up, by the images' stamps.
@@ -62,8 +65,9 @@ class Complaints(Protocol):
 class DepthStore:
     """The newest `kept` depth messages by their stamps. Thread-safe; `clock` gives seconds that never run back."""
 
-    def __init__(self, kept: int = KEPT, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, kept: int | None = KEPT, clock: Callable[[], float] = time.monotonic, prefix: str = "") -> None:
+        """`kept`: None for all that `forget_before` leaves; `prefix`: of the camera's topics."""
+        self._clock, self._prefix = clock, prefix
         self._changed = threading.Condition()
         self._messages: deque[tuple[int, Any]] = deque(maxlen=kept)
         self._start_s = clock()
@@ -76,6 +80,11 @@ class DepthStore:
             self._messages.append((stamp.sec * 1_000_000_000 + stamp.nanosec, message))
             self._arrived_s = self._clock()
             self._changed.notify_all()
+
+    def forget_before(self, stamp_ns: int) -> None:
+        """Let the messages with an earlier stamp go."""
+        with self._changed:
+            self._messages = deque((item for item in self._messages if item[0] >= stamp_ns), self._messages.maxlen)
 
     def silent_s(self) -> float:
         """Seconds since the newest message, or the start where none came."""
@@ -113,7 +122,8 @@ class DepthStore:
 
     def _why_none(self, stamp_ns: int, tolerance_s: float) -> DepthProblem:
         if not self._messages:
-            return DepthMissing("no depth has come; remap `depth` or `points` to the camera's topic")
+            return DepthMissing(f"no depth has come; remap `{self._prefix}depth` or `{self._prefix}points` to the "
+                                "camera's topic")
         if self.silent_s() > _SILENT_S:
             return DepthMissing(f"no depth for {self.silent_s():.1f} s; check that the camera still sends it")
         return DepthProblem(
@@ -211,15 +221,15 @@ class DepthGuide:
         return outcome.scene
 
     def _from_cloud(self, message: Any, request: DepthRequest, settings: Settings) -> np.ndarray:
-        points = points_from_msg(message, MAX_POINTS, settings.max_image_megapixels * 1e6)
+        points = points_from_msg(message, _MOST_OF_A_CLOUD, settings.max_image_megapixels * 1e6)
         source = message.header.frame_id
-        if source == request.camera_frame:
-            return points
-        try:
-            pose = self._lookup(request.camera_frame, source, request.stamp_ns, settings.tf_timeout_s)
-        except TransformError as error:
-            raise DepthProblem(f"the cloud is in the frame '{source}': {error}") from error
-        return pose.apply(points)
+        if source != request.camera_frame:
+            try:
+                pose = self._lookup(request.camera_frame, source, request.stamp_ns, settings.tf_timeout_s)
+            except TransformError as error:
+                raise DepthProblem(f"the cloud is in the frame '{source}': {error}") from error
+            points = pose.apply(points)
+        return thinned(shown_points(points, request.intrinsics, None))  # a lidar also sees what is behind the camera
 
     def _earlier(self, stamp_ns: int) -> Expected | None:
         """What an earlier image's plane says is up, while that is not too long ago."""

@@ -100,6 +100,7 @@ class Recognition:
     objects: list[PlacedObject]  # in the output's frame
     relations: list[Relation]
     inference_s: float
+    named: int  # objects that the model has named, also those below the threshold
     mask: np.ndarray | None = None  # (H, W) bool, True where the image was looked at; None: everywhere
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,7 @@ class GraphKeeper:
         """Forget everything. Raises GraphError."""
         with self._guard:
             self._known().reset()
+            self._newest = self._arrived_s = None
             self._tell(self._memory.snapshot())
 
     def forget(self, object_id: str) -> None:
@@ -123,6 +124,7 @@ class GraphKeeper:
         """Put a record in place of the graph; how many objects it has. Raises GraphError, MemoryRecordError."""
         with self._guard:
             restore_memory(self._known(), record)
+            self._newest = self._arrived_s = None
             self._tell(self._memory.snapshot())
             return len(self._memory)
 
@@ -158,7 +160,7 @@ class GraphKeeper:
 
     def _fuse(self, frame: Frame, result: Recognition, frame_T_plane: Transform, field: RecognizedField,
               settings: Settings, camera: str) -> None:
-        full = field.max_objects is not None and len(result.scene) >= field.max_objects  # others went unnamed
+        full = field.max_objects is not None and result.named >= field.max_objects  # others went unnamed
         viewpoint = Viewpoint.of(result.view, frame_T_plane, _NOTHING_M if full else np.inf, field, result.unit_m,
                                  result.mask)
         height_m = float(frame_T_plane.translation[2])
@@ -169,7 +171,7 @@ class GraphKeeper:
             if frame.epoch != self._epochs.get(camera, 0):
                 self._epochs[camera] = frame.epoch
                 memory.rewind(frame.stamp_ns)
-            memory.config = _config(settings, result.unit_m, height_m)
+            memory.config = replace(_config(settings, result.unit_m, height_m), yaw=field.yaw)
             first = not camera or camera == settings.cameras[0]
             fusion = memory.fuse(result.scene.transformed(frame_T_plane, memory.frame_id), viewpoint, frame.stamp_ns,
                                  camera or result.camera_frame, first)

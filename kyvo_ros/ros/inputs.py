@@ -118,7 +118,7 @@ class Inputs:
         if not publishers:
             offered = self._offered_by_others(wanted)
             seen = f"topics with {wanted}: {', '.join(offered[:5])}" if offered else f"no other topic carries {wanted}"
-            return f"nobody publishes it; remap {name} to the camera's topic; {seen}"
+            return f"nobody publishes it; remap {self._names[name]} to the camera's topic; {seen}"
         types = {p.topic_type for p in publishers}
         if wanted not in types:
             return f"it carries {', '.join(sorted(types))} instead of {wanted}; remap it or change image_transport"
@@ -145,7 +145,7 @@ class Inputs:
         def incompatible(event: Any) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind)
             self._qos_conflicts[name] = policy
-            self._node.get_logger().warning(f"a publisher of {name} offers QoS that does not match: {policy}")
+            self._node.get_logger().warning(f"a publisher of {self._names[name]} offers QoS that does not match: {policy}")
         return SubscriptionEventCallbacks(incompatible_qos=incompatible)
 
 

@@ -6,6 +6,7 @@ only delivers its result, once that is there.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 
 from kyvo_msgs.action import Ask as AskAction
 from kyvo_msgs.srv import Ask, Edit, Render
-from rclpy.action import ActionServer, CancelResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import RCLError, ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
@@ -30,8 +31,12 @@ from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg, scene_to_graph
 from kyvo_ros.ros.language import Language
 from kyvo_ros.ros.qos import REQUESTS
 from kyvo_ros.ros.serving import Server, explain, fill
-from kyvo_ros.ros.worker import Worker
+from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 from kyvo_ros.scene import PLANE_FRAME, Scene, Transform
+
+
+#: Goals of the action that may wait; more are rejected.
+MOST_GOALS = 50
 
 
 class CancelledError(Exception):
@@ -43,14 +48,21 @@ class LanguageServices:
 
     def __init__(self, node: Node, language: Language, worker: Worker, server: Server) -> None:
         self._language, self._worker, self._server = language, worker, server
+        self._open = threading.Condition()  # guards the number of goals whose result is not delivered yet
+        self._goals = 0
         self._shown = node.create_publisher(MarkerArray, "answer_markers", 1)
         waiting = MutuallyExclusiveCallbackGroup()  # one thread for all, since the worker takes turns anyway
         node.create_service(Ask, "ask", self._on_ask, qos_profile=REQUESTS, callback_group=waiting)
         node.create_service(Edit, "edit", self._on_edit, qos_profile=REQUESTS, callback_group=waiting)
         node.create_service(Render, "render", self._on_render, qos_profile=REQUESTS, callback_group=waiting)
         self._action = ActionServer(  # with _deliver in name only: each goal is executed by one that knows its outcome
-            node, AskAction, "ask", _deliver, callback_group=MutuallyExclusiveCallbackGroup(),
-            handle_accepted_callback=self._on_goal, cancel_callback=lambda goal: CancelResponse.ACCEPT)
+            node, AskAction, "ask", self._deliver, callback_group=MutuallyExclusiveCallbackGroup(),
+            goal_callback=self._on_request, handle_accepted_callback=self._on_goal, cancel_callback=lambda goal: CancelResponse.ACCEPT)
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait until every goal that was accepted has its result, while an executor delivers them."""
+        with self._open:
+            self._open.wait_for(lambda: not self._goals, timeout_s)
 
     def close(self) -> None:
         """Take back the action, which a node does not do by itself."""
@@ -67,9 +79,36 @@ class LanguageServices:
     def _on_render(self, request: Render.Request, response: Render.Response) -> Render.Response:
         return self._server.serve(lambda: self._render(request), response)
 
+    def _on_request(self, request: AskAction.Goal) -> GoalResponse:
+        with self._open:
+            return GoalResponse.ACCEPT if self._goals < MOST_GOALS else GoalResponse.REJECT
+
     def _on_goal(self, goal: ServerGoalHandle) -> None:
-        errand = self._worker.submit(lambda: self._answer(goal.request, partial(_at_stage, goal)))
-        errand.add_done_callback(partial(_execute, goal))
+        with self._open:
+            self._goals += 1
+        try:
+            errand = self._worker.submit(lambda: self._answer(goal.request, partial(_at_stage, goal)))
+        except WorkerStoppedError as error:
+            errand = Future()
+            errand.set_exception(error)
+        errand.add_done_callback(partial(self._execute, goal))
+
+    def _execute(self, goal: ServerGoalHandle, outcome: Future) -> None:
+        """Let the executor deliver what came out."""
+        deliver = partial(self._deliver, outcome=outcome)
+        try:
+            goal.execute(deliver)
+        except RCLError:  # a request to cancel came between rclpy's look at the goal's state and its change
+            goal.execute(deliver)
+
+    def _deliver(self, goal: ServerGoalHandle, outcome: Future) -> AskAction.Result:
+        """The result of a goal whose errand is done; sets the goal's final state."""
+        try:
+            return _result(goal, outcome)
+        finally:
+            with self._open:
+                self._goals -= 1
+                self._open.notify_all()
 
     # --- the worker's thread
 
@@ -118,17 +157,7 @@ def _at_stage(goal: ServerGoalHandle, stage: str) -> None:
     goal.publish_feedback(AskAction.Feedback(stage=stage))
 
 
-def _execute(goal: ServerGoalHandle, outcome: Future) -> None:
-    """Let the executor deliver what came out."""
-    deliver = partial(_deliver, outcome=outcome)
-    try:
-        goal.execute(deliver)
-    except RCLError:  # a request to cancel came between rclpy's look at the goal's state and its change
-        goal.execute(deliver)
-
-
-def _deliver(goal: ServerGoalHandle, outcome: Future) -> AskAction.Result:
-    """The result of a goal whose errand is done; sets the goal's final state."""
+def _result(goal: ServerGoalHandle, outcome: Future) -> AskAction.Result:
     result, error = AskAction.Result(), outcome.exception()
     if error is None:
         fill(result, {"answer": outcome.result()})

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
+from collections.abc import Callable
+from functools import wraps
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -21,15 +24,30 @@ from kyvo_ros.ros.frames import FrameDropped, Pipeline
 from kyvo_ros.ros.model_slot import PipelineFactory, kyvo_pipeline
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+ERROR = TransitionCallbackReturn.ERROR
 _UNCONFIGURED = "the node is unconfigured and holds no model; configure and activate it"
 _INACTIVE = "the node is inactive and has let its model go; activate it"
 _FINALIZED = "the node is finalized; start it again"
+
+
+def _told(transition: Callable) -> Callable:
+    """A transition whose exceptions are told in the log; rclpy makes an error of them without a word."""
+    @wraps(transition)
+    def guarded(node: ManagedKyvoNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:  # the boundary of a transition
+            node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            return ERROR
+    return guarded
 
 
 class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
     """The node with a life cycle; the parameter `autostart` configures and activates it at its start."""
 
     def __init__(self, factory: PipelineFactory = kyvo_pipeline, **options) -> None:
+        # Transitions and changes of parameters come in different threads; none of them waits while it holds this.
+        self._changing = threading.RLock()
         plain.KyvoNode.__init__(self, factory, active=False, **options)
         # Reentrant, so that get_state answers while a transition takes its time.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
@@ -54,33 +72,42 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
 
     # --- transitions, in a thread of the executor
 
+    @_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and check the model."""
         return SUCCESS if self._load() else FAILURE
 
+    @_told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model again where it was let go, and listen."""
         if not self._load():
             return FAILURE
-        self._listen(True)
+        with self._changing:
+            self._listen(True)
+            if not self._slot.holds(self.settings):  # they have changed since
+                self._load_model()
         self._bond.form()
         return SUCCESS
 
+    @_told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening, let the model go and take the markers away."""
         self._rest(_INACTIVE)
         return SUCCESS
 
+    @_told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let the model go."""
         self._rest(_UNCONFIGURED)
         return SUCCESS
 
+    @_told
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let all go; the process ends by a signal, as the plain node's."""
         self._rest(_FINALIZED)
         return SUCCESS
 
+    @_told
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """A transition has raised: back to the beginning, where it can be configured again."""
         self._rest(_UNCONFIGURED)
@@ -95,10 +122,12 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
     def _rest(self, why: str) -> None:
         """Neither listen nor hold a model; waits for the frame that is being computed."""
         self._bond.dissolve()
-        self._listen(False)
-        self._worker.submit(lambda: self._slot.unload(why)).result()
+        with self._changing:
+            self._listen(False)
+            unloaded = self._worker.submit(lambda: self._slot.unload(why))
+        unloaded.result()
         for camera in self._cameras:
-            camera.forget_newest()
+            camera.forget()
             camera.clear_markers()
 
     def _listen(self, listens: bool) -> None:
@@ -115,10 +144,11 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
         return super()._ready_pipeline()
 
     def _settings_changed(self, old: Configuration, new: Configuration) -> None:
-        if self._active:
-            super()._settings_changed(old, new)
-        else:
-            self._follow(new)
+        with self._changing:
+            if self._active:
+                super()._settings_changed(old, new)
+            else:
+                self._follow(new)
 
 
 def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline) -> int:

@@ -70,14 +70,19 @@ class ModelSlot:
         """The settings that make another model."""
         return (settings.model, settings.device, settings.dtype, settings.threads, settings.parallel_frames)
 
+    def holds(self, settings: Settings) -> bool:
+        """Whether the model of the settings is here."""
+        with self._guard:
+            return self._loaded_for == self.key(settings) and not self._error
+
     def load(self, settings: Settings) -> None:
         """Load the model of the settings unless it is the one here. On failure the old one stays.
 
         Raises what the factory raises, after keeping it for `report`.
         """
+        if self.holds(settings):
+            return
         with self._guard:
-            if self._loaded_for == self.key(settings) and not self._error:
-                return
             self._loading, self._error, self._resting = True, "", ""
         error = ""
         try:
@@ -98,7 +103,11 @@ class ModelSlot:
         gc.collect()
         torch = sys.modules.get("torch")  # where nothing has imported it, there is nothing to give back
         if torch is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            try:
+                torch.cuda.empty_cache()
+            except RuntimeError as error:  # after a fault of the GPU, which only a new process gets over
+                with self._guard:
+                    self._resting = f"{why}; the GPU's memory could not be given back ({error}): start the node again"
 
     def report(self) -> StageReport | None:
         """What the diagnostics say of the model; None where all is well."""
@@ -119,6 +128,6 @@ class ModelSlot:
 
 
 def _explain(problem: Exception) -> str:
-    if isinstance(problem, ImportError):
+    if isinstance(problem, ImportError) or (isinstance(problem, OSError) and ".so" in str(problem)):
         return f"{problem}; install it for the Python that runs this node ({sys.executable}), see the README"
     return f"cannot load the model: {problem}" if str(problem) else f"cannot load the model: {problem!r}"

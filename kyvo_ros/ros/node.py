@@ -52,6 +52,8 @@ from kyvo_ros.ros.worker import Job, Worker, WorkerStoppedError
 #: Two for service calls that wait (recognize or reconstruct; ask, edit or render), one for the scene graph's, two for
 #: parameters and diagnostics, one for a transition of a managed node. Inputs are brief and take none.
 EXECUTOR_THREADS = 6
+#: How long the end of the node waits for the delivery of results that are there.
+DELIVERY_LIMIT_S = 2.0
 
 
 class KyvoNode(Node):
@@ -100,6 +102,7 @@ class KyvoNode(Node):
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the worker and delete the markers; True where the running frame ended in time."""
         ended = self._worker.stop(timeout_s)
+        self._language_services.finish(DELIVERY_LIMIT_S)
         if rclpy.ok(context=self.context):
             for camera in self._cameras:
                 camera.clear_markers()
@@ -156,11 +159,17 @@ class KyvoNode(Node):
     def _process(self, shots: list[Shot]) -> Job:
         """The frames of several cameras, each guarded."""
         pipeline = self._ready_pipeline()
-        ready, hopeless = prepared(shots, pipeline)
-        self._publish_all(hopeless, pipeline)
-        if ready:
-            scenes, inference_s = yield partial(seen, ready, pipeline)
-            self._publish_all(finished(ready, scenes, inference_s, pipeline), pipeline)
+        for camera, _ in shots:
+            camera.status.computing_began()
+        try:
+            ready, hopeless = prepared(shots, pipeline)
+            self._publish_all(hopeless, pipeline)
+            if ready:
+                scenes, inference_s = yield partial(seen, ready, pipeline)
+                self._publish_all(finished(ready, scenes, inference_s, pipeline), pipeline)
+        finally:
+            for camera, _ in shots:
+                camera.status.computing_ended()
 
     def _publish_all(self, results: Iterable[Computed], pipeline: Pipeline) -> None:
         for shot, settings, outcome in results:
@@ -226,11 +235,13 @@ def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline
     node.started()
     while not stop.wait(1.0):  # in pieces, so that signals are seen
         pass
-    if not node.close():
-        node.get_logger().error("the running frame did not end; leaving without it")
-        os._exit(1)
-    executor.shutdown()
-    spinner.join()
+    try:
+        if not node.close():
+            node.get_logger().error("the running frame did not end; leaving without it")
+            os._exit(1)
+    finally:
+        executor.shutdown()
+        spinner.join()
     node.destroy_node()
     rclpy.try_shutdown()
     return 0

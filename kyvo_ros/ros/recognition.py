@@ -93,6 +93,7 @@ class Recognizer:
         settings, view = sight.settings, sight.view
         known = view if view.plane is not None else replace(view, plane=pipeline.nominal_plane())
         self._doubt(scene, settings)
+        named = len(scene)
         scene = _confident(scene, settings.confidence_threshold)
         if sight.depth_points is not None and settings.depth_refines:
             scene = self._depth.refined(scene, view, sight.depth_points)
@@ -100,7 +101,7 @@ class Recognizer:
         frame_id, frame_T_plane = self._output_frame(known, sight.camera_frame, sight.stamp_ns, settings)
         relations = relations_of(scene, RELATION_EPSILON_UNITS * sight.unit_m)
         return Recognition(scene, sight.image_rgb, known, sight.camera_frame, frame_id, frame_T_plane, sight.unit_m,
-                           place(scene, frame_T_plane), relations, inference_s, sight.mask)
+                           place(scene, frame_T_plane), relations, inference_s, named, sight.mask)
 
     def _recognize(self, sight: Sight, pipeline: Pipeline) -> Recognition:
         start = time.monotonic()
@@ -144,9 +145,9 @@ class Recognizer:
             others = self._infos.frames()
             raise FrameDropped("no_camera_info", (
                 f"no camera_info for images of frame '{frame_id}', only for {', '.join(map(repr, others))}; remap "
-                "camera_info to this camera's topic" if others else
-                "no camera_info has come; remap camera_info to the camera's topic, or set camera_info_required to "
-                "false to assume the model's own lens"))
+                f"{self._infos.name} to this camera's topic" if others else
+                f"no camera_info has come; remap {self._infos.name} to the camera's topic, or set camera_info_required "
+                "to false to assume the model's own lens"))
         try:
             return camera_from_msg(camera_info, image.shape[1], image.shape[0], settings.image_rectified)
         except CameraInfoError as error:

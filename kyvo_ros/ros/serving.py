@@ -29,7 +29,8 @@ class Server:
                 errand = partial(errand, about())
             fill(response, self._worker.call(errand, timeout_s))
         except FutureTimeoutError:
-            response.message = f"no answer within service_timeout_s = {timeout_s:g} s"
+            response.message = (f"no answer within service_timeout_s = {timeout_s:g} s, since the model is busy or "
+                                "being loaded; /diagnostics tells which; ask again, or raise service_timeout_s")
         except Exception as error:  # the boundary of the service: the caller hears of it
             explain(response, error)
         return response

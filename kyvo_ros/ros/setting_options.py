@@ -3,26 +3,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from kyvo_ros.ros.camera_settings import OWN_SETTINGS, Configuration
 from kyvo_ros.ros.settings import SettingError, Settings
 
 _NODE = "kyvo_node"
 
 
-def settings_of(params_file: Path | None, assignments: Sequence[str]) -> Settings:
-    """The settings of a file, with `name:=value` assignments over them. Raises SettingError."""
-    values = values_of_file(params_file) if params_file else {}
-    return Settings.from_values({**values, **dict(map(_assignment, assignments))})
+def settings_of(params_file: Path | None, assignments: Sequence[str], camera: str = "") -> Settings:
+    """The settings of a file, with `name:=value` assignments over them: those that hold for `camera`, which a node of
+    several cameras needs. Raises SettingError.
+    """
+    values = {**(values_of_file(params_file) if params_file else {}), **dict(map(_assignment, assignments))}
+    names = tuple(name for name in values.get("cameras") or () if name)
+    own = {name: {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
+           for name in names}
+    node = Settings.from_values({key: value for key, value in values.items() if key.partition(".")[0] not in names})
+    if not names and not camera:
+        return node
+    if camera not in names:
+        expected = f"--camera-name must be one of {', '.join(names)}" if names else "the parameters name no cameras"
+        raise SettingError(f"{expected}, got '{camera}'")
+    for name, given in own.items():
+        unknown = sorted(set(given) - set(OWN_SETTINGS))
+        if unknown:
+            raise SettingError(f"a camera has no setting of its own '{unknown[0]}' ({name}.{unknown[0]})")
+    return replace(Configuration(node, own).cameras[camera], cameras=())
 
 
 def values_of_file(path: Path) -> dict[str, Any]:
-    """What a ROS parameter file says to kyvo_node; parameters that are no settings, such as use_sim_time, are left out.
+    """What a ROS parameter file says to kyvo_node, those of a camera with its name before a dot; parameters that are no
+    settings, such as use_sim_time, are left out.
 
     Raises SettingError where it is no parameter file.
     """
@@ -31,11 +48,21 @@ def values_of_file(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         for node, content in document.items():
             if node == "/**" or node.rpartition("/")[2] == _NODE:
-                values |= {name: value for name, value in content["ros__parameters"].items() if name in known}
+                values |= dict(_flat(content["ros__parameters"]))
+        cameras = values.get("cameras") or ()
+        return {name: value for name, value in values.items() if name in known or name.partition(".")[0] in cameras}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise SettingError(f"{path} is no ROS parameter file ({type(error).__name__}: {error}); it needs "
                            f"`{_NODE}:` or `/**:`, and `ros__parameters:` below") from error
-    return values
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Parameters by their full names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -185,7 +185,8 @@ class Settings:
         "kyvo_scene_graphs in $ROS_HOME, or in ~/.ros where that is not set."), live=False)
     # --- services
     service_timeout_s: float = _setting(10.0, (
-        "Longest time a call of `recognize`, `ask` or `edit` waits for its turn and its answer."
+        "Longest time a call of `recognize`, `ask`, `edit`, `render` or `reconstruct` waits for its answer, once it is "
+        "its turn: calls that come at the same time wait for one another."
     ), unit="s", minimum=0.1, maximum=600.0)
 
     def __post_init__(self) -> None:

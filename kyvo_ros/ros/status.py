@@ -79,6 +79,7 @@ class Status:
         self._images: deque[float] = deque(maxlen=2000)
         #: Time, latency, inference (all seconds) and number of objects of the newest frames.
         self._done: deque[tuple[float, float, float, int]] = deque(maxlen=_LATENCIES)
+        self._computing: deque[float] = deque()  # when the frames that are being computed began, oldest first
         self._frames = 0
         self._received = 0
         self._time_jumps = 0
@@ -123,6 +124,21 @@ class Status:
             self._done.append((self._clock(), latency_s, inference_s, objects))
             self._frames += 1
 
+    def computing_began(self) -> None:
+        """A frame is being computed; `computing_ended` follows, whatever comes of it."""
+        with self._guard:
+            self._computing.append(self._clock())
+
+    def computing_ended(self) -> None:
+        """The oldest of the frames that were being computed is not any more."""
+        with self._guard:
+            self._computing.popleft()
+
+    def computing_s(self) -> float:
+        """For how long the oldest frame has been computed; 0 where none is."""
+        with self._guard:
+            return self._clock() - self._computing[0] if self._computing else 0.0
+
     def frames(self) -> int:
         """Scenes published since the start."""
         with self._guard:
@@ -157,6 +173,8 @@ class Status:
     def _overrun(self, now: float) -> str:
         """What the inference stage says of itself when all is well."""
         arriving, done = _rate(self._images, now), _rate([d[0] for d in self._done], now)
+        if not done and self._computing:
+            return f"an image has been computed for {now - self._computing[0]:.1f} s"
         if not done:
             return "no frame yet" if not self._done else "idle"
         if arriving > 1.2 * done:

@@ -95,7 +95,8 @@ class Worker(Generic[T]):
             self._stopping.set()
             waiting, self._errands = self._errands, deque()
         for _, future in waiting:
-            future.set_exception(WorkerStoppedError("the node is shutting down"))
+            if future.set_running_or_notify_cancel():  # not one that its caller has taken back
+                future.set_exception(WorkerStoppedError("the node is shutting down"))
         self._mailbox.wake()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
@@ -140,6 +141,7 @@ class Worker(Generic[T]):
         except StopIteration:
             return
         except Exception as error:  # the boundary of a job
+            running.job.close()
             self._failed(running.items, error)
             return
         running.job.close()

@@ -6,12 +6,17 @@ Source: OpenCV's definitions of plumb_bob (Brown-Conrady), rational_polynomial a
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import numpy as np
 
 from kyvo_ros.scene.camera import PinholeCamera
 
 #: How many coefficients each model has.
-_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+#: Angles from the axis at which a turn of the polynomial is looked for: steps of a fiftieth of a degree.
+_ANGLES = 4500
 
 #: Steps of the fixed point in `undistort`, and the error in pixels that it may leave.
 _MAX_STEPS, _TOLERANCE_PX = 200, 1e-4
@@ -44,10 +49,7 @@ def distort(points_optical: np.ndarray, camera: PinholeCamera) -> np.ndarray:
         p1, p2 = camera.distortion[2:4]
         u, v = (u + 2 * p1 * x * y + p2 * (radius**2 + 2 * x**2), v + p1 * (radius**2 + 2 * y**2) + 2 * p2 * x * y)
     pixels = np.stack([camera.fx * u + camera.cx, camera.fy * v + camera.cy], axis=-1)
-    steps = np.linspace(0.0, np.nanmax(radius, initial=1e-3), 257)
-    turns = np.flatnonzero(np.diff(steps * _radial_factor(steps, camera)) <= 0)
-    reach = steps[turns[0]] if len(turns) else np.inf
-    return np.where((radius <= reach)[:, None], pixels, np.nan)
+    return np.where((radius <= _reach(camera))[:, None], pixels, np.nan)
 
 
 def undistort(pixels: np.ndarray, camera: PinholeCamera) -> np.ndarray:
@@ -67,13 +69,21 @@ def undistort(pixels: np.ndarray, camera: PinholeCamera) -> np.ndarray:
     return np.where(reached[:, None], rays, np.nan)
 
 
+@lru_cache(maxsize=16)
+def _reach(camera: PinholeCamera) -> float:
+    """Distance from the axis, at z = 1, of the ray beyond which the polynomial turns back; infinite without a turn."""
+    radius = np.tan(np.linspace(0.0, math.pi / 2, _ANGLES, endpoint=False))
+    turns = np.flatnonzero(np.diff(radius * _radial_factor(radius, camera)) <= 0)
+    return float(radius[turns[0]]) if len(turns) else math.inf
+
+
 def _radial_factor(radius: np.ndarray, camera: PinholeCamera) -> np.ndarray:
     """What a ray's (x, y) at z = 1 is multiplied with, by its distance from the axis, for each distortion model."""
     model, k = camera.distortion_model, camera.distortion
-    if model not in _COEFFICIENTS:
-        raise DistortionError(f"unknown distortion model {model!r}; expected one of {', '.join(_COEFFICIENTS)}")
-    if len(k) not in _COEFFICIENTS[model]:
-        expected = " or ".join(map(str, _COEFFICIENTS[model]))
+    if model not in COEFFICIENTS:
+        raise DistortionError(f"unknown distortion model {model!r}; expected one of {', '.join(COEFFICIENTS)}")
+    if len(k) not in COEFFICIENTS[model]:
+        expected = " or ".join(map(str, COEFFICIENTS[model]))
         raise DistortionError(f"{model} distortion has {expected} coefficients, got {len(k)}")
     if model == "equidistant":
         angle = np.arctan(radius)

@@ -106,6 +106,16 @@ class Scene:
         """(N, 3) centres in the scene's frame."""
         return np.array([o.position_m for o in self.objects], dtype=np.float64).reshape(-1, 3)
 
+    def scaled(self, factor: float) -> Scene:
+        """The same scene with every length multiplied."""
+        if factor == 1.0:
+            return self
+        return replace(self, objects=tuple(replace(
+            o, position_m=o.position_m * factor, size_m=None if o.size_m is None else o.size_m * factor,
+            position_covariance_m2=None if o.position_covariance_m2 is None else o.position_covariance_m2 * factor**2,
+            mesh=None if o.mesh is None else o.mesh.with_vertices(o.mesh.vertices * factor),
+        ) for o in self.objects))
+
     def transformed(self, target_T_frame: Transform, frame_id: str) -> Scene:
         """The same scene in another frame whose z is also up (poses turn, sizes do not).
 

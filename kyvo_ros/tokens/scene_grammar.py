@@ -9,7 +9,7 @@ Source: Kyvo (arXiv 2506.08002) for the markers and their order; [POSE] is ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -94,9 +94,21 @@ class SceneGrammar(SceneAutomaton):
         while self._slots[node] != PRESENCE:
             edges, slot = self._edges[node], self._slots[node]
             token = next(codes) if slot == SHAPE_SLOT else said[slot] if slot in said else next(iter(edges))
+            if token not in edges:
+                token = self._nearest_number(slot, token, edges, scene_object, out_of_range)
             ids.append(token)
             node = edges[token]
         return ids
+
+    def _nearest_number(self, slot: str, token: int, edges: Collection[int], scene_object: SceneObject,
+                        out_of_range: str) -> int:
+        """In place of a number that the slot does not take, such as a negative extent. Raises GrammarError."""
+        allowed = np.array(sorted(edges))
+        values, value = self.vocabulary.numbers_of(allowed), float(self.vocabulary.numbers_of(np.array(token)))
+        if out_of_range != "clamp":
+            raise GrammarError(f"expected {slot} of the {scene_object.label} to lie in [{values.min():g}, "
+                               f"{values.max():g}] units, got {value:g}")
+        return int(allowed[np.argmin(np.abs(values - value))])
 
     def _shape_ids(self, scene_object: SceneObject) -> list[int]:
         """Of all codes of an object's shape; none where the schema has no shapes."""
@@ -134,7 +146,10 @@ class SceneGrammar(SceneAutomaton):
 
     def _check_resting(self, scene_object: SceneObject, height: float) -> None:
         expected = self.schema.resting_height(scene_object.attributes)
-        if abs(height - expected) > self.vocabulary.numbers.step_at(expected):
+        heights = [expected]
+        if scene_object.size_m is not None:  # its own, which depth may have measured
+            heights.append(scene_object.size_m[2] / (2 * self.schema.metres_per_unit))
+        if min(abs(height - standing) for standing in heights) > self.vocabulary.numbers.step_at(expected):
             raise GrammarError(
                 f"schema {self.schema.name} knows only objects that stand on the support plane: expected the centre of "
                 f"a {scene_object.label} at a height of {expected:.3f} units, got {height:.3f}")

@@ -13,7 +13,7 @@ from typing import Any, Union
 
 import numpy as np
 
-from kyvo_ros.scene import PLANE_FRAME, Scene, SceneObject
+from kyvo_ros.scene import PLANE_FRAME, Scene, SceneObject, YawPeriods
 
 #: Sort keys of objects by the name of the order; objects of equal key keep the order they came in.
 ORDERS = {
@@ -204,6 +204,12 @@ class SceneSchema:
         if self.yaw is None or self.yaw.attribute is None:
             return self.yaw is not None
         return attributes[self.yaw.attribute] in self.yaw.shapes_with_yaw
+
+    def yaw_periods(self) -> YawPeriods:
+        """After which turn objects look the same."""
+        if self.yaw is None or self.yaw.period_rad is None:
+            return YawPeriods(2 * math.pi)
+        return YawPeriods(self.yaw.period_rad, self.yaw.attribute, self.yaw.shapes_with_yaw)
 
     def vocabulary_words(self) -> tuple[str, ...]:
         """All values of all word attributes; each must be a single text token."""

@@ -68,13 +68,21 @@ class TextTokenizer:
         """A copy in which these words are single ids too; new ids follow the old ones, which keep their meaning.
 
         The pieces of a new word are merged one after the other, behind all older merges. Raises TextTokenizerError
-        for a tokenizer that is no BPE.
+        for a tokenizer that is no BPE, and for a word that its rules take apart before any merge.
         """
         grown = self
         for word in words:
-            while len(pieces := grown._tokenizer.encode(f" {word}", add_special_tokens=False).tokens) > 1:
+            pieces = grown._pieces(word)
+            while len(pieces) > 1:
                 grown = grown._merging(pieces[0], pieces[1])
+                before, pieces = pieces, grown._pieces(word)
+                if len(pieces) >= len(before):
+                    raise TextTokenizerError(f"{word!r} cannot be a single text token, since the tokenizer takes it "
+                                             f"apart behind {before[0]!r}; use a word of letters only")
         return grown
+
+    def _pieces(self, word: str) -> list[str]:
+        return self._tokenizer.encode(f" {word}", add_special_tokens=False).tokens
 
     def _merging(self, first: str, second: str) -> TextTokenizer:
         """A copy that writes two neighbouring pieces as one."""
@@ -88,7 +96,11 @@ class TextTokenizer:
 
     def same_as(self, other: TextTokenizer) -> bool:
         """Whether both give the same ids."""
-        return self._tokenizer.to_str() == other._tokenizer.to_str()
+        return self.to_str() == other.to_str()
+
+    def to_str(self) -> str:
+        """What tokenizer.json holds."""
+        return self._tokenizer.to_str()
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json; inverse of `load`."""

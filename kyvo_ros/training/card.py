@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from kyvo_ros.training.trainer import METRICS
 
 CARD, HISTORY, EVALUATION, LEARNING = "README.md", "training.json", "evaluation.json", "learning.png"
 STARTED_FROM = "started_from.txt"
-_TRAINED = ("encoder", "codes", "pixels", "decoder")
+RUN = "run.txt"
+TRAINED = ("encoder", "codes", "pixels", "decoder")
 
 _TEMPLATE = """# {name}
 
@@ -107,6 +109,15 @@ def stage_history(metrics: Path) -> dict[str, Any]:
     return {"steps": max((r["step"] for r in rows), default=0), "seconds": round(seconds), "evaluations": evaluations}
 
 
+def run_id(work: Path) -> str:
+    """The name of a run, which its work folder keeps."""
+    path = work / RUN
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex + "\n", encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
+
+
 def note_start(stage: Path, source: Path | None) -> None:
     """Note in a stage's folder which model folder it was started from, for `write_history`."""
     if source is not None and distributed.rank() == 0:
@@ -119,15 +130,18 @@ def _started_from(stage: Path) -> str | None:
 
 
 def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, int], source: str | None) -> None:
-    """Write `training.json` beside the weights; a model that started from this folder keeps what came before."""
-    path = folder / HISTORY
-    earlier = json.loads(path.read_text(encoding="utf-8"))["runs"] if source and path.exists() else []
+    """Write `training.json` beside the weights, behind the history of the model that the run started from; what the
+    same run wrote before is replaced.
+    """
+    path, before, own = folder / HISTORY, Path(source or "") / HISTORY, run_id(work)
+    runs = json.loads(before.read_text(encoding="utf-8"))["runs"] if source and before.exists() else []
+    earlier = [run for run in runs if run.get("id") != own]
     stages = {name: {**stage_history(work / name / METRICS), "batch_size": getattr(recipe, name).batch_size,
                      "started_from": _started_from(work / name)}
-              for name in _TRAINED if (work / name / METRICS).exists()}
+              for name in TRAINED if (work / name / METRICS).exists()}
     seen = recipe.examples
     cameras = {"elevation_deg": seen.elevation_deg, "distance_factor": seen.distance_factor}
-    run = {"recipe": recipe.name, "cameras": cameras if seen.other_cameras else None, "started_from": source,
+    run = {"id": own, "recipe": recipe.name, "cameras": cameras if seen.other_cameras else None, "started_from": source,
            "objects": None if recipe.objects is None else asdict(recipe.objects), "hardware": hardware(),
            "torch": torch.__version__, "examples": examples, "stages": stages}
     path.write_text(json.dumps({"runs": [*earlier, run]}, indent=1) + "\n", encoding="utf-8")
@@ -195,6 +209,6 @@ def _score_lines(report: dict, name: str) -> list[str]:
     lines.append(f"| all attributes right, of objects matched by place | {report['all_attributes']:.3f} |")
     lines += [f"| {attribute} right | {value:.3f} |" for attribute, value in report["attributes"].items()]
     lines += [f"| {label} | {report[key]:.3f} |" for key, label in
-              (("location_error_m", "location error, units"), ("yaw_error_deg", "yaw error of cubes, degrees"))
+              (("location_error_m", "location error, units"), ("yaw_error_deg", "yaw error, degrees"))
               if report.get(key) is not None]
     return [*lines, ""]

@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 
 from kyvo_ros.machine import cores
+from kyvo_ros.model.devices import DeviceError, tried_device
 from kyvo_ros.training import distributed, full
 from kyvo_ros.training.recipe import RecipeError
 from kyvo_ros.training.shapes import load_shape_recipe, train_shapes
@@ -102,6 +103,9 @@ def run(args: argparse.Namespace) -> int:
             log.info("stage %s of %s", name, args.recipe)
             STAGES[name](workshop)
             distributed.wait()
+            if args.stage == "all" and workshop.steps_left(name):
+                log.info("stage %s is not at its end yet; the same command goes on", name)
+                break
     finally:
         distributed.stop()
     return 0
@@ -127,10 +131,9 @@ def device_named(name: str) -> torch.device:
     if name == "auto":
         name = f"cuda:{distributed.local_rank()}" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"device {name!r} cannot be used: {error}") from error
-    return torch.device(name)
+        return tried_device(name)
+    except DeviceError as error:
+        raise TrainingError(str(error)) from error
 
 
 __all__ = ["RecipeError", "TrainingError", "add_arguments", "device_named", "run"]

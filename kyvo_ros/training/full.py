@@ -174,6 +174,7 @@ def open_samples(recipe: FullRecipe, data: Many[str], cache: Path) -> PublishedT
     samples = PublishedTokens(recipe.task, files, sequences, cache)
     if distributed.rank() == 0:
         distributed.wait()
+    samples.check(recipe.decoder_config().max_length)
     if len(samples) <= recipe.held_out:
         raise TrainingError(f"{len(samples)} samples leave none to train on beside held_out {recipe.held_out}")
     return samples

@@ -12,8 +12,11 @@ def read_metrics(path: Path) -> list[dict]:
     """The rows of a metrics file (JSON lines), later rows replacing earlier ones of the same step and kind."""
     rows: dict[tuple[int, bool], dict] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:  # cut off, when a disk was full or the process was killed
+                continue
             rows[row["step"], "evaluation" in row] = row
     return [rows[key] for key in sorted(rows)]
 

@@ -15,7 +15,6 @@ from kyvo_ros.model.direct_answers import answer_words
 from kyvo_ros.tokens.answer_grammar import AnswerGrammar
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import ANSWER_TASKS, SequenceBuilder
-from kyvo_ros.tokens.vocabulary import SMALL_NUMBER_STEP
 from kyvo_ros.training import distributed
 from kyvo_ros.training.answering import AnswerLesson, AnswerSet
 from kyvo_ros.training.dense_head import word_values
@@ -37,9 +36,7 @@ def prepared_codes(shop: Workshop, tokenizer: ImageTokenizer) -> dict[str, CodeS
     """
     writer = TargetWriter(shop.grammar.vocabulary, shop.text_tokenizer, shop.schema)
     sets = dict(zip(("synthetic", "renders", "held_out"), shop.examples))
-    step = shop.recipe.numbers.step
-    other = "" if step == SMALL_NUMBER_STEP else f"_{step:g}"  # targets are written in these numbers
-    paths = {name: shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}{other}.npz"
+    paths = {name: shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}_{shop.language_key}.npz"
              for name, examples in sets.items() if examples is not None}
     for turn, (name, path) in enumerate(paths.items()):
         if path.exists() or turn % distributed.world_size() != distributed.rank():
@@ -55,13 +52,14 @@ def prepared_sentences(shop: Workshop) -> dict[str, SentenceSet]:
     """Sentences with programs by name: `train`, and those to score: `questions` and `instructions` in phrasings that
     are held out, and `clevr`, those about the renders that are held out, where a question file came with them.
     """
-    folder = shop.work / "sequences"
-    if not (folder / "sentences_train.npz").exists() and distributed.rank() == 0:
+    folder, key = shop.work / "sequences", shop.language_key
+    if not (folder / f"sentences_train_{key}.npz").exists() and distributed.rank() == 0:
         pad = shop.grammar.vocabulary.structure_id("[PAD]")
         for name, sentences in reversed(_made_sentences(shop).items()):  # `train` last: it says that all are there
-            SentenceSet.of(sentences, shop.builder, pad).save(folder / f"sentences_{name}.npz")
+            SentenceSet.of(sentences, shop.builder, pad).save(folder / f"sentences_{name}_{key}.npz")
     distributed.wait()
-    return {path.stem.removeprefix("sentences_"): SentenceSet.load(path) for path in folder.glob("sentences_*.npz")}
+    return {path.stem.removeprefix("sentences_").removesuffix(f"_{key}"): SentenceSet.load(path)
+            for path in folder.glob(f"sentences_*_{key}.npz")}
 
 
 def _made_sentences(shop: Workshop) -> dict[str, list[Sentence]]:

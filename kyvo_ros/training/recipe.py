@@ -16,6 +16,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizerConfig
 from kyvo_ros.data.object_scenes import ObjectSettings
 from kyvo_ros.model.config import NUMBER_EMBEDDINGS
+from kyvo_ros.questions import ATTRIBUTES
 from kyvo_ros.tokens.image_orders import ORDERS
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
 from kyvo_ros.tokens.sequences import ANSWER_TASKS
@@ -131,7 +132,7 @@ class Recipe:
     object_context: bool = False  # see `DecoderConfig`; a decoder that learns to draw finds its objects by it
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
-    max_objects: int = 10  # largest number of objects in a scene
+    max_objects: int | None = None  # largest number of objects in a scene; None: the schema's
 
     def __post_init__(self) -> None:
         for name in ("render_ratio", "camera_dropout", "sentence_ratio", "rendering_ratio", "answer_ratio"):
@@ -146,11 +147,19 @@ class Recipe:
             raise ValueError(f"modality_order must be one of {tuple(ANSWER_TASKS)}, got {self.modality_order!r}")
         if self.objects is not None:
             self._check_shares_with_objects()
+        elif self.sentence_ratio or self.answer_ratio:
+            self._check_words()
         if self.image_order not in ORDERS:
             raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
         for name in ("label_sigma", "dense_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    def _check_words(self) -> None:
+        words = {attribute.name: set(attribute.values) for attribute in self.schema.words}
+        if words != {name: set(values) for name, values in ATTRIBUTES.items()}:
+            raise ValueError("questions and instructions are about the words of CLEVR, which schema "
+                             f"{self.schema.name} does not have, or not alone; set sentence_ratio: 0 and answer_ratio: 0")
 
     def _check_shares_with_objects(self) -> None:
         if self.sentence_ratio or self.answer_ratio:

@@ -4,6 +4,7 @@ backgrounds without a scene."""
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -38,6 +39,7 @@ from kyvo_ros.training.trainer import TrainingError
 SHARD = 1000
 #: Pixels that an object must show to other cameras, lower ones among them (CLEVR's own rule asks for 200).
 OTHER_VISIBLE_PIXELS = 100.0
+log = logging.getLogger(__name__)
 #: CLEVR keeps objects apart along the image's axes, so that none stands behind another, puts them about the middle of the
 #: image and lights them from nearly one side. Loose scenes keep none of these rules, as tables do not.
 LOOSE = {"margin": 0.0, "aim_jitter": 1.5, "lamp_turn_rad": math.pi}
@@ -73,6 +75,18 @@ class ExampleMaker:
         views = [view for view in views if self._can_be_said(view[1])]
         return self._stack([v[0] for v in views], [v[1] for v in views], [v[2].plane for v in views],
                            [lens] * len(views))
+
+    def usable(self, samples: Sequence[ClevrSample]) -> list[ClevrSample]:
+        """Those whose scenes the language can say; of the others their number and the first is logged."""
+        used, left = [], []
+        for sample in samples:
+            fits = len(sample.scene) <= self.schema.max_objects and self._can_be_said(sample.scene)
+            (used if fits else left).append(sample)
+        if left:
+            log.warning("%d of %d renders are left out, such as %s: more than %d objects, or one farther than %g units "
+                        "from where the optical axis meets the plane", len(left), len(samples), left[0].image_path,
+                        self.schema.max_objects, REACH_UNITS)
+        return used
 
     def _can_be_said(self, scene: Scene) -> bool:
         """Whether all places are on the grid: the turn of a far, low camera moves the plane's origin by much."""
@@ -112,11 +126,12 @@ class ExampleMaker:
         """Images without objects: the empty plane in one of EMPTY_PLANES, and what is no such scene at all."""
         count, camera = self.settings.backgrounds, self.canonical
         rng = np.random.default_rng([self.settings.seed, 3])
-        empty = count // EMPTY_PLANES
-        batch = sample_scenes(rng, empty, settings=self._placement((1.0, 1.0)))
-        batch = replace(batch, count=np.zeros_like(batch.count))
-        images, _ = self._raycaster(self.canonical).render(batch, seed=self.settings.seed)
-        planes = self._examples_of(images, batch, self.canonical)
+        empty, planes = count // EMPTY_PLANES, self._stack([], [], [], [])
+        if empty:
+            batch = sample_scenes(rng, empty, settings=self._placement((1.0, 1.0)))
+            batch = replace(batch, count=np.zeros_like(batch.count))
+            images, _ = self._raycaster(self.canonical).render(batch, seed=self.settings.seed)
+            planes = self._examples_of(images, batch, self.canonical)
         images = background_images(rng, count - empty, camera.width, camera.height)
         factors = rng.uniform(0.7, 1.5, (len(images), 2))
         cameras = [PlaneCamera(camera.nominal_distance * f, camera.nominal_elevation_rad * g) for f, g in factors]
@@ -172,7 +187,7 @@ def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], wo
         maker.backgrounds().save(folder / "backgrounds.npz")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         if renders and not (folder / "renders.npz").exists():
-            first, *more = [read_clevr(path, "train", maker.schema) for path in renders]
+            first, *more = [maker.usable(read_clevr(path, "train", maker.schema)) for path in renders]
             kept = len(first) - maker.settings.held_out
             maker.held_out(first[kept:]).save(folder / "held_out.npz")
             samples = [*first[:kept], *(sample for part in more for sample in part)] if maker.settings.render_views else []

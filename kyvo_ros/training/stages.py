@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,7 +30,7 @@ from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_ques
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training import distributed
 from kyvo_ros.training.batches import ImageBatches
-from kyvo_ros.training.card import note_start, stage_history, write_card, write_history
+from kyvo_ros.training.card import TRAINED, note_start, stage_history, write_card, write_history
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel, LanguageStage
@@ -41,9 +43,8 @@ from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.shape_lesson import ShapeLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
-from kyvo_ros.training.trainer import (
-    CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, start_from, step_generator,
-)
+from kyvo_ros.training.starting import start_from, state_for
+from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ class Workshop:
     def schema(self) -> SceneSchema:
         if self.recipe.objects is not None:
             return objects_schema(self.recipe.objects, self.shape_tokenizer.config.length)
-        return replace(self.recipe.schema, max_objects=self.recipe.max_objects)
+        own = self.recipe.schema  # whose unit counts as a metre until the model is written
+        return replace(own, max_objects=self.recipe.max_objects or own.max_objects, metres_per_unit=1.0)
 
     @cached_property
     def shape_tokenizer(self) -> ShapeTokenizer | None:
@@ -140,7 +142,11 @@ class Workshop:
 
     def train(self, name: str, settings: RunSettings, stage: DenseStage | PixelStage | LanguageStage,
               model: torch.nn.Module, prepare: Callable[[], None] | None = None) -> None:
-        """Run one stage to its end or to the time limit; `prepare` runs before its very first step."""
+        """Run one stage to its end or to the time limit; `prepare` runs before its very first step.
+
+        Raises TrainingError where a stage that this one builds on is not at its end.
+        """
+        self._check_before(name)
         trainer = Trainer(self.work / name, settings, model, stage.loss_of, stage.evaluate)
         if not trainer.resume():
             note_start(self.work / name, self.source)
@@ -149,6 +155,21 @@ class Workshop:
         trainer.run(self.minutes)
         if distributed.rank() == 0:
             plot_metrics(self.work / name / METRICS, self.work / name / "curve.png")
+
+    def steps_left(self, name: str) -> int:
+        """Of a stage that has begun; 0 of one that has not, and of what takes no steps."""
+        path = self.work / name / CHECKPOINT
+        if name not in TRAINED or not path.exists():
+            return 0
+        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"]
+        return max(0, getattr(self.recipe, name).total_steps - step)
+
+    def _check_before(self, name: str) -> None:
+        """What an earlier stage learns later would not reach a later one that has begun."""
+        for before in TRAINED[:TRAINED.index(name)]:
+            if left := self.steps_left(before):
+                raise TrainingError(f"stage {before} has {left} steps before its end; run it to its end before {name}, "
+                                    "or lower its steps in the recipe")
 
     def new_tokenizer(self) -> ImageTokenizer:
         torch.manual_seed(self.recipe.examples.seed)
@@ -182,9 +203,16 @@ class Workshop:
             return self.trained("codes", self.new_dense_model()).tokenizer
         return self.new_tokenizer()
 
+    @cached_property
+    def language_key(self) -> str:
+        """Names the language in the files of sequences: ids mean nothing in another."""
+        said = json.dumps([self.text_tokenizer.to_str(), self.schema.to_dict(), self.grammar.vocabulary.to_dict()],
+                          sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:8]
+
     def answer_folder(self, tokenizer: ImageTokenizer) -> Path:
         """Where questions to answer at once are kept."""
-        return self.work / "sequences" / f"answers_{self.recipe.modality_order}_{digest(tokenizer)}"
+        return self.work / "sequences" / f"answers_{self.recipe.modality_order}_{digest(tokenizer)}_{self.language_key}"
 
     def picture_model(self, tokenizer: ImageTokenizer, learns: bool = True) -> PictureModel | None:
         """The tokenizer with the terms that the recipe adds to its pictures' loss; None where it adds none.
@@ -237,26 +265,6 @@ def longest_sequence(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageToke
     """Tokens of an image, a scene and what stands between and behind them."""
     rows, columns = tokenizer.grid
     return rows * columns + 8 + grammar.max_length + (MAX_QUESTION_TOKENS if recipe.answer_ratio else 0)
-
-
-def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, torch.Tensor]:
-    """Weights of a decoder to start from with this image tokenizer, without what it knows of other codes."""
-    own, codebook, state = decoder.embedding, tokenizer.codebook, decoder.state_dict()
-    same = own.codebook.shape == codebook.shape and torch.allclose(own.codebook, codebook, atol=1e-2)
-    if not same:
-        log.warning("the decoder starts from one that was trained on other image codes; it learns these anew")
-        del state["embedding.code_projection.weight"]
-        state["embedding.learned.weight"] = state["embedding.learned.weight"].clone()
-        state["embedding.learned.weight"][own.image_ids.start:own.image_ids.stop] = 0.0
-    positions = resized_grid(state["embedding.image_positions"], decoder.config.image_grid, tokenizer.grid)
-    # Even the same codebook is this tokenizer's: that of a model folder is rounded.
-    return {**state, "embedding.codebook": codebook, "embedding.image_positions": positions}
-
-
-def resized_grid(table: torch.Tensor, before: tuple[int, int], after: tuple[int, int]) -> torch.Tensor:
-    """A row for each cell of a grid (rows * columns, D) for the cells of another grid over the same image."""
-    image = table.T.reshape(1, -1, *before)
-    return torch.nn.functional.interpolate(image, after, mode="bilinear").flatten(2)[0].T.contiguous()
 
 
 def train_examples(shop: Workshop) -> None:
@@ -329,7 +337,9 @@ def export(shop: Workshop) -> None:
     if not torch.allclose(decoder.embedding.codebook, tokenizer.codebook, atol=1e-3):
         raise TrainingError("the decoder was trained on codes of another image tokenizer; train it again")
     decoder.embedding.codebook.copy_(tokenizer.codebook)  # the same but for rounding
-    bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=shop.schema,
+    schema = shop.schema if shop.recipe.objects else replace(
+        shop.schema, metres_per_unit=shop.recipe.schema.metres_per_unit)
+    bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=schema,
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
                          canonical=shop.recipe.canonical, shape_tokenizer=shop.shape_tokenizer,
                          tasks=("I->3", *learned_tasks(shop.work / "decoder" / METRICS)))

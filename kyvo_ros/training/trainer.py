@@ -133,28 +133,18 @@ class Replicas:
 
     def state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """For the checkpoint, which process 0 writes; inverse of `load`."""
-        return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        kept = model.state_dict()
+        passing = {name: buffer for name, buffer in model.named_buffers() if name not in kept}
+        return {"model": kept, "passing": passing, "optimizer": optimizer.state_dict()}
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         """Raises what torch raises for a state of another model."""
         model.load_state_dict(state["model"])
+        buffers = dict(model.named_buffers())
+        for name, value in state.get("passing", {}).items():  # what only training needs, such as running means
+            if name in buffers and buffers[name].shape == value.shape:
+                buffers[name].copy_(value)
         optimizer.load_state_dict(state["optimizer"])
-
-
-def start_from(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Take over the weights whose name and shape the model has; what stays new is logged.
-
-    Raises TrainingError where none fits.
-    """
-    own = model.state_dict()
-    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    if not fitting:
-        raise TrainingError(f"no weight of the {what} to start from has a name and shape of this recipe's")
-    model.load_state_dict(fitting, strict=False)
-    new = sorted(set(own) - set(fitting))
-    if new:
-        log.warning("the %s starts from other sizes: %d of %d weights stay new (%s)", what, len(new), len(own),
-                    ", ".join(new[:8]) + (" ..." if len(new) > 8 else ""))
 
 
 class Trainer:
@@ -231,6 +221,9 @@ class Trainer:
             out_of_time = ends_at is not None and time.monotonic() > ends_at
             ends = self.processes.synchronise(self.model, out_of_time, numbers)
             norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip))
+            if not torch.isfinite(norm):  # in all processes alike, since gradients are the same everywhere
+                raise TrainingError(f"the gradient is {norm.item()} at step {self.step}; lower learning_rate and "
+                                    "resume")
             self.optimizer.step()
             self.step += 1
             yield self.step, {"gradient_norm": float(norm), **numbers}, ends

@@ -59,3 +59,11 @@ def test_evaluation_changes_no_code(quantizer):
 def test_perplexity_counts_codes_in_use():
     assert perplexity(torch.tensor([0, 1, 2, 3]), 16) == pytest.approx(4)
     assert perplexity(torch.tensor([5, 5, 5]), 16) == pytest.approx(1)
+
+
+def test_a_loaded_codebook_is_not_mixed_with_the_one_before(quantizer):
+    torch.manual_seed(1)
+    other = VectorQuantizer(codes=8, dim=4)
+    other.load_state_dict(quantizer.state_dict())
+    other.train()(quantizer.codebook.clone())  # each code sees itself alone
+    assert torch.allclose(other.codebook, quantizer.codebook, atol=1e-6)

@@ -10,8 +10,8 @@ from kyvo_ros.cli import main
 from kyvo_ros.data.images import write_rgb
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.model.programs import ProgramWriter
-from kyvo_ros.questions import Program, program_to_nodes
-from kyvo_ros.scene import Scene, SceneObject
+from kyvo_ros.questions import Executor, Program, program_to_nodes
+from kyvo_ros.scene import RELATION_EPSILON_UNITS, PlaneCamera, Scene, SceneObject
 from kyvo_ros.scene.records import scene_to_dict
 
 REMOVE_THE_CUBE = Program("remove", (Program("unique", (Program("filter_shape", (Program("scene"),), ("cube",)),)),))
@@ -50,6 +50,31 @@ def test_asking_an_image_and_a_scene(model, data, tmp_path, capsys):
         assert [a["question"] for a in answers] == ["How many cubes?", "what?"]
         assert all(a["answer"] and a["program"] and 0 <= a["confidence"] <= 1 for a in answers)
         assert "How many cubes?" in capsys.readouterr().out
+
+
+def test_a_table_top_keeps_its_scale_from_command_to_command(model, tmp_path, monkeypatch):
+    """What counts as left of something, from where the camera looks, and what is new follow the scale."""
+    picture, seen, table, said = (tmp_path / name for name in ("table.png", "seen.json", "table.json", "said.json"))
+    write_rgb(picture, np.full((120, 192, 3), 90, np.uint8))
+    look = ["--scale", "distance", "--distance-m", "0.9"]
+    assert main(["recognize", str(picture), "--model", model, "--json", str(seen), *look]) == 0
+    (record,) = json.loads(seen.read_text())["scenes"]
+    assert record["plane"]["distance_m"] == 0.9 and 0.02 < record["metres_per_unit"] < 0.2
+    cubes = [SceneObject(CUBE, [x, 2 * x, 0.02], 0.0, [0.04] * 3) for x in (-0.05, 0.05)]
+    table.write_text(json.dumps({"scenes": [{**record, "objects": scene_to_dict(Scene(cubes))["objects"]}]}))
+    scene = Program("scene")
+    nearest = Program("distance", (Program("nearest", (Program("camera"), scene)), Program("camera")))
+    beside = Program("count", (Program("relate", (Program("nearest", (Program("camera"), scene)),), ("right",)),))
+    answers = {}
+    for name, program in (("nearest", nearest), ("beside", beside)):
+        monkeypatch.setattr(ProgramWriter, "write", lambda self, task, text: (program, 1.0))
+        assert main(["ask", str(table), "a question", "--model", model, "--json", str(said)]) == 0
+        answers[name] = json.loads(said.read_text())["answers"][0]["value"]
+    assert 0.8 < answers["nearest"] < 1.0, "metres from the camera over the table"
+    camera = PlaneCamera(0.9, record["plane"]["elevation_rad"]).plane_T_optical().translation
+    expected = Executor(Scene(cubes), camera, RELATION_EPSILON_UNITS * record["metres_per_unit"]).run(beside)
+    in_metres = Executor(Scene(cubes), camera, RELATION_EPSILON_UNITS).run(beside)
+    assert answers["beside"] == expected.value != in_metres.value
 
 
 @pytest.mark.parametrize("scene", ["true", "predicted"])

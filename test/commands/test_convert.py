@@ -53,7 +53,7 @@ def test_a_start_from_llama(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(("options", "message"), [
     ([], "a width of 16 cannot be shared by 32 query heads"),
     (["--heads", str(HEADS), "--layout", "objectron"], "numbers_embedding.weight has shape"),
-    (["--heads", str(HEADS), "--max-length", "0"], "max_length must be positive, got 0"),
+    (["--heads", str(HEADS), "--max-length", "0"], "--max-length must be at least 1, got 0"),
     (["--heads", str(HEADS), "--tokenizer", "absent"], "there is no absent/tokenizer.json"),
     (["--heads", str(HEADS), "--codebook", "absent.npy"], "No such file or directory: 'absent.npy'"),
 ])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def test_a_scene_becomes_a_picture(model, scenes, tmp_path, capsys) -> None:
         assert not np.array_equal(_picture(scenes, model, tmp_path / "other.png", *options), picture)
     best = _picture(scenes, model, tmp_path / "best.png", "--temperature", "1.0", "--top-k", "1")
     assert np.array_equal(best, picture)
+
+
+def test_a_scene_is_drawn_from_where_it_was_seen(model, scenes, tmp_path) -> None:
+    document = json.loads(Path(scenes).read_text())
+    document["scenes"][0] |= {"plane": {"distance_m": 6.0, "elevation_rad": math.radians(40)}, "metres_per_unit": 1.0}
+    (tmp_path / "near.json").write_text(json.dumps(document))
+    stated = _picture(scenes, model, tmp_path / "a.png", "--distance-m", "6", "--elevation-deg", "40")
+    assert np.array_equal(_picture(str(tmp_path / "near.json"), model, tmp_path / "b.png"), stated)
 
 
 def test_scores_of_a_folder(model, data, tmp_path, capsys) -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from kyvo_ros.data.clevr import ClevrFormatError, clevr_camera, read_clevr
 from kyvo_ros.data.convert import scenes_from_batch
 from kyvo_ros.data.images import ImageFileError, read_rgb, write_rgb
 from kyvo_ros.data.placement import COLORS, sample_scenes
-from kyvo_ros.tokens.schema import ExtentTable, LocationAttribute, SceneSchema, WordAttribute
+from kyvo_ros.tokens.schema import CLEVR_SCHEMA, ExtentTable, LocationAttribute, SceneSchema, WordAttribute
 from kyvo_ros.scene import PLANE_FRAME, relations_of
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "clevr" / "val"
@@ -101,6 +102,19 @@ def test_other_schemas_read_their_own_words_and_sizes(tmp_path):
     assert pear.size_m == pytest.approx([0.6, 0.6, 1.0])
     with pytest.raises(ClevrFormatError, match="size"):  # which CLEVR's own schema asks for
         read_clevr(folder)
+
+
+def test_units_become_metres(tmp_path):
+    folder = folder_of(tmp_path / "clevr", [document()], "merged")
+    (units,), (metres,) = read_clevr(folder), read_clevr(folder, schema=replace(CLEVR_SCHEMA, metres_per_unit=0.1))
+    assert metres.scene.positions_m() == pytest.approx(0.1 * units.scene.positions_m())
+    assert metres.scene.objects[0].size_m == pytest.approx(0.1 * units.scene.objects[0].size_m)
+    assert metres.view.plane.distance_m == pytest.approx(0.1 * units.view.plane.distance_m)
+    assert metres.view.plane.elevation_rad == pytest.approx(units.view.plane.elevation_rad)
+    for sample in (units, metres):
+        point = sample.view.plane_T_optical().inverse().apply(sample.scene.positions_m()[0])
+        seen = document()["objects"][0]["pixel_coords"][:2]
+        assert sample.view.intrinsics.project(point) == pytest.approx(seen, abs=0.01)
 
 
 def test_official_folders_lack_the_camera(tmp_path):

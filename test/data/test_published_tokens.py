@@ -93,6 +93,26 @@ def test_an_entry_without_tokens_is_named(tmp_path: Path, entry: object) -> None
         TokenFile(path, tmp_path / "cache")
 
 
+def test_an_index_that_was_cut_off_is_made_again(files: dict[str, Path], tmp_path: Path) -> None:
+    path, cache = next(iter(files.values())), tmp_path / "cache"
+    before = TokenFile(path, cache)
+    index = cache / f"{path.stem}.index.json"
+    index.write_text(index.read_text()[:20])
+    again = TokenFile(path, cache)
+    assert again.keys() == before.keys() and all((again[key] == before[key]).all() for key in before.keys())
+
+
+def test_samples_that_would_end_a_training_later_are_named_before(files: dict[str, Path], tmp_path: Path) -> None:
+    sequences = PublishedSequences(Vocabulary.published_clevr())
+    tokens = PublishedTokens("I->3", files, sequences, tmp_path / "a")
+    tokens.check(11)
+    with pytest.raises(PublishedDataError, match="sample '1.png' takes 11 tokens, more than the recipe's max_length 10"):
+        tokens.check(10)
+    files["image_source"].write_text(json.dumps({"1.png": [1, 2, 3, 4], "2.png": [5, 6, 7, 1024]}))
+    with pytest.raises(PublishedDataError, match="sample '2.png' of"):
+        PublishedTokens("I->3", files, sequences, tmp_path / "b").check(100)
+
+
 def test_files_that_do_not_make_the_task(files: dict[str, Path], tmp_path: Path) -> None:
     sequences = PublishedSequences(Vocabulary.published_clevr())
     with pytest.raises(PublishedDataError, match=r"task I\+Q->A is made of \['image_source', 'text_source', 'text_tar"):

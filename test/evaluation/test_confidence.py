@@ -59,7 +59,7 @@ def test_a_threshold_frees_what_a_duplicate_had_taken() -> None:
 def test_no_prediction_at_all() -> None:
     report = evaluate_recognition([(Scene(), TRUTH)])
     assert report.by_threshold[0.5].precision is None and report.by_threshold[0.5].recall == 0.0
-    assert report.calibration_error == 0.0 and set(report.attribute_calibration_errors.values()) == {None}
+    assert report.calibration_error is None and set(report.attribute_calibration_errors.values()) == {None}
 
 
 def test_coverage_of_an_ellipse() -> None:

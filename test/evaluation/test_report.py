@@ -2,14 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kyvo_ros.evaluation import evaluate_recognition, match_by_place
+from kyvo_ros.evaluation import evaluate_recognition, in_units, match_by_place
 from kyvo_ros.evaluation.confidence import average_precision
-from kyvo_ros.evaluation.place import cube_yaw_error_rad
-from kyvo_ros.scene import Scene, SceneObject
+from kyvo_ros.evaluation.place import yaw_error_rad
+from kyvo_ros.scene import Scene, SceneObject, YawPeriods
 
 CUBE = {"size": "large", "color": "red", "material": "metal", "shape": "cube"}
 BALL = {"size": "small", "color": "blue", "material": "rubber", "shape": "sphere"}
@@ -69,7 +70,7 @@ def test_place_matching_is_optimal():
 
 @pytest.mark.parametrize("one, other, degrees", [(0, 90, 0), (1, 89, 2), (-44, 45, 1), (10, 55, 45), (359, 3, 4)])
 def test_cube_yaw_error_is_modulo_90_degrees(one, other, degrees):
-    assert math.degrees(cube_yaw_error_rad(math.radians(one), math.radians(other))) == pytest.approx(degrees)
+    assert math.degrees(yaw_error_rad(math.radians(one), math.radians(other), math.pi / 2)) == pytest.approx(degrees)
 
 
 def test_average_precision():
@@ -78,3 +79,19 @@ def test_average_precision():
     assert average_precision([0.5, 0.5], [1, 0], 1) == average_precision([0.5, 0.5], [0, 1], 1) == 0.5
     assert average_precision([], [], 0) == 1.0
     assert average_precision([0.5], [0], 0) == average_precision([], [], 3) == 0.0
+
+
+def test_a_yaw_counts_by_the_turn_after_which_its_object_looks_the_same() -> None:
+    mug = SceneObject({"shape": "mug"}, [0, 0, 0], math.pi)
+    pairs = [(Scene([mug]), Scene([replace(mug, yaw_rad=0.0)]))]
+    assert evaluate_recognition(pairs).yaw_error_deg == pytest.approx(180.0)
+    assert evaluate_recognition(pairs, YawPeriods(math.pi, None)).yaw_error_deg == pytest.approx(0.0, abs=1e-9)
+
+
+def test_small_things_are_scored_in_their_own_units() -> None:
+    truth = Scene([thing(BALL, 0, 0), thing(BALL, 2, 0)])
+    predicted = Scene([thing(BALL, 0.3, 0), thing(BALL, 4, 0)])
+    expected = evaluate_recognition([(predicted, truth)])
+    small = evaluate_recognition(in_units([(predicted.scaled(0.1), truth.scaled(0.1))], 0.1))
+    assert small.placed == expected.placed == 1 and small.location_error_m == pytest.approx(0.3)
+    assert {tau: s.jaccard for tau, s in small.by_tau.items()} == {tau: s.jaccard for tau, s in expected.by_tau.items()}

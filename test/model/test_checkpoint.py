@@ -176,6 +176,29 @@ def test_a_file_that_is_missing_or_cut_short(tmp_path: Path, checkpoint: Path) -
         read_tensor_file(checkpoint)
 
 
+@pytest.mark.parametrize("content", [b"hello world", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+                                     b"<!DOCTYPE html><html></html>", b""])
+def test_what_a_download_left_in_its_place(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file.pt").write_bytes(content)
+    with pytest.raises(PublishedCheckpointError, match="is no torch file; is it what a download has left"):
+        read_tensor_file(tmp_path / "file.pt")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(tmp_path: Path, checkpoint: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    from_published(checkpoint, "clevr", tmp_path / "folder", heads=4)
+    target = tmp_path / "out.pt"
+    target.write_bytes(b"before")
+
+    def fails(tensors: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(PublishedCheckpointError, match="cannot write .*No space left"):
+        to_published(tmp_path / "folder", target)
+    assert target.read_bytes() == b"before" and not list(tmp_path.glob("*.part"))
+
+
 def test_a_folder_with_tensors_of_another_size(tmp_path: Path, checkpoint: Path) -> None:
     from_published(checkpoint, "clevr", tmp_path / "model", heads=HEADS)
     name, config, weights = read_decoder(tmp_path / "model")

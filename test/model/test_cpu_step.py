@@ -94,6 +94,17 @@ def test_without_a_compiler_the_general_step_does_it(decoder: Decoder, monkeypat
         states(cached, 1)
 
 
+def test_a_cache_that_cannot_be_read_keeps_no_model_from_loading(decoder: Decoder, monkeypatch, caplog) -> None:
+    expected = states(CachedDecoder(decoder), 1)
+
+    def damaged(*arguments: object) -> None:
+        raise EOFError("Ran out of input")
+    monkeypatch.setattr(cpu_step, "_advance", damaged)
+    cached = CachedDecoder(decoder)
+    assert torch.allclose(states(cached, 1), expected, atol=2e-5)
+    assert "EOFError: Ran out of input" in caplog.text and "__pycache__" in caplog.text
+
+
 def test_large_models_share_their_products_among_threads(make_decoder: Callable[..., Decoder], monkeypatch) -> None:
     monkeypatch.setattr(cpu_step, "LARGEST_WEIGHTS", 1000)
     cached = CachedDecoder(make_decoder())

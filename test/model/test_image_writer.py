@@ -71,6 +71,13 @@ def test_sampling_follows_its_seed_and_the_best_of_one_is_the_likeliest(writer: 
         draw(top_k=0)
 
 
+def test_a_picture_does_not_depend_on_what_else_is_drawn(writer: ImageWriter, cells: np.ndarray) -> None:
+    """The first two scenes have prompts of different lengths, so that they are drawn in two batches."""
+    together = writer.write(SCENES[:2], cells[:2], temperature=1.0, seed=3)
+    again = writer.write([SCENES[1], SCENES[1]], cells[[1, 1]], temperature=1.0, seed=3)
+    assert np.array_equal(together[1], again[1]) and not np.array_equal(again[0], again[1])
+
+
 def test_the_order_belongs_to_the_model_folder(bundle: ModelBundle, tmp_path) -> None:
     save_model(tmp_path / "model", bundle)
     loaded = load_model(tmp_path / "model")

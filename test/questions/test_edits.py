@@ -46,6 +46,17 @@ def test_a_changed_class_changes_extents_height_and_yaw() -> None:
     assert edited(f"change_shape(sphere, {CUBE})").objects[1].yaw_rad is None
 
 
+def test_a_measured_size_outlives_a_coat_of_paint_and_a_shape_only_itself() -> None:
+    codes = np.arange(3)
+    known = replace(FOUR_THINGS.objects[0], size_m=(0.6, 0.6, 0.6), position_m=(-2.0, 0.0, 0.3), shape_codes=codes)
+    scene = Scene((known, *FOUR_THINGS.objects[1:]))
+    painted = apply_edit(parse(f"change_color(green, {BALL})"), scene, RULES).objects[0]
+    assert painted.size_m == pytest.approx((0.6,) * 3) and painted.position_m[2] == pytest.approx(0.3)
+    assert painted.shape_codes is not None
+    cube = apply_edit(parse(f"change_shape(cube, {BALL})"), scene, RULES).objects[0]
+    assert cube.shape_codes is None and cube.mesh is None and cube.size_m[2] == pytest.approx(HALF_CUBE)
+
+
 def test_a_removed_object_is_gone() -> None:
     assert [o.id for o in edited(f"remove({BALL})").objects] == ["b", "c", "d"]
 

@@ -174,3 +174,11 @@ def test_relations_hold_from_an_offset_that_is_given() -> None:
     program = parse("exist(relate(left, unique(filter_shape(cube, scene))))")
     assert Executor(FOUR_THINGS).run(program).value and Executor(FOUR_THINGS, relation_epsilon_m=1.9).run(program).value
     assert not Executor(FOUR_THINGS, relation_epsilon_m=2.1).run(program).value
+
+
+def test_alike_are_also_objects_whose_value_the_language_lacks() -> None:
+    cones = [SceneObject({"color": color, "shape": "cone"}, (x, 0, 0)) for x, color in enumerate(("red", "blue", "red"))]
+    first = "unique(filter_color(blue, scene))"
+    assert Executor(Scene(cones)).run(parse(f"count(same_shape({first}))")).value == 2
+    bare = [SceneObject({"color": color}, (x, 0, 0)) for x, color in enumerate(("red", "blue"))]
+    assert Executor(Scene(bare)).run(parse(f"count(same_shape({first}))")).value == 0

@@ -57,6 +57,29 @@ def test_distortion_models(name: str, model: str) -> None:
     assert camera_from_msg(message, 320, 240).distortion_model == model
 
 
+@pytest.mark.parametrize("coefficients", [[], [0.0] * 4])
+def test_an_ideal_fisheye_bends_without_coefficients(coefficients: list[float]) -> None:
+    camera = camera_from_msg(messages.camera_info(distortion_model="fisheye", d=coefficients), 320, 240)
+    assert (camera.distortion_model, camera.distortion) == ("equidistant", (0.0,) * 4)
+
+
+@pytest.mark.parametrize("model, sent, kept", [
+    ("plumb_bob", [0.1, 0.2, 0, 0, 0, 0, 0, 0], (0.1, 0.2, 0, 0, 0)),
+    ("rational_polynomial", [0.1] * 8 + [0.0] * 6, (0.1,) * 8),
+    ("rational_polynomial", [0.1] * 5, (0.1,) * 5 + (0.0,) * 3)])
+def test_zeros_at_the_end_may_be_left_out_or_too_many(model: str, sent: list[float], kept: tuple[float, ...]) -> None:
+    assert camera_from_msg(messages.camera_info(distortion_model=model, d=sent), 320, 240).distortion == kept
+
+
+def test_coefficients_that_no_model_has_are_refused_unless_the_image_is_rectified() -> None:
+    for fields in ({"distortion_model": "rational_polynomial", "d": [0.1] * 12},
+                   {"distortion_model": "plumb_bob", "d": [0.1] * 8}, {"distortion_model": "double_sphere", "d": [0.1]}):
+        message = messages.camera_info(p=[300.0, 0, 150, 0, 0, 310.0, 110, 0, 0, 0, 1, 0], **fields)
+        with pytest.raises(CameraInfoError):
+            camera_from_msg(message, 320, 240)
+        assert camera_from_msg(message, 320, 240, rectified=True).fx == 300.0
+
+
 @pytest.mark.parametrize("fields, size, reason", [
     ({"k": [0.0] * 9}, (320, 240), "uncalibrated.*calibrate it"),
     ({"width": 0}, (320, 240), "no image size"),

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from fake_pipeline import NOMINAL, FakePipeline
 
+from kyvo_ros.depth.points import points_from_depth
 from kyvo_ros.evaluation.depth_scenes import cast_depth
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.clouds import CloudMessageError, points_from_msg
@@ -340,6 +341,17 @@ def test_what_a_mask_hides_is_hidden_from_depth(bench: Bench, tmp_path: Path) ->
     bench.run(**settings)
     assert inliers > float(bench.recognizer.depth_figures()["plane inliers [%]"]) + 5
     assert plain.view.plane.distance_m == pytest.approx(masked.view.plane.distance_m, rel=0.01)
+
+
+def test_a_lidar_s_points_beside_and_behind_the_camera_do_not_count(bench: Bench) -> None:
+    seen = points_from_depth(table_scene(), LENS)
+    rng = np.random.default_rng(3)
+    directions = rng.normal(size=(6 * len(seen), 3))
+    around = 2.0 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    around = around[(around[:, 2] < 0.3) | (np.abs(around[:, 0]) > np.abs(around[:, 2]))]
+    bench.store.store(cloud(rng.permutation(np.concatenate([seen, around, np.zeros((500, 3))]))))
+    assert_follows_depth(bench.run())
+    assert float(bench.recognizer.depth_figures()["plane inliers [%]"]) > 50
 
 
 def test_frames_that_overlap_keep_their_depth_and_figures_are_the_newest(bench: Bench) -> None:

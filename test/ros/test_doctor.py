@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import recordings
@@ -21,6 +22,7 @@ from kyvo_ros.ros.doctor import camera, machine
 from kyvo_ros.ros.doctor.camera import LOOKS
 from kyvo_ros.ros.doctor.findings import Finding, exit_code, report
 from kyvo_ros.ros.doctor.recording import examine_recording
+from kyvo_ros.ros.offline.jobs import Job
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, OK, WARN
 from kyvo_ros.scene import PlaneCamera, Transform
@@ -46,7 +48,7 @@ def _tf(second: float, pose: Transform = DOWN, stamp: float | None = None) -> tu
 def _examined(tmp_path: Path, messages: list, pipeline: Any = FakePipeline(), image: str = "",
               **settings: Any) -> list[Finding]:
     bag = recordings.write_bag(tmp_path / "bag", messages)
-    return examine_recording(bag, Settings(**settings), pipeline, image)
+    return examine_recording(Job(bag, Path(), Settings(**settings), image), pipeline)
 
 
 def _found(findings: list[Finding], about: str, text: str) -> Finding:
@@ -120,11 +122,11 @@ def test_a_long_recording_is_judged_by_its_beginning(tmp_path: Path, monkeypatch
 
 def test_tf_that_is_there_and_not_used_is_offered(tmp_path: Path) -> None:
     finding = _found(_examined(tmp_path, [_info(), _tf(1), _image(1)]), "transforms", "it is not used")
-    assert (finding.level, finding.type_this) == (OK, "kyvo doctor -p plane_frame:=world")
+    assert (finding.level, finding.type_this) == (OK, f"kyvo doctor {tmp_path / 'bag'} -p plane_frame:=world")
 
 
 def test_what_is_no_recording(tmp_path: Path) -> None:
-    finding, = examine_recording(tmp_path / "nowhere", Settings(), None)
+    finding, = examine_recording(Job(tmp_path / "nowhere", Path()), None)
     assert finding.level == ERROR and "cannot read the recording" in finding.message
 
 
@@ -149,6 +151,30 @@ def test_versions_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_MODULES", ("numpy", "no_such_module"))
     missing, _ = machine.versions()
     assert (missing.level, missing.type_this) == (ERROR, "make setup") and "no_such_module" in missing.message
+
+
+def test_a_library_that_torch_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str):
+        raise OSError("libcurand.so.10: cannot open shared object file")
+    monkeypatch.setattr(machine, "import_module", load)
+    findings = list(machine.versions())
+    assert [f.level for f in findings] == [ERROR] * 3 + [OK] and "libcurand.so.10" in findings[0].message
+
+
+def test_a_folder_of_pictures_of_a_camera_that_nothing_is_known_of(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    save_model(tmp_path / "tiny", tiny_bundle())
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.full((108, 192, 3), 255, np.uint8))
+    options = [str(folder), "-p", f"model:={tmp_path / 'tiny'}"]
+    assert main(["doctor", *options]) == 1
+    said = capsys.readouterr().out
+    assert "WRONG image: none of 1 images can be used" in said and f"type: kyvo doctor {folder} --camera" in said
+    assert "ros2" not in said
+    (tmp_path / "camera.yaml").write_text("image_width: 192\nimage_height: 108\ncamera_matrix: {data: [180, 0, 96, 0, "
+                                          "180, 54, 0, 0, 1]}\ndistortion_coefficients: {data: [0, 0, 0, 0, 0]}\n")
+    main(["doctor", *options, "--camera", str(tmp_path / "camera.yaml")])
+    assert "1 of 1 images can be used" in capsys.readouterr().out
 
 
 def test_the_command_on_the_demo_s_recording(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -20,7 +20,7 @@ from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, WARN, Status
 from kyvo_ros.ros.transforms import TransformBuffer
-from kyvo_ros.scene import PlaneCamera, SceneObject, Transform
+from kyvo_ros.scene import PlaneCamera, SceneObject, Transform, YawPeriods
 from kyvo_ros.scene.memory import Query, Snapshot
 
 S = 10**9
@@ -110,6 +110,31 @@ def test_a_full_scene_says_nothing_of_what_it_does_not_name(bench: Bench) -> Non
     bench.pipeline.field = lambda: replace(full, max_objects=2)
     bench.look(1, frames=30)
     assert len(bench.ids()) == 1
+
+
+def test_a_scene_is_full_by_what_the_model_names_not_by_what_is_shown(bench: Bench) -> None:
+    """One of three names is under the threshold; the model's room for names is used up all the same."""
+    bench.look(frames=5)
+    full = replace(bench.pipeline.field(), max_objects=2)
+    unsure = ({**OBJECTS[0]}, {**OBJECTS[1], "confidence": 0.3})
+    bench.pipeline = FakePipeline(objects=unsure)
+    bench.pipeline.field = lambda: full
+    bench.settings = replace(bench.settings, confidence_threshold=0.5)
+    bench.look(frames=30)
+    assert len(bench.ids()) == 3
+
+
+def test_yaws_are_averaged_over_the_period_of_the_model_s_schema(bench: Bench) -> None:
+    """A box that looks the same after half a turn, seen in one pose or the other."""
+    box = {**OBJECTS[0], "shape": "box"}
+    field = replace(bench.pipeline.field(), yaw=YawPeriods(math.pi, "shape", ("box",)))
+    for i in range(8):
+        bench.pipeline = FakePipeline(objects=({**box, "yaw": 0.5 + math.pi * (i % 2)},))
+        bench.pipeline.field = lambda: field
+        bench.look(frames=1)
+    (known,) = bench.keeper.snapshot().objects
+    assert math.remainder(known.object.yaw_rad - 0.3 - 0.5, math.pi) == pytest.approx(0.0, abs=0.05)
+    assert known.yaw_sigma_rad < 0.1
 
 
 def test_without_a_graph_nobody_asks_what_the_camera_can_see() -> None:
@@ -236,6 +261,27 @@ def test_a_graph_comes_back_from_its_file(bench: Bench, tmp_path: Path) -> None:
     other.stamp_ns = bench.stamp_ns
     other.look(frames=3)
     assert other.ids() == bench.ids(), "it goes on with the names of the file"
+
+
+def test_a_graph_whose_clock_was_ahead_goes_on_by_the_images_clock(bench: Bench) -> None:
+    bench.stamp_ns = 1000 * S  # a bag that is played again, or a robot whose clock is not set yet
+    bench.look(shown=1, frames=5)
+    other = Bench()
+    assert other.keeper.restore(bench.keeper.record()) == 1
+    other.look(frames=8)
+    snapshot = other.keeper.snapshot()
+    assert bench.ids()[0] in other.ids() and len(other.ids()) == len(OBJECTS), "new objects enter"
+    assert snapshot.stamp_ns == other.stamp_ns
+    assert all(known.last_seen_ns <= other.stamp_ns for known in snapshot.objects)
+
+
+def test_after_a_load_or_a_reset_no_image_counts_as_seen(bench: Bench) -> None:
+    for put in (lambda: bench.keeper.restore(bench.keeper.record()), bench.keeper.reset):
+        bench.look(frames=5)
+        bench.now_s += 3600.0
+        assert bench.keeper.newest() is not None and bench.keeper.age_s() == 3600.0
+        put()
+        assert bench.keeper.newest() is None and bench.keeper.age_s() is None
 
 
 def test_a_bad_file_is_one_clear_error_and_changes_nothing(bench: Bench, tmp_path: Path) -> None:

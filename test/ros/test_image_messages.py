@@ -103,3 +103,24 @@ def test_compressed_data_that_is_no_picture(data: bytes) -> None:
         image_from_compressed_msg(messages.SimpleNamespace(format="jpeg", data=data))
     with pytest.raises(ImageMessageError, match="depth image"):
         image_from_compressed_msg(messages.SimpleNamespace(format="16UC1; compressedDepth png", data=data))
+
+
+def test_a_packed_mosaic_becomes_colours() -> None:
+    mosaic = np.tile(np.array([[200, 100], [100, 30]], np.uint8), (8, 8))  # rggb
+    data = cv2.imencode(".png", mosaic)[1].tobytes()
+    found = image_from_compressed_msg(messages.SimpleNamespace(format="bayer_rggb8; png compressed ", data=data))
+    assert np.array_equal(found[4:-4, 4:-4].reshape(-1, 3), np.tile([200, 100, 30], (64, 1)))
+    grey = image_from_compressed_msg(messages.SimpleNamespace(format="png", data=data))
+    assert np.array_equal(grey[..., 0], mosaic), "without its name it is a grey picture"
+
+
+def test_packed_depth_is_no_picture() -> None:
+    data = cv2.imencode(".png", np.full((8, 8), 700, np.uint16))[1].tobytes()
+    with pytest.raises(ImageMessageError, match="'16UC1' is a depth image"):
+        image_from_compressed_msg(messages.SimpleNamespace(format="16UC1; png compressed ", data=data))
+
+
+@pytest.mark.parametrize("said", ["jpeg", "rgb8; jpeg compressed bgr8", "bgr8; png compressed ", "", ";"])
+def test_the_usual_formats_say_nothing_new(said: str) -> None:
+    data = cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()
+    assert np.array_equal(image_from_compressed_msg(messages.SimpleNamespace(format=said, data=data)), RGB)

@@ -22,6 +22,7 @@ from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from kyvo_ros.ros.conversions import image_to_msg  # noqa: E402
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg  # noqa: E402
+from kyvo_ros.ros.language_services import MOST_GOALS  # noqa: E402
 
 CUBE, SPHERE, CYLINDER = range(3)
 COUNT = "how many things are there?"
@@ -50,6 +51,13 @@ class Goals:
 
     def send(self, question: str, **fields) -> Any:
         """The handle of an accepted goal."""
+        sent = self.begin(question, **fields)
+        self.tester.wait(sent.done, "an accepted goal")
+        assert sent.result().accepted
+        return sent.result()
+
+    def begin(self, question: str, **fields) -> Any:
+        """A future of the handle of a goal, accepted or not."""
         assert self.client.wait_for_server(10.0)
         self.stages.clear()
         # In the executor's thread: rclpy 9.1.2 loses a response that comes while another thread is still sending.
@@ -57,10 +65,7 @@ class Goals:
             self.client.send_goal_async, AskAction.Goal(question=question, **fields),
             lambda message: self.stages.append(message.feedback.stage))
         self.tester.wait(task.done, "a goal that is sent")
-        sent = task.result()
-        self.tester.wait(sent.done, "an accepted goal")
-        assert sent.result().accepted
-        return sent.result()
+        return task.result()
 
     def result(self, goal: Any, limit_s: float = 10.0) -> tuple[int, AskAction.Result]:
         """Final status and result."""
@@ -284,6 +289,20 @@ def test_many_goals_keep_no_thread_from_the_node(node, tester, goals, model_fold
     assert time.monotonic() - start < 1.0, "parameters do not wait for the goals"
     for goal in waiting:
         assert goals.result(goal)[0] == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_goals_beyond_a_bound_are_rejected(node, tester, goals, model_folder) -> None:
+    tester.answer()
+    _slow(tester, model_folder, 1.0)
+    sent = [goals.begin(COUNT, fresh=True) for _ in range(MOST_GOALS + 10)]
+    tester.wait(lambda: all(future.done() for future in sent), "every answer", 30.0)
+    accepted = [future.result() for future in sent if future.result().accepted]
+    assert MOST_GOALS <= len(accepted) < len(sent)
+    for goal in accepted:
+        goals.cancel(goal)
+    ended = {goals.result(goal, 30.0)[0] for goal in accepted}
+    assert ended <= {GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_SUCCEEDED}
+    assert goals.result(goals.send(COUNT))[0] == GoalStatus.STATUS_SUCCEEDED, "there is room again"
 
 
 def test_a_goal_without_an_answer_is_aborted_with_the_reason(node, tester, goals) -> None:

@@ -72,6 +72,16 @@ def test_the_launch_description_is_made_where_launch_is_installed(monkeypatch: p
     assert declared == set(module.ARGUMENTS)
 
 
+@pytest.mark.parametrize("namespace, name", [
+    ("", "kyvo_node"), ("/", "kyvo_node"), ("robot1", "robot1.kyvo_node"), ("/a/b", "a.b.kyvo_node")])
+def test_the_log_level_is_that_of_the_node_s_logger(namespace: str, name: str) -> None:
+    tree = ast.parse(LAUNCH_FILE.read_text())  # which cannot be imported where launch is not installed
+    tree.body = [item for item in tree.body if isinstance(item, ast.FunctionDef) and item.name == "logger_name"]
+    scope: dict = {}
+    exec(compile(tree, str(LAUNCH_FILE), "exec"), scope)
+    assert scope["logger_name"](namespace) == name
+
+
 def test_the_xml_file_has_the_same_arguments_and_passes_all_of_them() -> None:
     root = xml.etree.ElementTree.parse(XML_FILE).getroot()
     arguments = _assigned("ARGUMENTS")

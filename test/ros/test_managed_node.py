@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -153,11 +156,40 @@ def test_a_transition_that_raises_goes_back_to_the_beginning(tester, monkeypatch
     try:
         assert node.trigger_configure() == SUCCESS
         monkeypatch.setattr(node, "_listen", lambda listens: {False: None}[listens])
+        logged = []
+        monkeypatch.setattr(node, "get_logger", lambda: SimpleNamespace(error=logged.append))
         assert node.trigger_activate() == TransitionCallbackReturn.ERROR != FAILURE
         monkeypatch.undo()
+        assert len(logged) == 1 and "on_activate failed:" in logged[0] and "KeyError: True" in logged[0]
         assert node._slot.pipeline is None
         assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
     finally:
+        node.close()
+        node.destroy_node()
+
+
+def test_a_model_set_while_activation_loads_is_the_one_that_runs(tester, tmp_path: Path) -> None:
+    from fake_pipeline import fake_factory
+    from kyvo_ros.ros.managed_node import SUCCESS, ManagedKyvoNode
+    from rclpy.parameter import Parameter
+    first, second = write_model(tmp_path / "first", "first"), write_model(tmp_path / "second", "second")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def factory(settings):
+        begun.set()
+        assert go_on.wait(10.0)
+        return fake_factory(settings)
+    node = ManagedKyvoNode(factory, namespace="/sixth", parameter_overrides=[Parameter("model", value=first)])
+    try:
+        outcome = ThreadPoolExecutor(1).submit(lambda: (node.trigger_configure(), node.trigger_activate()))
+        assert begun.wait(10.0)
+        assert node.set_parameters([Parameter("model", value=second)])[0].successful
+        go_on.set()
+        assert outcome.result(10.0) == (SUCCESS, SUCCESS)
+        node._worker.submit(lambda: None).result(10.0)
+        assert node._slot.name_and_device()[0] == "second"
+    finally:
+        go_on.set()
         node.close()
         node.destroy_node()
 

@@ -26,6 +26,20 @@ def test_unloading_lets_the_pipeline_go_and_says_why_there_is_none() -> None:
     assert slot.pipeline.name == "fake" and slot.report() is None
 
 
+def test_memory_that_the_gpu_does_not_give_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def fails() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", fails)
+    slot = ModelSlot(fake_factory)
+    slot.load(Settings())
+    slot.unload("asleep")
+    said = slot.report().message
+    assert slot.pipeline is None and "asleep; " in said and "start the node again" in said
+
+
 @pytest.mark.cuda
 def test_unloading_gives_the_gpu_s_memory_back(tmp_path: Path) -> None:
     import torch

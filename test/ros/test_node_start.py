@@ -17,8 +17,10 @@ import pytest
 harness = pytest.importorskip("harness", reason="needs ROS 2")
 
 import rclpy  # noqa: E402
+from fake_pipeline import write_model  # noqa: E402
 from harness import FAKE_NODE, WHITE, FakeNode, Tester, calibration, stamp  # noqa: E402
 from kyvo_msgs.msg import SceneGraph  # noqa: E402
+from kyvo_msgs.srv import Recognize  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
@@ -74,6 +76,17 @@ def test_starvation_names_the_topic_and_what_could_be_meant(third, tmp_path: Pat
         node.child.process.send_signal(signal.SIGTERM)
         assert node.child.process.wait(10.0) == 0
     assert graph_s < 8.0, "on the graph soon (2 s on an idle machine)"
+
+
+def test_a_call_that_nobody_waits_for_any_more_keeps_the_node_from_no_end(third, tmp_path: Path) -> None:
+    slow = write_model(tmp_path / "model", "slow", load_s=2.0)
+    arguments = ("-p", f"model:={slow}", "-p", "service_timeout_s:=0.1")
+    with FakeNode(third, tmp_path / "log", arguments, ready=False) as node:
+        third.meet(third.recognize, 15.0)
+        response = third.call(third.recognize, Recognize.Request(), 10.0)
+        assert not response.success and "service_timeout_s = 0.1" in response.message
+        node.child.process.send_signal(signal.SIGINT)
+        assert node.child.process.wait(10.0) == 0
 
 
 def test_compressed_images(third, tmp_path: Path) -> None:

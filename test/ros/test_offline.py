@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +23,7 @@ from kyvo_ros.ros.conversions import camera_from_msg, image_from_compressed_msg
 from kyvo_ros.ros.offline import jobs
 from kyvo_ros.ros.offline.bags import BagError, BagWriter
 from kyvo_ros.ros.offline.jobs import Job, run_job
-from kyvo_ros.ros.offline.pictures import camera_info_of
+from kyvo_ros.ros.offline.pictures import camera_info_of, heard_in_video
 from kyvo_ros.ros.setting_options import settings_of
 from kyvo_ros.ros.settings import SettingError, Settings
 from kyvo_ros.ros.transforms import TransformBuffer
@@ -231,6 +232,32 @@ def test_what_is_no_recording_is_named(tmp_path: Path, make, reason: str) -> Non
     assert not (tmp_path / "out").exists()
 
 
+def test_a_damaged_recording_keeps_no_other_from_its_turn(tmp_path: Path, model: str) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(RECORDING, damaged)
+    path = next(damaged.glob("*.mcap"))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle:middle + 6000] = bytes(255 - byte for byte in data[middle:middle + 6000])
+    path.write_bytes(data)
+    jobs_ = [Job(source, tmp_path / f"out_{number}", Settings(model=model))
+             for number, source in enumerate((damaged, RECORDING))]
+    first, second = jobs.run_jobs(jobs_, 1)
+    assert f"the recording {damaged} is damaged" in first.error and not first.job.output.exists()
+    assert not second.error and second.job.output.exists()
+
+
+def test_a_job_that_fails_in_an_unforeseen_way_keeps_no_other_from_its_turn(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(job: Job, factory) -> jobs.Ledger:
+        if job.output.name == "bad":
+            raise RuntimeError("CUDA error: out of memory")
+        return jobs.Ledger()
+    monkeypatch.setattr(jobs, "run_job", run)
+    outcomes = jobs.run_jobs([Job(RECORDING, tmp_path / name) for name in ("bad", "good")], 1)
+    assert [outcome.error for outcome in outcomes] == ["RuntimeError: CUDA error: out of memory", ""]
+
+
 def test_frames_that_give_no_scene_are_explained(tmp_path: Path, model: str, capsys: pytest.CaptureFixture) -> None:
     bag = recordings.write_bag(tmp_path / "in", [(S, "/image", recordings.image(S, WHITE))])
     assert main(["bag", str(bag), "--out", str(tmp_path / "out"), "-p", f"model:={model}"]) == 1
@@ -251,6 +278,56 @@ def test_settings_of_files_and_assignments(tmp_path: Path) -> None:
     path.write_text("kyvo_node: 3\n")
     with pytest.raises(SettingError, match="no ROS parameter file"):
         settings_of(path, [])
+
+
+def test_settings_of_one_of_several_cameras(tmp_path: Path) -> None:
+    path = tmp_path / "parameters.yaml"
+    path.write_text("kyvo_node:\n  ros__parameters:\n    cameras: [front, arm]\n    effort: accurate\n"
+                    "    front: {plane_frame: table, roi: [10, 20, 100, 90]}\n    arm.camera_frame: eye\n"
+                    "    qos_overrides: {x: 1}\n")
+    front = settings_of(path, ["front.max_rate_hz:=5"], "front")
+    assert (front.plane_frame, front.roi, front.max_rate_hz) == ("table", (10, 20, 100, 90), 5.0)
+    assert (front.effort, front.cameras) == ("accurate", ())
+    arm = settings_of(path, [], "arm")
+    assert (arm.plane_frame, arm.camera_frame, arm.effort) == ("", "eye", "accurate")
+    for camera, assignments, reason in (("", [], "--camera-name must be one of front, arm"), ("rear", [], "got 'rear'"),
+                                        ("arm", ["arm.model:=x"], "no setting of its own 'model'"),
+                                        ("arm", ["rear.roi:=[0, 0, 1, 1]"], "no setting 'rear.roi'")):
+        with pytest.raises(SettingError, match=reason):
+            settings_of(path, assignments, camera)
+    with pytest.raises(SettingError, match="name no cameras"):
+        settings_of(None, [], "front")
+
+
+def test_a_video_that_was_cut_off_is_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
+    for value in range(20):
+        writer.write(np.full((48, 64, 3), 10 * value, np.uint8))
+    writer.release()
+    heard = list(heard_in_video(tmp_path / "clip.avi"))
+    assert [item.when_ns for item in heard] == pytest.approx([i * S // 10 for i in range(20)], abs=1000)
+    assert not caplog.records
+    reader = cv2.VideoCapture
+
+    class Cut:
+        """Reads the first half, as OpenCV does of a file whose end is missing."""
+
+        def __init__(self, path: str) -> None:
+            self.inner, self.left = reader(path), 10
+
+        def get(self, what: int) -> float:
+            return self.inner.get(what)
+
+        def read(self) -> tuple:
+            self.left -= 1
+            return self.inner.read() if self.left >= 0 else (False, None)
+
+        def release(self) -> None:
+            self.inner.release()
+    monkeypatch.setattr(cv2, "VideoCapture", Cut)
+    assert len(list(heard_in_video(tmp_path / "clip.avi"))) == 10
+    assert "claims 20 frames and OpenCV reads 10" in caplog.text
 
 
 @pytest.mark.parametrize("options, reason", [

@@ -81,6 +81,19 @@ def test_depth_that_comes_a_little_later_is_used_and_none_at_all_is_said() -> No
     assert len(done) == 1 and "depth_source is points, but no depth has come" in ledger.remarks["depth", WARN]
 
 
+def test_depth_is_kept_as_long_as_an_image_waits() -> None:
+    heard = [INFO_HEARD]
+    for i in range(120):  # 30 Hz of depth, while an image waits for its transform for two seconds
+        when_s = 1.0 + i / 30
+        heard.append(Heard(round(when_s * S), DEPTH, depth_image(table_scene(), round(when_s * S))))
+        if i % 15 == 0:
+            heard.append(_image(when_s + 0.001, when_s))
+    done, ledger = _replayed(heard, depth_source="image", scale="distance", tf_timeout_s=2.0,
+                             plane_distance_m=1.1, plane_source="depth")
+    assert len(done) == 8 and not ledger.remarks
+    assert all(any(o.depth_points for o in result.scene.objects) for _, _, result in done)
+
+
 def test_a_recording_that_jumps_back_in_time_goes_on_with_fresh_names() -> None:
     heard = [INFO_HEARD, _tf(9.0, 9.0), _image(10.0, 9.5), _tf(10.01, 10.0),
              _tf(11.0, 1.0), _image(11.1, 1.05), _tf(11.2, 1.2)]

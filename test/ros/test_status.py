@@ -106,6 +106,22 @@ def test_images_faster_than_inference_are_named(status: Status, clock: Clock) ->
     assert report.values["frame rate [Hz]"] == "5.00"
 
 
+def test_a_frame_that_does_not_end_is_seen(status: Status, clock: Clock) -> None:
+    status.frame_done(0.1, 0.1, 1)
+    clock.now += 60.0
+    assert _stage(status.report(), "inference").message == "idle" and status.computing_s() == 0.0
+    status.computing_began()
+    clock.now += 2.0
+    status.computing_began()
+    clock.now += 18.0
+    assert status.computing_s() == 20.0
+    assert "has been computed for 20.0 s" in _stage(status.report(), "inference").message
+    status.computing_ended()
+    assert status.computing_s() == 18.0
+    status.computing_ended()
+    assert status.computing_s() == 0.0 and _stage(status.report(), "inference").message == "idle"
+
+
 def test_percentiles_of_latency(status: Status, clock: Clock) -> None:
     for ms in range(1, 101):
         clock.now += 0.01

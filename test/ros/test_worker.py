@@ -132,6 +132,18 @@ def test_a_cancelled_errand_does_not_run(bench: Bench) -> None:
     assert not ran
 
 
+def test_an_errand_taken_back_keeps_no_other_from_hearing_of_the_end(bench: Bench) -> None:
+    bench.gate.clear()
+    bench.box.put(1)
+    bench.entered.wait(5.0)
+    with pytest.raises(FutureTimeoutError):
+        bench.worker.call(lambda: None, 0.01)
+    behind = bench.worker.submit(lambda: None)
+    threading.Timer(0.05, bench.gate.set).start()
+    assert bench.worker.stop(5.0)
+    assert isinstance(behind.exception(5.0), WorkerStoppedError)
+
+
 def test_the_rate_limit_holds_items_but_not_errands() -> None:
     bench = Bench(min_period_s=0.2)
     bench.box.put(1)

@@ -66,3 +66,14 @@ def test_pixels_that_no_ray_falls_on_have_none():
     camera = PinholeCamera(640, 480, 250.0, 250.0, 320.0, 240.0, (-0.4, 0.0, 0.0, 0.0))
     rays = undistort(np.array([[330.0, 240.0], [0.0, 0.0]]), camera)
     assert np.isfinite(rays[0]).all() and np.isnan(rays[1]).all()
+
+
+@pytest.mark.parametrize("coefficients", [(-0.3, 0, 0, 0, 0), (-0.36, 0.17, 0, 0, -0.05),
+                                          (0.064, -0.123, -0.003, -0.004, 0.0)])
+def test_one_point_says_nothing_of_another(coefficients):
+    camera = PinholeCamera(320, 240, 200.0, 200.0, 160.0, 120.0, coefficients)
+    near = np.array([[x, y, 1.0] for x in (-0.4, 0.0, 0.4) for y in (-0.3, 0.0, 0.3)])
+    aside = np.array([[1e6, 0.0, 1.0], [50.0, 3.0, 0.01]])  # of a lidar that sees all round
+    alone = distort(near, camera)
+    assert np.isfinite(alone).all()
+    assert np.array_equal(distort(np.concatenate([near, aside]), camera)[:len(near)], alone)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from memory_world import AWAY, World, looking_from, thing
+from memory_world import AWAY, FRONT, MAP, PERIOD_NS, World, looking_from, thing
 
+from kyvo_ros.scene import Scene
 from kyvo_ros.scene.memory import MemoryConfig, SceneMemory
 
 
@@ -266,3 +267,20 @@ def test_the_assumed_noise_widens_the_gate_and_so_does_the_calibrations() -> Non
         for world in (narrow, wide):
             world.show(thing(), frames=5)
         assert narrow.show(thing(x=1.0)).ids == ("object_1",) and wide.show(thing(x=1.0)).ids == ("object_0",)
+
+
+def test_a_camera_whose_clock_is_ahead_keeps_no_object_of_another_out() -> None:
+    world = World()
+    world.memory.fuse(Scene([thing("red")], MAP), FRONT, 100 * 10**9, "ahead")
+    world.show(thing("red"), thing("blue", 2.0), frames=10)
+    assert set(world.by_color()) == {"red", "blue"}
+
+
+def test_after_a_jump_back_in_time_an_object_elsewhere_keeps_its_name() -> None:
+    world = World()
+    world.show(thing("red"), frames=5)
+    name, = world.ids()
+    world.stamp_ns = 0
+    world.memory.rewind(PERIOD_NS)  # the stamp of the first frame that comes then
+    world.show(thing("red", 1.5), frames=30)
+    assert world.ids() == [name]

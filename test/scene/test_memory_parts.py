@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from memory_world import AWAY, FRONT, LENS, World, looking_from, thing
 
-from kyvo_ros.scene import PlaneCamera, CameraView, SceneObject, Transform, view_from_pose
+from kyvo_ros.scene import CameraView, PlaneCamera, SceneObject, Transform, YawPeriods, view_from_pose
 from kyvo_ros.scene.memory import MemoryConfig, MemoryConfigError, Viewpoint
 from kyvo_ros.scene.memory.association import cheapest_pairs
 from kyvo_ros.scene.memory.beliefs import DIFFERENCE_COST, MAX_EVIDENCE, AttributeBeliefs
@@ -101,7 +101,7 @@ def test_yaw_follows_the_believed_shape() -> None:
 
 
 def test_other_words_may_decide_the_symmetry() -> None:
-    world = World(yaw_attribute="color", yaw_periods_rad={"red": math.pi})
+    world = World(yaw=YawPeriods(math.pi, "color", ("red",)))
     for yaw in (0.2, 0.2 + math.pi, 0.2):
         world.show(thing("red", shape="cube", yaw=yaw))
     assert world.memory.snapshot().objects[0].object.yaw_rad == pytest.approx(0.2)
@@ -173,7 +173,14 @@ def test_cheapest_pairs_by_a_hand_worked_example() -> None:
 @pytest.mark.parametrize("settings", [
     {"position_sigma_m": 0.0}, {"move_radius_m": math.nan}, {"near_gap_m": math.inf}, {"expected_recall": 1.0},
     {"confirm_sightings": 0}, {"max_objects": 0}, {"viewpoint": "map"}, {"plane_height_m": math.nan},
-    {"forget_after_s": 0.0}, {"yaw_periods_rad": {"cube": 0.0}}])
+    {"forget_after_s": 0.0}])
 def test_settings_out_of_range_are_named(settings: dict) -> None:
     with pytest.raises(MemoryConfigError, match=next(iter(settings))):
         MemoryConfig(**settings)
+
+
+def test_periods_of_yaws() -> None:
+    assert YawPeriods().of({"shape": "cube"}) == math.pi / 2 and YawPeriods().of({"shape": "mug"}) == 2 * math.pi
+    assert YawPeriods(math.pi, None).of({}) == math.pi
+    with pytest.raises(ValueError, match="must lie in"):
+        YawPeriods(0.0)

@@ -86,6 +86,19 @@ def test_a_restored_memory_takes_any_time_and_uses_no_name_again() -> None:
     assert all(int(fusion.ids[0].split("_")[1]) > int(name.split("_")[1]) for name in used)
 
 
+def test_after_a_record_of_a_later_clock_new_objects_enter() -> None:
+    world = World()
+    world.stamp_ns = 10**18  # another run's clock, years ahead
+    world.show(thing("red"), frames=5)
+    memory = SceneMemory(MAP)
+    restore_memory(memory, memory_to_dict(world.memory))
+    for stamp_ns in range(10**9, 3 * 10**9, 10**8):
+        memory.fuse(Scene([thing("red"), thing("blue", 2.0)], MAP), FRONT, stamp_ns)
+    snapshot = memory.snapshot()
+    assert {known.object.attributes["color"] for known in snapshot.objects} == {"red", "blue"}
+    assert snapshot.stamp_ns == stamp_ns and snapshot.objects[0].id == world.ids()[0]
+
+
 def _changed(path: str, value: object) -> dict:
     record = copy.deepcopy(memory_to_dict(_lived().memory))
     *parents, last = path.split(".")

@@ -116,3 +116,11 @@ def test_a_drawing_needs_neither_inverses_nor_what_follows() -> None:
         NamedRelation("a", "left", "b"), NamedRelation("b", "left", "c"), NamedRelation("c", "left", "d"),
         NamedRelation("d", "behind", "a"), NamedRelation("a", NEAR, "b")]
     assert essential_relations([]) == []
+
+
+@pytest.mark.parametrize("elevation_deg", [60, 75, 80])
+@pytest.mark.parametrize("roll_deg", [0, 90, 180])
+def test_behind_is_as_the_scene_has_it_whatever_the_roll(elevation_deg: float, roll_deg: float) -> None:
+    view = CameraView(LENS, PlaneCamera(7.0, math.radians(elevation_deg)), math.radians(roll_deg))
+    viewpoint = Viewpoint.of(view, Transform.from_yaw(0.3, np.zeros(3)))
+    assert viewpoint.behind_rad() == pytest.approx(math.pi / 2 + 0.3)

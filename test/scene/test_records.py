@@ -23,7 +23,15 @@ def test_round_trip_through_json():
 
 
 @pytest.mark.parametrize("record", [{}, {"frame_id": "map", "objects": [{"attributes": {}}]},
-                                    {"frame_id": "map", "objects": [{"attributes": {}, "position_m": [1, 2]}]}])
+                                    {"frame_id": "map", "objects": [{"attributes": {}, "position_m": [1, 2]}]},
+                                    {"frame_id": "map", "objects": [{"attributes": {}, "position_m": ["a", "b", "c"]}]}])
 def test_malformed_records_are_refused(record):
     with pytest.raises(SceneError):
         scene_from_dict(record)
+
+
+def test_small_covariances_keep_their_digits():
+    covariance = np.diag([1.234567891e-7, 2e-9, 3.3e-7])
+    thing = SceneObject({"shape": "cube"}, np.zeros(3), position_covariance_m2=covariance)
+    back = scene_from_dict(scene_to_dict(Scene([thing])))
+    assert back.objects[0].position_covariance_m2 == pytest.approx(covariance, rel=1e-5, abs=0)

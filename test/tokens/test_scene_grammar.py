@@ -157,6 +157,13 @@ def test_what_does_not_fit_is_rejected(grammar: SceneGrammar) -> None:
         grammar.encode_scene(Scene((good,), frame_id="map"))
 
 
+def test_an_object_of_a_measured_height_stands_on_the_plane(grammar: SceneGrammar) -> None:
+    tall = replace(clevr_object(0, 0), size_m=(1.4, 1.4, 1.54), position_m=[0, 0, 0.77])
+    assert grammar.encode_scene(Scene([tall])) == grammar.encode_scene(Scene([clevr_object(0, 0)]))
+    with pytest.raises(GrammarError, match="stand on the support plane"):
+        grammar.encode_scene(Scene([replace(tall, position_m=[0, 0, 1.5])]))
+
+
 def test_coordinates_off_the_grid_are_an_error_or_clamp(grammar: SceneGrammar) -> None:
     scene = Scene((clevr_object(REACH + 1, 0.0),))
     with pytest.raises(OutOfRangeError):

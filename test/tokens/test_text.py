@@ -40,6 +40,12 @@ def test_further_words_become_single_ids_and_move_none(text_tokenizer: TextToken
     assert text_tokenizer.with_words(("cube",)) is text_tokenizer
 
 
+@pytest.mark.parametrize("word", ["coffee_mug", "t-shirt", "cup2", "two words"])
+def test_a_word_that_no_merge_can_join_is_named(text_tokenizer: TextTokenizer, word: str) -> None:
+    with pytest.raises(TextTokenizerError, match=f"'{word}' cannot be a single text token.*letters only"):
+        text_tokenizer.with_words((word,))
+
+
 def test_saving_and_loading(text_tokenizer: TextTokenizer, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     text_tokenizer.save(path)

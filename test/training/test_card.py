@@ -53,3 +53,23 @@ def test_a_stage_that_started_elsewhere_says_where(tmp_path):
     card = (tmp_path / "README.md").read_text()
     assert ", started from `models/old`. Images" in card and "| encoder, started from `models/older` | 5 |" in card
     assert "| decoder | 5 |" in card and "| pixels | 5 |" in card
+
+
+def test_the_history_is_that_of_the_start_and_a_run_counts_once(tmp_path):
+    recipe = load_recipe(Path(__file__).resolve().parents[2] / "recipes" / "clevr-nano.yaml")
+    old, new, work = tmp_path / "old", tmp_path / "new", tmp_path / "work"
+    for folder in (old, new, work / "decoder"):
+        folder.mkdir(parents=True)
+    _metrics(work / "decoder" / "metrics.jsonl", [{"step": 5, "seconds": 60.0, "loss": 1.0}])
+    (old / "training.json").write_text(json.dumps({"runs": [{"recipe": "first"}]}))
+
+    def runs(folder: Path) -> list[str]:
+        return [run["recipe"] for run in json.loads((folder / "training.json").read_text())["runs"]]
+    for _ in range(2):
+        write_history(new, work, recipe, {}, str(old))
+        assert runs(new) == ["first", "clevr-nano"]
+    for _ in range(2):  # into the folder that it started from
+        write_history(old, work, recipe, {}, str(old))
+        assert runs(old) == ["first", "clevr-nano"]
+    write_history(old, tmp_path / "next", recipe, {}, str(old))
+    assert runs(old) == ["first", "clevr-nano", "clevr-nano"]

@@ -10,6 +10,8 @@ from kyvo_ros.training.recipe import RecipeError, load_recipe
 
 RECIPES = sorted(path for path in (Path(__file__).resolve().parents[2] / "recipes").rglob("*.yaml")
                  if path.parent.name not in ("full", "shapes", "cookbook"))  # of other kinds, with tests of their own
+_OWN = SceneSchema("own", (WordAttribute("shape", "[SHAPE]", ("cube", "cone")), LocationAttribute()),
+                   ExtentTable(("shape",), ((("cube",), (1, 1, 1)), (("cone",), (1, 1, 2)))))
 _MINIMAL = "name: x\nencoder: {steps: 1}\ncodes: {steps: 1}\npixels: {steps: 1}\ndecoder: {steps: 1}\n"
 
 
@@ -40,6 +42,7 @@ def test_defaults_fill_what_is_left_out(tmp_path):
     (_MINIMAL + "rendering_ratio: 0.9\n", "together must be at most 1, got 0.15, 0.9 and 0.0"),
     (_MINIMAL + "modality_order: text_first\n", "modality_order must be one of .* got 'text_first'"),
     (_MINIMAL + "answer_ratio: 0.2\nexamples: {questions: 0}\n", "answer_ratio needs examples with questions"),
+    (_MINIMAL + "sentence_ratio: 0.1\nschema: own.json\n", "words of CLEVR.*set sentence_ratio: 0 and answer_ratio: 0"),
     (_MINIMAL + "numbers: {embedding: none}\n", "embedding must be one of .* got 'none'"),
     (_MINIMAL + "numbers: {step: 0.3}\n", "must divide the range"),
     (_MINIMAL + "image_order: random\n", "image_order must be one of .* got 'random'"),
@@ -51,15 +54,14 @@ def test_defaults_fill_what_is_left_out(tmp_path):
     ("a: [\n", "not valid YAML"),
 ])
 def test_wrong_entries_are_named(tmp_path, text, message):
+    (tmp_path / "own.json").write_text(json.dumps(_OWN.to_dict()))
     with pytest.raises(RecipeError, match=message):
         load_recipe(_write(tmp_path, text))
 
 
 def test_a_schema_beside_the_recipe_brings_own_objects(tmp_path):
-    shapes = WordAttribute("shape", "[SHAPE]", ("cube", "cone"))
-    own = SceneSchema("own", (shapes, LocationAttribute()), ExtentTable(("shape",), ((("cube",), (1, 1, 1)), (("cone",), (1, 1, 2)))))
-    (tmp_path / "own.json").write_text(json.dumps(own.to_dict()))
-    assert load_recipe(_write(tmp_path, _MINIMAL + "schema: own.json\n")).schema == own
+    (tmp_path / "own.json").write_text(json.dumps(_OWN.to_dict()))
+    assert load_recipe(_write(tmp_path, _MINIMAL + "sentence_ratio: 0\nschema: own.json\n")).schema == _OWN
     assert load_recipe(_write(tmp_path, _MINIMAL)).schema == CLEVR_SCHEMA
 
 

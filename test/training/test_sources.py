@@ -13,7 +13,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.data.clevr import ClevrSample, clevr_camera, clevr_object, in_plane_frame
 from kyvo_ros.data.images import write_rgb
 from kyvo_ros.data.placement import look_at
-from kyvo_ros.scene import Transform, view_from_pose
+from kyvo_ros.scene import CameraView, PlaneCamera, Scene, Transform, view_from_pose
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.recipe import ExampleSettings, load_recipe
@@ -49,6 +49,25 @@ def test_a_schema_with_cones_gets_cones() -> None:
     cones = [item for item in items if item.attributes["shape"] == "cone"]
     assert all(item.yaw_rad is None for item in cones)
     assert {round(float(item.position_m[2]), 2) for item in cones} <= {0.35, 0.7}
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5])
+def test_few_backgrounds_or_none(count: int) -> None:
+    examples = ExampleMaker(SMALL, CLEVR_SCHEMA, ExampleSettings(backgrounds=count)).backgrounds()
+    assert len(examples) == count and not examples.count.any()
+
+
+def test_renders_that_the_language_cannot_say_are_left_out_and_named(tmp_path: Path, caplog) -> None:
+    words = {"size": "large", "color": "red", "material": "rubber", "shape": "sphere"}
+    view = CameraView(clevr_camera(), PlaneCamera(11.0, 0.5), 0.0, Transform.identity())
+    def sample(name: str, *places: float) -> ClevrSample:
+        objects = [clevr_object(words, [x, 0.0, 0.7], 0.0) for x in places]
+        return ClevrSample(tmp_path / name, Scene(objects), view, 0)
+    maker = ExampleMaker(SMALL, replace(CLEVR_SCHEMA, max_objects=2), ExampleSettings())
+    good = sample("good.png", 0.0, 2.0)
+    assert maker.usable([good]) == [good] and not caplog.records
+    assert maker.usable([sample("far.png", 5.6), good, sample("many.png", 0.0, 1.0, 2.0)]) == [good]
+    assert "2 of 3 renders are left out, such as" in caplog.text and "far.png" in caplog.text
 
 
 @pytest.mark.parametrize("zoom_step", [1.2, 1.0])

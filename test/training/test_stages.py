@@ -15,9 +15,12 @@ from kyvo_ros import cli
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.model.folder import load_model
 from kyvo_ros.pipeline import KyvoPipeline
+from kyvo_ros.tokens import CLEVR_SCHEMA
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, train_text_tokenizer
 from kyvo_ros.training.preparation import held_out_names
-from kyvo_ros.training.stages import Workshop, learned_tasks, resized_grid, state_for
+from kyvo_ros.training.recipe import load_recipe
+from kyvo_ros.training.stages import Workshop, learned_tasks
+from kyvo_ros.training.starting import resized_grid, state_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -113,6 +116,35 @@ def test_all_stages_end_where_they_are_told_to(trained, tmp_path):
     (tmp_path / "work" / "examples").symlink_to(trained / "work" / "examples")
     assert _train(tmp_path, "all", "--until", "encoder") == 0
     assert (tmp_path / "work" / "encoder" / "checkpoint.pt").exists() and not (tmp_path / "work" / "codes").exists()
+
+
+def test_a_stage_waits_for_the_end_of_those_before(trained, tmp_path, capsys, caplog):
+    (tmp_path / "toy.yaml").write_text(RECIPE)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "examples").symlink_to(trained / "work" / "examples")
+    caplog.set_level("INFO")
+    assert _train(tmp_path, "all", "--minutes", "0") == 0
+    assert "stage encoder is not at its end yet; the same command goes on" in caplog.text
+    assert not (tmp_path / "work" / "codes").exists()
+    assert _train(tmp_path, "codes") == 2
+    assert "stage encoder has 3 steps before its end; run it to its end before codes" in capsys.readouterr().err
+
+
+def test_sequences_are_made_anew_in_another_language(trained):
+    def key(**changes) -> str:
+        shop = Workshop(trained / "toy.yaml", trained / "work", torch.device("cpu"))
+        shop.recipe = replace(shop.recipe, **changes)
+        return shop.language_key
+    assert key() == key()
+    assert key(max_objects=3) != key() and key(numbers=replace(load_recipe(trained / "toy.yaml").numbers, step=0.1)) != key()
+    assert len(list((trained / "work" / "sequences").glob(f"sentences_train_{key()}.npz"))) == 1
+
+
+def test_a_schema_of_small_things_is_trained_in_its_units(trained):
+    shop = Workshop(trained / "toy.yaml", trained / "work", torch.device("cpu"))
+    shop.recipe = replace(shop.recipe, schema=replace(CLEVR_SCHEMA, metres_per_unit=0.1, max_objects=4))
+    assert shop.schema.metres_per_unit == 1.0 and shop.schema.max_objects == 4
+    assert shop.schema.extents_m({"size": "large", "shape": "sphere"}) == pytest.approx((1.4,) * 3)
 
 
 def test_a_model_offers_only_what_it_has_learned(tmp_path):

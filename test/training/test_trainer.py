@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from kyvo_ros.autoencoders.quantizer import VectorQuantizer
 from kyvo_ros.training.plots import plot_metrics, read_metrics
+from kyvo_ros.training.starting import start_from
 from kyvo_ros.training.trainer import (
-    CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, optimizer_for, start_from,
+    CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, optimizer_for,
 )
 
 
@@ -73,6 +75,50 @@ def test_resume_goes_on_exactly(tmp_path):
     assert torch.equal(whole.weight, again.weight) and torch.equal(whole.bias, again.bias)
     steps = [row["step"] for row in read_metrics(tmp_path / "part" / METRICS) if "loss" in row]
     assert steps == list(range(1, 13))
+
+
+def test_codes_resume_exactly(tmp_path):
+    """Also what only training needs: running means, idle counts, and which vectors restart a dead code."""
+    def model() -> nn.Module:
+        torch.manual_seed(0)
+        return VectorQuantizer(codes=16, dim=4, dead_after=2)
+
+    def trainer(folder, quantizer, steps):
+        scale = nn.Parameter(torch.ones(4))
+        quantizer.register_parameter("scale", scale)
+        def loss_of(rng):
+            vectors = torch.from_numpy(rng.normal(size=(12, 4)).astype("float32")) * quantizer.scale
+            return quantizer(vectors).commitment, {}
+        return Trainer(folder, RunSettings(steps=steps, warmup_steps=1, batch_size=4, checkpoint_every=3, log_every=100),
+                       quantizer, loss_of)
+    whole, part, again = model(), model(), VectorQuantizer(codes=16, dim=4, dead_after=2)
+    trainer(tmp_path / "whole", whole, 20).run()
+    trainer(tmp_path / "part", part, 11).run()
+    resumed = trainer(tmp_path / "part", again, 20)
+    assert resumed.resume()
+    resumed.run()
+    assert torch.equal(whole.codebook, again.codebook) and torch.equal(whole.idle, again.idle)
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_checkpoint_before(tmp_path):
+    model = _model()
+    trainer = _trainer(tmp_path, model, steps=5, checkpoint_every=2)
+    loss_of = trainer.loss_of
+
+    def breaks(share):
+        loss, numbers = loss_of(share)
+        if trainer.step == 3:
+            loss = loss + 0 * torch.sqrt(model.weight.sum() * 0)  # finite, with a gradient that is not
+        return loss, numbers
+    trainer.loss_of = breaks
+    with pytest.raises(TrainingError, match="the gradient is nan at step 3; lower learning_rate"):
+        trainer.run()
+    assert torch.isfinite(torch.load(tmp_path / CHECKPOINT, weights_only=True)["model"]["weight"]).all()
+
+
+def test_a_line_that_was_cut_off_hides_no_other(tmp_path):
+    (tmp_path / METRICS).write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo\n{"step": 3, "loss": 1.0}\n')
+    assert [row["step"] for row in read_metrics(tmp_path / METRICS)] == [1, 3]
 
 
 def test_time_limit_leaves_a_checkpoint(tmp_path):

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from kyvo_ros.scene import PinholeCamera
-from kyvo_ros.scene.distortion import distort
+from kyvo_ros.scene.distortion import COEFFICIENTS, distort
 
 #: distortion_model of CameraInfo -> the model PinholeCamera knows.
 _MODELS = {"": "plumb_bob", "plumb_bob": "plumb_bob", "rational_polynomial": "rational_polynomial",
            "equidistant": "equidistant", "fisheye": "equidistant"}
+#: Numbers of coefficients that OpenCV writes, and none.
+_LENGTHS = (0, 4, 5, 8, 12, 14)
 #: Focal length, and its inverse, in image sizes: half a degree of view, or nearly all round.
 _LONGEST_LENS = 100.0
 _AXIS = np.array([[0.0, 0.0, 1.0]])
@@ -57,15 +59,28 @@ def _check(message: Any, rectified: bool) -> None:
                               "parameter image_rectified to false for raw images")
     if message.width == 0 or message.height == 0:
         raise CameraInfoError("camera_info has no image size (width or height is 0); its publisher must fill them in")
-    if message.distortion_model not in _MODELS:
+    if not rectified and message.distortion_model not in _MODELS:
         raise CameraInfoError(f"unknown distortion model '{message.distortion_model}' in camera_info; "
                               f"known are {', '.join(name for name in _MODELS if name)}")
 
 
 def _raw(message: Any, width: int, height: int) -> PinholeCamera:
-    distortion = tuple(float(v) for v in message.d)
+    model = _MODELS[message.distortion_model]
     return _pinhole(width, height, (message.k[0], message.k[4], message.k[2], message.k[5]),
-                    distortion if any(distortion) else (), _MODELS[message.distortion_model])
+                    _coefficients(message.d, model), model)
+
+
+def _coefficients(sent: Any, model: str) -> tuple[float, ...]:
+    """As many as the model has: OpenCV also writes 5, 12 or 14, of which the last may be zero, for any model."""
+    distortion = tuple(float(v) for v in sent)
+    if not any(distortion) and model != "equidistant":  # which bends even without
+        return ()
+    most = max(COEFFICIENTS[model])
+    if not any(distortion[most:]):
+        distortion = distortion[:most]
+    if len(distortion) in _LENGTHS:
+        distortion += (0.0,) * (min(COEFFICIENTS[model]) - len(distortion))
+    return distortion
 
 
 def _rectified(message: Any, width: int, height: int) -> PinholeCamera:

@@ -129,19 +129,27 @@ def _pixels(message: Any, layout: _Layout) -> np.ndarray:
 def image_from_compressed_msg(message: Any, max_pixels: float = math.inf) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage (JPEG or PNG).
 
-    Raises ImageMessageError where the data is no such picture, and before it is decoded where that has more than
-    `max_pixels`.
+    `format` may name what was packed before a semicolon, as image_transport writes it: of a Bayer pattern colours are
+    made. Raises ImageMessageError where the data is no such picture or one of depth, and before it is decoded where
+    that has more than `max_pixels`.
     """
+    packed = message.format.partition(";")[0].strip() if ";" in message.format else ""
+    if packed in _DEPTH and packed not in _LAYOUTS:
+        raise ImageMessageError(_unknown_encoding(packed))
+    mosaic = _LAYOUTS[packed] if packed in _LAYOUTS and packed.startswith("bayer_") else None
     data = np.frombuffer(message.data, dtype=np.uint8)
     size = picture_size(data.data)
     if size is not None:
         _check_size(*size, data.size, max_pixels)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if size is not None else None
-    if bgr is None:
+    flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_ANYDEPTH if mosaic else cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(data, flags) if size is not None else None
+    if decoded is None:
         hint = "; compressedDepth is a depth image" if "compressedDepth" in message.format else ""
         raise ImageMessageError(f"cannot decode a compressed image of format '{message.format}' and {data.size} bytes; "
                                 f"JPEG and PNG are read{hint}")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    if mosaic is not None:
+        return mosaic.to_rgb(decoded.astype(mosaic.dtype, copy=False))
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
 def image_to_msg(image_rgb: np.ndarray, header: Any) -> Any:

@@ -5,14 +5,15 @@ The model looks at the first images only; all others are decoded and placed over
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
-from kyvo_ros.ros.doctor.findings import Finding, what_to_type
+from kyvo_ros.ros.doctor.findings import Finding, what_to_type, what_to_type_again
 from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.offline.bags import CAMERA_INFO, IMAGE, Heard, Topics
 from kyvo_ros.ros.offline.replay import Ledger, Replay
@@ -81,33 +82,43 @@ class _Watch:
             yield item
 
 
-def examine(heard: Iterable[Heard], pipeline: Pipeline | None, settings: Settings,
-            topics: Topics) -> list[Finding]:
-    """What is wrong with a camera that says this; `topics` are for the lines to type."""
+def examine(heard: Iterable[Heard], pipeline: Pipeline | None, settings: Settings, topics: Topics,
+            source: Path | None = None) -> list[Finding]:
+    """What is wrong with a camera that says this, in a recording `source` or a running system; `topics` are for the
+    lines to type.
+    """
     dry, ledger, watch = DryPipeline(pipeline), Ledger(), _Watch()
     replay = Replay(dry, settings, ledger)
     for _ in replay.frames(watch.passing(heard)):
         pass
-    findings = [*_drops(ledger, settings, topics, watch.camera_frame), *_remarks(ledger, settings, topics, watch)]
-    return [_summary(ledger, dry, topics), *findings, *_transforms(replay.known_frames(), settings, watch)]
+    def to_type(reason: str) -> str:
+        if source is not None:
+            return what_to_type_again(reason, source, bool(topics.image))
+        return what_to_type(reason, settings, topics, watch.camera_frame or "CAMERA_FRAME")
+    findings = [*_drops(ledger, to_type), *_remarks(ledger, settings, topics, watch, source is None)]
+    transforms = _transforms(replay.known_frames(), settings, watch, source)
+    return [_summary(ledger, dry, topics, source), *findings, *transforms]
 
 
-def _summary(ledger: Ledger, dry: DryPipeline, topics: Topics) -> Finding:
+def _summary(ledger: Ledger, dry: DryPipeline, topics: Topics, source: Path | None) -> Finding:
     if not ledger.images:
-        return Finding(ERROR, "image", "there is no image", f"ros2 topic hz {topics.image}" if topics.image else "")
+        running = source is None and topics.image
+        return Finding(ERROR, "image", "there is no image", f"ros2 topic hz {topics.image}" if running else "")
+    if not ledger.scenes:
+        return Finding(ERROR, "image", f"none of {ledger.images} images can be used")
     seen = f"; the first {len(dry.counts)} show {', '.join(map(str, dry.counts))} objects" if dry.counts else ""
     return Finding(OK, "image", f"{ledger.scenes} of {ledger.images} images can be used{seen}")
 
 
-def _drops(ledger: Ledger, settings: Settings, topics: Topics, camera_frame: str) -> Iterator[Finding]:
+def _drops(ledger: Ledger, to_type: Callable[[str], str]) -> Iterator[Finding]:
     for reason, count in ledger.drops.items():
         stage, level = DROP_REASONS[reason]
         if level > OK:
-            yield Finding(ERROR, stage, f"{ledger.reasons[reason]} ({count} of {ledger.images} images)",
-                          what_to_type(reason, settings, topics, camera_frame or "CAMERA_FRAME"))
+            yield Finding(ERROR, stage, f"{ledger.reasons[reason]} ({count} of {ledger.images} images)", to_type(reason))
 
 
-def _remarks(ledger: Ledger, settings: Settings, topics: Topics, watch: _Watch) -> Iterator[Finding]:
+def _remarks(ledger: Ledger, settings: Settings, topics: Topics, watch: _Watch,
+             running: bool) -> Iterator[Finding]:
     for (stage, level), message in ledger.remarks.items():
         yield Finding(level, stage, message)
     if ledger.time_jumps:
@@ -117,14 +128,14 @@ def _remarks(ledger: Ledger, settings: Settings, topics: Topics, watch: _Watch) 
         if len(lenses) > 1:
             yield Finding(WARN, "camera_info", f"the calibration of frame '{frame_id}' changes ({len(lenses)} "
                           "different ones): a zoom lens, or two cameras on one topic; give each camera its own",
-                          f"ros2 topic info --verbose {topics.camera_info}")
+                          f"ros2 topic info --verbose {topics.camera_info}" if running else "")
     if watch.without_stamp > 1:
         yield Finding(ERROR if settings.needs_tf else WARN, "image", f"{watch.without_stamp} images have no stamp, so "
                       "that no transform can be looked up for them; the camera's driver must fill in header.stamp",
-                      f"ros2 topic echo --once --field header {topics.image}")
+                      f"ros2 topic echo --once --field header {topics.image}" if running else "")
 
 
-def _transforms(known: Sequence[str], settings: Settings, watch: _Watch) -> Iterator[Finding]:
+def _transforms(known: Sequence[str], settings: Settings, watch: _Watch, source: Path | None) -> Iterator[Finding]:
     """Whether TF is used, and what it offers where it is not."""
     names = ", ".join(known[:_FRAMES_NAMED]) + (", ..." if len(known) > _FRAMES_NAMED else "")
     if settings.needs_tf:
@@ -133,4 +144,4 @@ def _transforms(known: Sequence[str], settings: Settings, watch: _Watch) -> Iter
         others = [name for name in known if name in ("map", "world", "odom", "base_link", "table")]
         plane = others[0] if others else "FRAME_WITH_Z_UP"
         yield Finding(OK, "transforms", f"TF knows {names}, but it is not used: where the camera stands is taken from "
-                      "the model's own pose", f"kyvo doctor -p plane_frame:={plane}")
+                      "the model's own pose", f"kyvo doctor {f'{source} ' if source else ''}-p plane_frame:={plane}")

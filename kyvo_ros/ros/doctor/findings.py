@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from kyvo_ros.ros.offline.bags import Topics
 from kyvo_ros.ros.settings import Settings
@@ -40,8 +41,17 @@ def exit_code(findings: Iterable[Finding]) -> int:
     return int(any(finding.level > OK for finding in findings))
 
 
+def what_to_type_again(reason: str, source: Path, of_camera: bool) -> str:
+    """The same for a recording, which only says something else when it is asked in another way; `of_camera`: a bag."""
+    calibrated = "--camera-info TOPIC" if of_camera else "--camera camera.yaml"
+    options = {
+        "no_camera_info": calibrated, "bad_camera_info": calibrated, "no_depth": "--depth TOPIC",
+        "no_transform": "-p plane_frame:=FRAME -p camera_frame:=FRAME", "plane_not_visible": "-p plane_frame:=FRAME"}
+    return f"kyvo doctor {source} {options[reason]}" if reason in options else ""
+
+
 def what_to_type(reason: str, settings: Settings, topics: Topics, camera_frame: str = "CAMERA_FRAME") -> str:
-    """A command that helps against a reason of `status.DROP_REASONS`, with the names of this system."""
+    """A command that helps against a reason of `status.DROP_REASONS`, with the names of this running system."""
     plane = settings.plane_frame or settings.output_frame or "world"
     camera = settings.camera_frame or camera_frame
     base = topics.image.removesuffix("/compressed")

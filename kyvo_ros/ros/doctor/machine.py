@@ -26,7 +26,7 @@ def versions() -> Iterator[Finding]:
     for name in _MODULES:
         try:
             found.append(f"{name} {import_module(name).__version__}")
-        except ImportError as error:
+        except (ImportError, OSError, AttributeError) as error:  # a library of CUDA is missing, or another numpy's ABI
             yield Finding(ERROR, "versions", f"{name} cannot be imported in {sys.executable}: {error}", "make setup")
     found.append(f"ROS {os.environ.get('ROS_DISTRO', 'of wheels')}" if importlib.util.find_spec("rclpy") else "no ROS")
     yield Finding(OK, "versions", ", ".join(found))

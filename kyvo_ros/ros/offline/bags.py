@@ -89,12 +89,20 @@ class Bag:
         """The messages of these topics in their order."""
         kinds = topics.kinds()
         chosen = [c for c in self._reader.connections if c.topic in kinds]
-        for connection, when_ns, data in self._reader.messages(connections=chosen) if chosen else ():
+        for connection, when_ns, data in self._raw(chosen) if chosen else ():
             try:
                 message = deserialize(bytes(data), connection.msgtype)
             except SerdeError as error:
                 raise BagError(f"a message on {connection.topic} of {self.path} is broken: {error}") from error
             yield Heard(when_ns, kinds[connection.topic], message)
+
+    def _raw(self, chosen: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
+        """What the file holds of these connections. Raises BagError where it is damaged."""
+        try:
+            yield from self._reader.messages(connections=chosen)
+        except Exception as error:  # as in `__enter__`
+            raise BagError(f"the recording {self.path} is damaged: {error}; `ros2 bag reindex` may repair "
+                           "it") from error
 
 
 def choose_topics(types: Mapping[str, str], image: str = "", camera_info: str = "", depth: str = "",

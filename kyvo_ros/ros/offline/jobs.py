@@ -76,9 +76,14 @@ def run_job(job: Job, factory: PipelineFactory = kyvo_pipeline) -> Ledger:
     return ledger
 
 
+def is_bag(source: Path) -> bool:
+    """Whether a file or folder is taken for a rosbag2."""
+    return source.suffix in BAG_SUFFIXES or (source / "metadata.yaml").exists()
+
+
 def open_source(job: Job, stack: ExitStack) -> Source:
     """What a job's recording says; it stays open as long as `stack`. Raises BagError."""
-    if job.source.suffix in BAG_SUFFIXES or (job.source / "metadata.yaml").exists() or not job.source.exists():
+    if is_bag(job.source) or not job.source.exists():
         bag = stack.enter_context(Bag(job.source))
         topics = choose_topics(bag.types(), job.image_topic, job.camera_info_topic, job.depth_topic,
                                job.settings.depth_source)
@@ -95,7 +100,7 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
     if processes == 1 or len(jobs) == 1:
         yield from map(_run_guarded, jobs)
         return
-    threads = max(1, cores() // processes)
+    threads = max(1, cores() // min(processes, len(jobs)))
     shared = [job if job.settings.threads else replace(job, settings=replace(job.settings, threads=threads))
               for job in jobs]
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
@@ -112,6 +117,8 @@ def _run_guarded(job: Job) -> Outcome:
         return Outcome(job, run_job(job, _kept_pipeline))
     except (ValueError, OSError) as error:  # our own named exceptions, and files that cannot be used
         return Outcome(job, Ledger(), str(error))
+    except Exception as error:  # the boundary of a job: whatever one does, the others get their turn
+        return Outcome(job, Ledger(), f"{type(error).__name__}: {error}")
 
 
 def _kept_pipeline(settings: Settings):
@@ -121,4 +128,4 @@ def _kept_pipeline(settings: Settings):
 @lru_cache(maxsize=1)
 def _pipeline_of(model: str, device: str, threads: int, dtype: str):
     """One model a process, for all jobs that it does."""
-    return kyvo_pipeline(Settings(model=model, device=device, threads=threads, dtype=dtype))
+    return kyvo_pipeline(Settings(model=model, device=device, threads=threads, dtype=dtype, parallel_frames=1))

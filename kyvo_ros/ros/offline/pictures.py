@@ -6,6 +6,7 @@ their names. Without a calibration there is no camera_info.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,9 @@ from kyvo_ros.ros.offline.bags import CAMERA_INFO, IMAGE, BagError, Heard
 from kyvo_ros.scene import PinholeCamera
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+#: Share of the frames that a video claims to have, which is an estimate, that a whole one has.
+_COMPLETE = 0.95
+_LOG = logging.getLogger(__name__)
 #: Offset from our pixel coordinates (centre of the first pixel at 0.5) to ROS's (at 0).
 _PIXEL_CENTRE = 0.5
 
@@ -48,14 +52,20 @@ def heard_in_video(path: Path, camera: PinholeCamera | None = None) -> Iterator[
         rate_hz = capture.get(cv2.CAP_PROP_FPS) or 30.0
         yield from _calibration(camera)
         index = 0
+        when_ns, step_ns = -1, round(1e9 / rate_hz)
         while True:
             read, bgr = capture.read()
             if not read:
                 break
-            yield _heard(bgr, round(index * 1e9 / rate_hz))
+            own_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)  # of the frame; some containers know none
+            when_ns = own_ns if own_ns > when_ns else when_ns + step_ns
+            yield _heard(bgr, when_ns)
             index += 1
+        claimed = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         capture.release()
+    if index < _COMPLETE * claimed:
+        _LOG.warning("%s claims %d frames and OpenCV reads %d: it seems to be cut off", path, claimed, index)
     if index == 0:
         raise BagError(f"OpenCV reads no frame of {path}; give a rosbag2, a folder of images, or a video such as .mp4")
 

@@ -10,11 +10,12 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.transforms import transforms_from_msg
 from kyvo_ros.ros.depth import DepthStore
-from kyvo_ros.ros.frames import Frame, FrameDropped, Pipeline, Recognition
+from kyvo_ros.ros.frames import Frame, FrameDropped, Pipeline, Recognition, stamp_to_ns
 from kyvo_ros.ros.offline.bags import CAMERA_INFO, DEPTH, IMAGE, TF_STATIC, Heard
 from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.settings import Settings
@@ -22,8 +23,8 @@ from kyvo_ros.ros.status import OK, WARN
 from kyvo_ros.ros.transforms import JUMP_BACK_NS, TransformBuffer
 from kyvo_ros.scene import Transform
 
-#: Messages of depth that are kept: what comes while an image waits for its transform.
-_DEPTH_KEPT = 30
+#: How much later than its depth an image may come in a recording, beyond the tolerance of their stamps.
+_DEPTH_AHEAD_NS = 1_000_000_000
 _LOG = logging.getLogger(__name__)
 
 
@@ -68,7 +69,7 @@ class Replay:
         self._infos = CameraInfoCache()
         self._transforms = _Transforms(settings)
         # Without a clock: how fast messages are read says nothing of how the camera sends them.
-        self._depth = DepthStore(_DEPTH_KEPT, clock=lambda: 0.0)
+        self._depth = DepthStore(None, clock=lambda: 0.0)
         self._recognizer = Recognizer(self._infos, self._transforms, ledger, self._depth)
         self._waiting: deque[tuple[int, Frame]] = deque()
         self._patience_ns = int(settings.tf_timeout_s * 1e9)
@@ -85,7 +86,7 @@ class Replay:
             elif item.kind == CAMERA_INFO:
                 self._infos.store(item.message)
             elif item.kind == DEPTH:
-                self._depth.store(item.message)
+                self._store_depth(item.message)
             else:
                 self._store_transforms(item)
         yield from self._due(float("inf"))
@@ -112,6 +113,12 @@ class Replay:
             return
         self._last_taken_ns = item.when_ns
         self._waiting.append((item.when_ns, Frame(item.message, frame.arrived_s, self._epoch)))
+
+    def _store_depth(self, message: Any) -> None:
+        """Keep what an image that waits, or is to come, may need."""
+        self._depth.store(message)
+        oldest_ns = min([stamp_to_ns(message.header.stamp), *(frame.stamp_ns for _, frame in self._waiting)])
+        self._depth.forget_before(oldest_ns - int(self._settings.depth_tolerance_s * 1e9) - _DEPTH_AHEAD_NS)
 
     def _store_transforms(self, item: Heard) -> None:
         for sample in transforms_from_msg(item.message):

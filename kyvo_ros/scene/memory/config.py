@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 
+from kyvo_ros.scene.field import YawPeriods
 from kyvo_ros.scene.types import SceneError
 
 #: Whose left and right the relations speak of: the newest frame's camera, or somebody who looks along +y of the frame.
@@ -44,8 +43,7 @@ class MemoryConfig:
     relation_margin_m: float = 0.2  # offset that makes an object left of another (CLEVR's epsilon), or off the plane
     plane_height_m: float | None = 0.0  # z of the support plane in the memory's frame; None: nothing stands on it
     viewpoint: str = "camera"  # of left, right, front and behind; one of VIEWPOINTS
-    yaw_attribute: str = "shape"  # attribute that decides how symmetric an object is
-    yaw_periods_rad: Mapping[str, float] = field(default_factory=lambda: {"cube": math.pi / 2})  # others: a full turn
+    yaw: YawPeriods = YawPeriods()  # after which turn an object looks the same
     max_objects: int = 256  # candidates and lost objects included; the least useful are forgotten first
     forget_after_s: float | None = None  # an object unseen for longer is forgotten; None: never
 
@@ -58,17 +56,10 @@ class MemoryConfig:
         _require(self.viewpoint in VIEWPOINTS, "viewpoint", f"one of {VIEWPOINTS}", self)
         _require(self.plane_height_m is None or math.isfinite(self.plane_height_m), "plane_height_m", "finite", self)
         _require(self.forget_after_s is None or self.forget_after_s > 0, "forget_after_s", "positive seconds", self)
-        _require(all(0 < p <= 2 * math.pi for p in self.yaw_periods_rad.values()), "yaw_periods_rad",
-                 "in (0, 2 pi]", self)
-        object.__setattr__(self, "yaw_periods_rad", MappingProxyType(dict(self.yaw_periods_rad)))
 
     def scaled(self, metres_per_unit: float) -> MemoryConfig:
         """The same for objects of another size: lengths times `metres_per_unit`, the plane where it is."""
         return replace(self, **{name: getattr(self, name) * metres_per_unit for name in _LENGTHS})
-
-    def yaw_period_rad(self, words: Mapping[str, str]) -> float:
-        """After which turn an object with these words looks the same."""
-        return self.yaw_periods_rad.get(words.get(self.yaw_attribute, ""), 2 * math.pi)
 
 
 def _require(holds: bool, name: str, expected: str, config: MemoryConfig) -> None:

@@ -101,6 +101,7 @@ class SceneMemory:
         self._source_stamps_ns: dict[str, int] = {}
         self._behind_rad = FRAME_BEHIND_RAD
         self._revision = 0
+        self._restored = False  # and no frame has come since
 
     def fuse(self, scene: Scene, viewpoint: Viewpoint | None, stamp_ns: int, source: str = "",
              relating: bool = True) -> Fusion:
@@ -124,6 +125,9 @@ class SceneMemory:
             check_viewpoint(viewpoint)
         if not self._is_new(stamp_ns, source):
             return Fusion(("",) * len(scene), duplicate=True)
+        if self._restored and stamp_ns < (self._stamp_ns or 0):
+            self._turn_back(stamp_ns)  # the record is of another run, whose clock was ahead
+        self._restored = False
         self._stamp_ns = max(stamp_ns, self._stamp_ns or 0)
         for track in self._tracks:
             track.drift(stamp_ns, self.config)
@@ -135,7 +139,7 @@ class SceneMemory:
             elif relating:
                 self._behind_rad = viewpoint.behind_rad()
         before = {t.id for t in self._confirmed()}
-        aliases = self._settle()
+        aliases = self._settle(stamp_ns)
         names = {row: aliases.get(track.id, track.id) for row, track in zip(sightings, seen)}
         return self._changes(before, tuple(names.get(row, "") for row in range(len(scene))))
 
@@ -162,12 +166,8 @@ class SceneMemory:
 
     def rewind(self, stamp_ns: int) -> None:
         """Time goes on from `stamp_ns`, earlier than before (a bag that loops): keep the objects, none seen later."""
-        stamp_ns = checked_stamp(stamp_ns)
-        self._source_stamps_ns, self._stamp_ns = {}, stamp_ns
-        for track in self._tracks:
-            track.first_seen_ns = min(track.first_seen_ns, stamp_ns)
-            track.last_seen_ns = min(track.last_seen_ns, stamp_ns)
-            track.drifted_to_ns = min(track.drifted_to_ns, stamp_ns)
+        self._source_stamps_ns = {}
+        self._turn_back(checked_stamp(stamp_ns))
 
     def state(self) -> MemoryState:
         """What the memory holds; it shares the tracks, so write it down before the next frame."""
@@ -175,7 +175,7 @@ class SceneMemory:
                            self._revision)
 
     def restore(self, state: MemoryState) -> None:
-        """Hold this state instead; names that either used are not used again.
+        """Hold this state instead; names that either used are not used again. The next frame may be of any time.
 
         Raises MemoryInputError as `MemoryState.keeper` does.
         """
@@ -185,6 +185,7 @@ class SceneMemory:
         self._next = max(self._next, state.next_number, *numbers)
         self._stamp_ns, self._source_stamps_ns, self._behind_rad = state.stamp_ns, {}, state.behind_rad
         self._revision = max(self._revision + 1, state.revision)
+        self._restored = True
 
     def __len__(self) -> int:
         """Confirmed objects."""
@@ -192,6 +193,14 @@ class SceneMemory:
 
     def _confirmed(self) -> list[Track]:
         return [t for t in self._tracks if t.status is Status.CONFIRMED]
+
+    def _turn_back(self, stamp_ns: int) -> None:
+        self._stamp_ns = stamp_ns
+        seen_ns = max(stamp_ns - 1, 0)  # before what the frame of this stamp shows
+        for track in self._tracks:
+            track.first_seen_ns = min(track.first_seen_ns, seen_ns)
+            track.last_seen_ns = min(track.last_seen_ns, seen_ns)
+            track.drifted_to_ns = min(track.drifted_to_ns, seen_ns)
 
     def _is_new(self, stamp_ns: int, source: str) -> bool:
         """False for the stamp that the source's last frame had. Raises MemoryTimeError for an earlier one."""
@@ -240,10 +249,10 @@ class SceneMemory:
                 o for o in solid if o.status is Status.CONFIRMED or not alike(track, o)]
             track.miss(visible_share(track, others, viewpoint), self.config)
 
-    def _settle(self) -> dict[str, str]:
+    def _settle(self, stamp_ns: int) -> dict[str, str]:
         """Confirm, move and retire tracks; gives the names under which merged candidates go on."""
         self._tracks, aliases = promote(self._tracks, self.config)
-        self._tracks = retire(self._tracks, self._stamp_ns, self.config)
+        self._tracks = retire(self._tracks, stamp_ns, self.config)
         return aliases
 
     def _relate(self) -> bool:

@@ -126,9 +126,9 @@ class Track:
         self.size_m = self.size_m + (sighting.size_m - self.size_m) / self.size_count
 
     def _see_yaw(self, sighting: SceneObject, config: MemoryConfig) -> None:
-        period = config.yaw_period_rad(self.beliefs.words())
+        period = config.yaw.of(self.beliefs.words())
         if self.yaw is not None and self.yaw.period_rad != period:
             self.yaw = None  # another shape than was thought
-        if sighting.yaw_rad is not None and config.yaw_period_rad(sighting.attributes) == period:
+        if sighting.yaw_rad is not None and config.yaw.of(sighting.attributes) == period:
             self.yaw = self.yaw or YawFilter(period)
             self.yaw.update(sighting.yaw_rad)

@@ -52,6 +52,7 @@ class Viewpoint:
     range_m: float = math.inf  # distance up to which the recogniser finds objects
     window: Window | None = None  # the part of the image that the recogniser used; None: all of it
     mask: np.ndarray | None = None  # (height, width) bool of the image, True where it was looked at; None: everywhere
+    away: np.ndarray | None = None  # (3,) in the memory's frame, away from the camera along the plane; None: unknown
 
     @classmethod
     def of(cls, view: CameraView, frame_T_plane: Transform, range_m: float = math.inf,
@@ -60,12 +61,12 @@ class Viewpoint:
 
         Raises PlaneNotVisibleError where the view's plane is unknown.
         """
-        optical = frame_T_plane @ view.plane_T_optical()
+        optical, away = frame_T_plane @ view.plane_T_optical(), frame_T_plane.rotation[:, 1]
         if field is None:
-            return cls(view.intrinsics, optical, range_m, mask=mask)
+            return cls(view.intrinsics, optical, range_m, mask=mask, away=away)
         level = frame_T_plane @ view.plane.plane_T_optical()
         window = Window(field.intrinsics, level, frame_T_plane, field.reach_units * unit_m)
-        return cls(view.intrinsics, optical, range_m, window, mask)
+        return cls(view.intrinsics, optical, range_m, window, mask, away)
 
     def __post_init__(self) -> None:
         if not self.range_m > 0:
@@ -78,7 +79,7 @@ class Viewpoint:
     def behind_rad(self) -> float:
         """Direction away from the camera in the ground plane, as an angle from +x of the frame."""
         rotation = self.frame_T_optical.rotation
-        away = rotation[:, 2]
+        away = rotation[:, 2] if self.away is None else self.away
         if abs(away[2]) > _STEEP:  # looking down, the image's up is away; looking up, its down
             away = rotation[:, 1] * math.copysign(1.0, away[2])
         return math.atan2(away[1], away[0])

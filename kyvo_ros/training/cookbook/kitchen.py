@@ -44,7 +44,8 @@ from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
 from kyvo_ros.training.stages import decoder_config, longest_sequence
-from kyvo_ros.training.trainer import METRICS, Trainer, TrainingError, start_from
+from kyvo_ros.training.starting import start_from
+from kyvo_ros.training.trainer import METRICS, Trainer, TrainingError
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +193,7 @@ class Kitchen:
         return folded(self.bundle.image_tokenizer).to(self.device)
 
     def _schema(self, recipe: Recipe) -> SceneSchema:
-        return replace(self.bundle.schema, max_objects=recipe.max_objects)
+        return replace(self.bundle.schema, max_objects=recipe.max_objects or self.bundle.schema.max_objects)
 
     @property
     def maker(self) -> ExampleMaker:

@@ -40,7 +40,7 @@ def _introduction(experiments: Sequence[Experiment], results: dict[str, dict | N
     done = [result for result in results.values() if result]
     recipe = experiments[0].rows[0].recipe
     machines = sorted({result["hardware"] for result in done})
-    return _INTRODUCTION.format(model=kitchen.bundle.name, most=recipe.max_objects, held_out=recipe.examples.held_out,
+    return _INTRODUCTION.format(model=kitchen.bundle.name, most=recipe.max_objects or kitchen.bundle.schema.max_objects, held_out=recipe.examples.held_out,
                                 finished=len(done), rows=len(results),
                                 hardware=f" on {'; '.join(machines)}" if machines else "")
 

@@ -1,0 +1,50 @@
+"""A start from weights that are there: what of them fits other sizes, another image tokenizer, another grid of cells."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
+from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.training.trainer import TrainingError
+
+log = logging.getLogger(__name__)
+
+
+def start_from(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """Take over the weights whose name and shape the model has; what stays new is logged.
+
+    Raises TrainingError where none fits.
+    """
+    own = model.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise TrainingError(f"no weight of the {what} to start from has a name and shape of this recipe's")
+    model.load_state_dict(fitting, strict=False)
+    new = sorted(set(own) - set(fitting))
+    if new:
+        log.warning("the %s starts from other sizes: %d of %d weights stay new (%s)", what, len(new), len(own),
+                    ", ".join(new[:8]) + (" ..." if len(new) > 8 else ""))
+
+
+def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, Tensor]:
+    """Weights of a decoder to start from with this image tokenizer, without what it knows of other codes."""
+    own, codebook, state = decoder.embedding, tokenizer.codebook, decoder.state_dict()
+    same = own.codebook.shape == codebook.shape and torch.allclose(own.codebook, codebook, atol=1e-2)
+    if not same:
+        log.warning("the decoder starts from one that was trained on other image codes; it learns these anew")
+        del state["embedding.code_projection.weight"]
+        state["embedding.learned.weight"] = state["embedding.learned.weight"].clone()
+        state["embedding.learned.weight"][own.image_ids.start:own.image_ids.stop] = 0.0
+    positions = resized_grid(state["embedding.image_positions"], decoder.config.image_grid, tokenizer.grid)
+    # Even the same codebook is this tokenizer's: that of a model folder is rounded.
+    return {**state, "embedding.codebook": codebook, "embedding.image_positions": positions}
+
+
+def resized_grid(table: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
+    """A row for each cell of a grid (rows * columns, D) for the cells of another grid over the same image."""
+    image = table.T.reshape(1, -1, *before)
+    return torch.nn.functional.interpolate(image, after, mode="bilinear").flatten(2)[0].T.contiguous()
