@@ -124,7 +124,7 @@ def _read_torch_file(path: Path) -> object:
         raise PublishedCheckpointError(f"there is no checkpoint {path}; give the path of a file like meta_model_9.pt")
     zipped = zipfile.is_zipfile(path)
     with path.open("rb") as file:
-        if not zipped and file.read(1) != pickle.PROTO:
+        if not zipped and not file.read(2).startswith((pickle.PROTO, b"PK")):  # of what torch wrote before, and of zip
             raise PublishedCheckpointError(f"{path} is no torch file; is it what a download has left in its place, such "
                                            "as a pointer of Git LFS, or a web page? Download it again")
     try:

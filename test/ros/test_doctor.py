@@ -20,8 +20,9 @@ from kyvo_ros.cli import main
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.ros.doctor import camera, machine
 from kyvo_ros.ros.doctor.camera import LOOKS
-from kyvo_ros.ros.doctor.findings import Finding, exit_code, report
+from kyvo_ros.ros.doctor.findings import Finding, exit_code, report, what_to_type
 from kyvo_ros.ros.doctor.recording import examine_recording
+from kyvo_ros.ros.offline.bags import Topics
 from kyvo_ros.ros.offline.jobs import Job
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, OK, WARN
@@ -66,18 +67,18 @@ def test_a_healthy_recording(tmp_path: Path, pipeline: Any) -> None:
 
 
 @pytest.mark.parametrize("messages, settings, about, text, to_type", [
-    ([_image(1)], {}, "camera_info", "no camera_info has come", "grep CameraInfo"),
-    ([_info(frame_id="a"), _info(frame_id="b"), _image(1)], {}, "camera_info", "only for 'a', 'b'", "grep CameraInfo"),
-    ([_info(focal=0.0), _image(1)], {}, "camera_info", "uncalibrated",
-     "cameracalibrator --size 8x6 --square 0.025 --ros-args -r image:=/cam/image_raw -r camera:=/cam"),
-    ([_info(width=320, height=320), _image(1)], {}, "camera_info", "another shape", "cameracalibrator"),
-    ([_info(), _image(1, encoding="32FC1")], {}, "image", "is a depth image", "echo --once --no-arr /cam/image_raw"),
-    ([_info(), _image(1, encoding="rgb48")], {}, "image", "unknown image encoding 'rgb48'", "/cam/image_raw"),
-    ([_info(), _image(1)], {"plane_frame": "map"}, "transforms", "TF does not know frame", "tf2_echo map camera"),
+    ([_image(1)], {}, "camera_info", "no camera_info has come", "--camera-info TOPIC"),
+    ([_info(frame_id="a"), _info(frame_id="b"), _image(1)], {}, "camera_info", "only for 'a', 'b'",
+     "--camera-info TOPIC"),
+    ([_info(focal=0.0), _image(1)], {}, "camera_info", "uncalibrated", "--camera-info TOPIC"),
+    ([_info(width=320, height=320), _image(1)], {}, "camera_info", "another shape", "--camera-info TOPIC"),
+    ([_info(), _image(1, encoding="32FC1")], {}, "image", "is a depth image", "--image TOPIC"),
+    ([_info(), _image(1, encoding="rgb48")], {}, "image", "unknown image encoding 'rgb48'", "--image TOPIC"),
+    ([_info(), _image(1)], {"plane_frame": "map"}, "transforms", "TF does not know frame", "-p plane_frame:=FRAME"),
     ([_info(), _tf(0.9, stamp=5), _image(1)], {"output_frame": "world"}, "transforms", "before its oldest",
-     "tf2_echo world camera"),
+     "-p plane_frame:=FRAME"),
     ([_info(), _tf(1, Transform.identity()), _image(1)], {"plane_frame": "world"}, "transforms", "look down",
-     "tf2_echo world camera"),
+     "-p plane_frame:=FRAME"),
     ([_info()], {}, "image", "there are 0 topics with images", "ros2 bag info"),
     ([_image(1), (S, "/other/image", _image(1)[2])], {}, "image", "name one with --image: /cam/image_raw, /other/image",
      "ros2 bag info"),
@@ -87,6 +88,17 @@ def test_what_keeps_scenes_from_coming(tmp_path: Path, messages, settings, about
     finding = _found(findings, about, text)
     assert finding.level == ERROR and to_type in finding.type_this and exit_code(findings) == 1
     assert f"WRONG {about}: " in report(findings) and "1 thing to put right" in report(findings)
+
+
+@pytest.mark.parametrize("reason, text", [
+    ("no_camera_info", "grep CameraInfo"), ("bad_image", "echo --once --no-arr /cam/image_raw/compressed"),
+    ("bad_camera_info", "cameracalibrator --size 8x6 --square 0.025 --ros-args -r image:=/cam/image_raw -r camera:=/cam"),
+    ("no_transform", "tf2_echo map camera"), ("plane_not_visible", "tf2_echo map camera"), ("no_depth", "grep depth"),
+    ("inference_failed", "")])
+def test_what_to_type_in_a_running_system(reason: str, text: str) -> None:
+    topics = Topics("/cam/image_raw/compressed", "/cam/camera_info")
+    line = what_to_type(reason, Settings(plane_frame="map", depth_source="image"), topics, "camera")
+    assert text in line and bool(text) == bool(line)
 
 
 @pytest.mark.parametrize("messages, settings, about, text", [
@@ -169,8 +181,8 @@ def test_a_folder_of_pictures_of_a_camera_that_nothing_is_known_of(tmp_path: Pat
     options = [str(folder), "-p", f"model:={tmp_path / 'tiny'}"]
     assert main(["doctor", *options]) == 1
     said = capsys.readouterr().out
-    assert "WRONG image: none of 1 images can be used" in said and f"type: kyvo doctor {folder} --camera" in said
-    assert "ros2" not in said
+    assert "WRONG camera_info: nothing is known of the camera of a 192x108 image" in said and "can be used" not in said
+    assert f"type: kyvo doctor {folder} --camera" in said and "ros2" not in said
     (tmp_path / "camera.yaml").write_text("image_width: 192\nimage_height: 108\ncamera_matrix: {data: [180, 0, 96, 0, "
                                           "180, 54, 0, 0, 1]}\ndistortion_coefficients: {data: [0, 0, 0, 0, 0]}\n")
     main(["doctor", *options, "--camera", str(tmp_path / "camera.yaml")])

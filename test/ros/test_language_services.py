@@ -298,8 +298,9 @@ def test_goals_beyond_a_bound_are_rejected(node, tester, goals, model_folder) ->
     tester.wait(lambda: all(future.done() for future in sent), "every answer", 30.0)
     accepted = [future.result() for future in sent if future.result().accepted]
     assert MOST_GOALS <= len(accepted) < len(sent)
-    for goal in accepted:
-        goals.cancel(goal)
+    for goal in accepted:  # the first of which may have ended
+        cancelled = goal.cancel_goal_async()
+        tester.wait(cancelled.done, "an answer to the request to cancel")
     ended = {goals.result(goal, 30.0)[0] for goal in accepted}
     assert ended <= {GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_SUCCEEDED}
     assert goals.result(goals.send(COUNT))[0] == GoalStatus.STATUS_SUCCEEDED, "there is room again"

@@ -97,17 +97,18 @@ def examine(heard: Iterable[Heard], pipeline: Pipeline | None, settings: Setting
         return what_to_type(reason, settings, topics, watch.camera_frame or "CAMERA_FRAME")
     findings = [*_drops(ledger, to_type), *_remarks(ledger, settings, topics, watch, source is None)]
     transforms = _transforms(replay.known_frames(), settings, watch, source)
-    return [_summary(ledger, dry, topics, source), *findings, *transforms]
+    return [*_summary(ledger, dry, topics, source), *findings, *transforms]
 
 
-def _summary(ledger: Ledger, dry: DryPipeline, topics: Topics, source: Path | None) -> Finding:
+def _summary(ledger: Ledger, dry: DryPipeline, topics: Topics, source: Path | None) -> Iterator[Finding]:
+    """Where all images were dropped, the drops say it."""
     if not ledger.images:
         running = source is None and topics.image
-        return Finding(ERROR, "image", "there is no image", f"ros2 topic hz {topics.image}" if running else "")
+        yield Finding(ERROR, "image", "there is no image", f"ros2 topic hz {topics.image}" if running else "")
     if not ledger.scenes:
-        return Finding(ERROR, "image", f"none of {ledger.images} images can be used")
+        return
     seen = f"; the first {len(dry.counts)} show {', '.join(map(str, dry.counts))} objects" if dry.counts else ""
-    return Finding(OK, "image", f"{ledger.scenes} of {ledger.images} images can be used{seen}")
+    yield Finding(OK, "image", f"{ledger.scenes} of {ledger.images} images can be used{seen}")
 
 
 def _drops(ledger: Ledger, to_type: Callable[[str], str]) -> Iterator[Finding]:

@@ -47,6 +47,8 @@ def what_to_type_again(reason: str, source: Path, of_camera: bool) -> str:
     options = {
         "no_camera_info": calibrated, "bad_camera_info": calibrated, "no_depth": "--depth TOPIC",
         "no_transform": "-p plane_frame:=FRAME -p camera_frame:=FRAME", "plane_not_visible": "-p plane_frame:=FRAME"}
+    if of_camera:
+        options["bad_image"] = "--image TOPIC"
     return f"kyvo doctor {source} {options[reason]}" if reason in options else ""
 
 
