@@ -34,7 +34,6 @@ from kyvo_ros.ros.serving import Server, explain, fill
 from kyvo_ros.ros.worker import Worker, WorkerStoppedError
 from kyvo_ros.scene import PLANE_FRAME, Scene, Transform
 
-
 #: Goals of the action that may wait; more are rejected.
 MOST_GOALS = 50
 
@@ -57,7 +56,8 @@ class LanguageServices:
         node.create_service(Render, "render", self._on_render, qos_profile=REQUESTS, callback_group=waiting)
         self._action = ActionServer(  # with _deliver in name only: each goal is executed by one that knows its outcome
             node, AskAction, "ask", self._deliver, callback_group=MutuallyExclusiveCallbackGroup(),
-            goal_callback=self._on_request, handle_accepted_callback=self._on_goal, cancel_callback=lambda goal: CancelResponse.ACCEPT)
+            goal_callback=self._on_request, handle_accepted_callback=self._on_goal,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT)
 
     def finish(self, timeout_s: float) -> None:
         """Wait until every goal that was accepted has its result, while an executor delivers them."""
