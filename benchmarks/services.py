@@ -3,7 +3,7 @@
     python tools/on_loopback.py python benchmarks/services.py [--model DIR] [--calls 20] [--json FILE]
 
 The node is a process of its own with one image of the demo received; `recognize` and `ask` with `fresh` see that image
-again, `ask` and `edit` speak about the scene that is there. A service that the model was not trained for is named so.
+again, `ask`, `edit` and `render` mean the scene that is there. A service that the model was not trained for is named so.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ WARM_UP_CALLS = 3
 
 def requests() -> dict[str, tuple[type, str, Any]]:
     """What is asked, by name: type, service, request."""
-    from kyvo_msgs.srv import Ask, Edit, Recognize
+    from kyvo_msgs.srv import Ask, Edit, Recognize, Render
     question = "how many metal things are there?"
     return {
         "recognize (newest image)": (Recognize, "recognize", Recognize.Request()),
         "ask (latest scene)": (Ask, "ask", Ask.Request(question=question)),
         "ask (fresh image)": (Ask, "ask", Ask.Request(question=question, fresh=True)),
         "edit (latest scene)": (Edit, "edit", Edit.Request(instruction="remove the large yellow sphere")),
+        "render (latest scene)": (Render, "render", Render.Request()),
     }
 
 
