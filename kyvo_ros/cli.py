@@ -18,6 +18,11 @@ from kyvo_ros.commands import (
     shapes, view_ablation)
 
 
+#: What `make setup` installs and a system's own Python may lack.
+_OF_THE_ENVIRONMENT = ("cv2", "matplotlib", "numba", "numpy", "rosbags", "safetensors", "scipy", "skimage", "tokenizers",
+                       "torch", "tqdm", "transformers", "trimesh", "yaml")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -26,6 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return args.run(args)
     except KeyboardInterrupt:
         return 130
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_THE_ENVIRONMENT:
+            raise
+        print(f"kyvo: error: {error} in {sys.executable}; run `make setup` in a checkout and then .venv/bin/kyvo, or "
+              "install it", file=sys.stderr)
+        return 2
     except Exception as error:
         if not _is_for_the_user(error):
             raise

@@ -37,7 +37,7 @@ from kyvo_ros.model.rendering import ImageWriter
 from kyvo_ros.model.shapes import TASK as SHAPES_TASK
 from kyvo_ros.model.shapes import ShapeWriter
 from kyvo_ros.model.tasks import check_trained
-from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, apply_edit
+from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, Program, apply_edit
 from kyvo_ros.scene import (
     RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene)
 from kyvo_ros.scene.consensus import consensus
@@ -223,7 +223,6 @@ class KyvoPipeline:
         scene = self._grammar.decode_scene(generation.token_ids)
         return self._answers.answer(question, scene, codes[0], cells)
 
-    @with_own_threads
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene:
         """The scene as an instruction changes it; objects keep their order and ids, a new one comes last.
 
@@ -232,7 +231,15 @@ class KyvoPipeline:
         Raises SentenceError as `answer` does, PremiseError where what the instruction speaks of is not there or not
         possible, with the reason.
         """
-        program, _ = self._programs.write("T->E", instruction)
+        return self.edited(self.edit_program(instruction), scene, metres_per_unit)
+
+    @with_own_threads
+    def edit_program(self, instruction: str) -> Program:
+        """What the model takes an instruction for; `edited` does it. Raises SentenceError and UntrainedTaskError."""
+        return self._programs.write("T->E", instruction)[0]
+
+    def edited(self, program: Program, scene: Scene, metres_per_unit: float | None = None) -> Scene:
+        """The second half of `edit`. Raises PremiseError."""
         return apply_edit(program, scene, self._edit_rules(metres_per_unit or self.schema.metres_per_unit))
 
     def render(self, scene: Scene, camera: PlaneCamera | None = None, metres_per_unit: float | None = None,

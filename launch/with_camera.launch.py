@@ -19,6 +19,8 @@ ARGUMENTS = {
     "driver": ("v4l2_camera", "Package of the driver: v4l2_camera or usb_cam."),
     "video_device": ("/dev/video0", "Device of the camera."),
     "camera_info_url": ("", "Calibration as file:// or package:// URL; empty is the driver's default."),
+    "params_file": ("", "YAML file of parameters for the node, such as config/tabletop.yaml; empty for the defaults."),
+    "plane_frame": ("", "TF frame whose x-y plane the objects stand on; empty for the parameters' or the model's."),
     "output_frame": ("", "As in kyvo.launch.py; plane stands for the camera's own support-plane frame."),
 }
 #: Package -> its executable and the names it gives to the parameters of the device and of the optical frame.
@@ -41,11 +43,14 @@ def start_pair(context):
     if value("camera_info_url"):
         settings["camera_info_url"] = value("camera_info_url")
     output = plane if value("output_frame") == "plane" else value("output_frame")
+    given = {"support_plane_frame": plane, "output_frame": output}
+    if value("plane_frame"):
+        given["plane_frame"] = value("plane_frame")
     return [
         Node(package=driver, executable=executable, name="camera", namespace=camera, output="screen",
              parameters=[settings]),
         Node(package="kyvo_ros", executable="kyvo_node", name="kyvo_node", namespace=camera, output="screen",
-             parameters=[{"support_plane_frame": plane, "output_frame": output}],
+             parameters=[*filter(None, [value("params_file")]), given],
              remappings=[("image", "image_raw")]),
     ]
 

@@ -14,7 +14,7 @@ from kyvo_ros.cli import main
 from kyvo_ros.commands import recognize
 from kyvo_ros.commands.common import UsageError
 from kyvo_ros.commands.recognize import read_camera
-from kyvo_ros.data.images import read_rgb, write_rgb
+from kyvo_ros.data.images import ImageFileError, read_rgb, write_rgb
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.scene import PinholeCamera
 from kyvo_ros.scene.records import scene_from_dict
@@ -162,6 +162,74 @@ def test_errors_take_one_line_and_code_2(model, picture, capsys, arguments, mess
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("kyvo: error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--fx", "0"], "focal lengths must be positive"), (["--threads", "0"], "--threads must be at least 1"),
+    (["--json", "FOLDER"], "--json FOLDER is a folder"), (["--draw", "PICTURE"], "--draw PICTURE is a file"),
+    (["--camera", "PICTURE"], "holds no camera calibration")])
+def test_options_that_cannot_be_are_refused(model, picture, tmp_path, capsys, arguments, message):
+    here = {"PICTURE": picture, "FOLDER": str(tmp_path)}
+    assert main(["recognize", picture, "--model", model, *(here.get(a, a) for a in arguments)]) == 2
+    for name, path in here.items():
+        message = message.replace(name, path)
+    assert message in capsys.readouterr().err
+
+
+def test_one_bad_image_keeps_no_other_from_its_turn(model, picture, tmp_path, capsys):
+    text, written = tmp_path / "text.png", tmp_path / "scenes.json"
+    text.write_text("no picture")
+    assert main(["recognize", str(text), picture, "--model", model, "--json", str(written)]) == 2
+    assert [scene["image"] for scene in json.loads(written.read_text())["scenes"]] == [picture]
+    assert "is not a whole image" in capsys.readouterr().err
+
+
+def test_an_image_that_was_cut_off_is_none(tmp_path):
+    for suffix in (".jpg", ".png"):
+        whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+        write_rgb(whole, np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8))
+        cut.write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+        assert read_rgb(whole).shape == (240, 320, 3)
+        with pytest.raises(ImageFileError, match="not a whole image"):
+            read_rgb(cut)
+
+
+def test_a_calibration_of_another_size_serves_images_of_its_shape(model, tmp_path, capsys):
+    (tmp_path / "camera.yaml").write_text(CALIBRATION)
+    for size, code in (((120, 160), 0), ((120, 192), 2)):
+        write_rgb(tmp_path / "small.png", np.full((*size, 3), 90, np.uint8))
+        assert main(["recognize", str(tmp_path / "small.png"), "--model", model, "--camera",
+                     str(tmp_path / "camera.yaml")]) == code
+    assert "is the calibration of 320x240 images and the image has 192x120 pixels" in capsys.readouterr().err
+
+
+def test_the_camera_of_most_robots_is_asked_for_by_the_option_s_name(model, tmp_path, capsys):
+    write_rgb(tmp_path / "wide.png", np.full((90, 160, 3), 90, np.uint8))
+    assert main(["recognize", str(tmp_path / "wide.png"), "--model", model]) == 2
+    assert "(--camera YAML, or --fx)" in capsys.readouterr().err
+
+
+def test_a_table_top_in_the_model_s_own_units_is_warned_of(model, picture, capsys):
+    main(["recognize", picture, "--model", model, "--distance-m", "0.9"])
+    assert "the plane is 0.90 m away" in (said := capsys.readouterr().err) and "give --scale distance" in said
+    main(["recognize", picture, "--model", model, "--distance-m", "0.9", "--scale", "distance"])
+    assert "the plane is" not in capsys.readouterr().err
+
+
+def test_without_the_environment_it_says_what_to_run(monkeypatch, picture, capsys):
+    def missing(args):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    monkeypatch.setattr(recognize, "load_pipeline", missing)
+    assert main(["recognize", picture]) == 2
+    assert "run `make setup` in a checkout and then .venv/bin/kyvo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [
+    ["full", "--from", "MODEL", "--recipe", "r.yaml"], ["all", "--recipe", "r.yaml"], ["export", "--recipe", "r.yaml"],
+    ["shapes", "--recipe", "r.yaml"]])
+def test_another_recipe_does_not_write_over_the_shipped_model(model, capsys, arguments):
+    assert main(["train", *[model if a == "MODEL" else a for a in arguments]]) == 2
+    assert "give --out, the folder of the model to write" in capsys.readouterr().err
 
 
 def test_bugs_are_not_dressed_up_as_errors(monkeypatch, picture):

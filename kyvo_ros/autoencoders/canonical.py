@@ -102,9 +102,10 @@ class CanonicalCamera:
         if 1.32 <= width / height <= 1.51:
             return PinholeCamera(width, height, self.fx / self.width * width, self.fx / self.width * width,
                                  width / 2, height / 2)
+        common = math.gcd(self.width, self.height)
         raise CanonicalError(
             f"nothing is known of the camera of a {width}x{height} image: expected the aspect "
-            f"{self.width}:{self.height}, 4:3 or 3:2; give the camera's intrinsics")
+            f"{self.width // common}:{self.height // common}, 4:3 or 3:2; give the camera's intrinsics")
 
     def cells(self, plane: PlaneCamera | None, grid: tuple[int, int]) -> np.ndarray:
         """Ground coordinates (h*w, 2) float32 of the centres of a grid of image cells, raster order.

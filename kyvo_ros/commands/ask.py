@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import add_effort, add_model_options, load_pipeline, write_text
 from kyvo_ros.commands.given import given_scene
-from kyvo_ros.commands.recognize import add_camera_options
+from kyvo_ros.commands.recognize import add_camera_options, scene_table
 
 if TYPE_CHECKING:
     from kyvo_ros.questions import Answer
@@ -36,9 +36,12 @@ def run(args: argparse.Namespace) -> int:
     given = given_scene(args, pipeline)
     camera = given.plane.plane_T_optical().translation
     records = []
+    if args.trace:
+        print(f"{args.source}: {len(given.scene)} objects\n{scene_table(given.scene, numbered=True)}\n")
     for question in args.questions:
         answer = pipeline.answer(question, given.scene, camera, given.unit_m)
-        print(f"{question}\n  {answer.text}  ({answer.confidence:.2f})")
+        print(f"{question}\n  {answer.text}{'' if answer.refusal else f'  ({answer.confidence:.2f})'}\n"
+              f"    understood as {answer.program}")
         if args.trace:
             print("".join(f"    {line}\n" for line in answer.trace), end="")
         records.append({"question": question, **answer_to_dict(answer)})

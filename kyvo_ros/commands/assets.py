@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--first must not be negative, got {args.first}")
     pictures, labels = [], []
     chosen = [(name, args.first + i) for name in args.categories or CATEGORIES for i in range(args.count)]
-    for name, index in tqdm(chosen, desc="objects", disable=None):
+    for name, index in tqdm(chosen if args.sheet or args.out else [], desc="objects", disable=None):
         mesh = make_asset(name, index)
         if args.sheet:
             pictures.append(mesh_picture(mesh, args.size))
@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
             write_mesh(args.out / f"{name}_{index}.glb", mesh)
     if args.sheet:
         write_rgb(args.sheet, sheet(pictures, args.columns, labels))
+    written = [*([f"{len(chosen)} meshes in {args.out}"] if args.out else []), *([str(args.sheet)] if args.sheet else [])]
+    print(f"written: {', '.join(written)}" if written else f"categories: {', '.join(CATEGORIES)}")
     print(f"{len(CATEGORIES)} categories, {len(HELD_OUT_CATEGORIES)} of them held out of training: "
           f"{', '.join(HELD_OUT_CATEGORIES)}")
     return 0

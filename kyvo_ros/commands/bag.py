@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ def jobs_of(args: argparse.Namespace) -> list[Job]:
     check_rate(args)
     settings = settings_of(args.params_file, args.assignments, args.camera_name)
     camera = read_camera(args.camera) if args.camera else None
+    _check_options(args)
     several = len(args.sources) > 1
     names = [f"{source.resolve().stem}_kyvo" for source in args.sources]
     if len(set(names)) < len(names):
@@ -87,6 +89,20 @@ def jobs_of(args: argparse.Namespace) -> list[Job]:
     outputs = [(args.out or Path()) / name if several or not args.out else args.out for name in names]
     return [Job(source, output, settings, args.image, args.camera_info, args.namespace, args.storage, camera,
                 args.rate_hz, args.depth) for source, output in zip(args.sources, outputs)]
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raises UsageError for options that would do nothing, or make names that ROS refuses."""
+    from kyvo_ros.ros.offline.jobs import is_bag
+
+    if not re.fullmatch(r"(/?[A-Za-z_]\w*)*/?", args.namespace):
+        raise UsageError(f"--namespace must be names of letters, digits and _ with / between, got {args.namespace!r}")
+    bags = [is_bag(source) for source in args.sources]
+    named = [f"--{name.replace('_', '-')}" for name in ("image", "camera_info", "depth") if getattr(args, name)]
+    if named and not any(bags):
+        raise UsageError(f"{', '.join(named)} name topics of bags, and folders and videos have none")
+    if args.camera and all(bags):
+        raise UsageError("--camera is for folders and videos; a bag has its own camera_info (--camera-info TOPIC)")
 
 
 def check_rate(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -93,9 +94,22 @@ def check_counts(args: argparse.Namespace, *names: str) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
 
 
+def check_writable(args: argparse.Namespace, name: str, folder: bool = False) -> None:
+    """Raises UsageError where the file, or `folder`, of this option certainly cannot be written, before time is spent."""
+    path: Path | None = getattr(args, name)
+    if path is None:
+        return
+    if path.exists() and path.is_dir() != folder:
+        raise UsageError(f"--{name} {path} is {'a file' if folder else 'a folder'}; name another")
+    above = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not os.access(above, os.W_OK) or not (above == path or above.is_dir()):
+        raise UsageError(f"--{name} {path} cannot be written: {above} is not a folder that may be written to")
+
+
 def load_pipeline(args: argparse.Namespace) -> KyvoPipeline:
     """The pipeline that the options of `add_model_options` name."""
     from kyvo_ros.pipeline import KyvoPipeline
+    check_counts(args, "threads")
     return KyvoPipeline.from_pretrained(args.model, args.device, args.threads, args.dtype)
 
 

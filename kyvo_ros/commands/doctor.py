@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--listen-s must be positive, got {args.listen_s:g}")
     check_rate(args)
     settings = settings_of(args.params_file, args.assignments, args.camera_name)
-    of_model, pipeline = machine.model(settings, kyvo_pipeline)
+    of_model, pipeline = machine.model(settings, kyvo_pipeline, args.source)
     look = _recording if args.source else _system
     findings = [*machine.versions(), *of_model, *look(args, settings, pipeline)]
     print(report(findings))

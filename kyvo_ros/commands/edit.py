@@ -32,8 +32,10 @@ def run(args: argparse.Namespace) -> int:
     scene = given.scene
     print(f"{args.source}: {len(scene)} objects\n{scene_table(scene)}\n")
     for instruction in args.instructions:
-        scene = pipeline.edit(instruction, scene, given.unit_m)
-        print(f"{instruction}: {len(scene)} objects\n{scene_table(scene)}\n")
+        program = pipeline.edit_program(instruction)
+        print(f"{instruction}\n  understood as {program}")
+        scene = pipeline.edited(program, scene, given.unit_m)
+        print(f"{len(scene)} objects\n{scene_table(scene)}\n")
     if args.json:
         record = {"model": pipeline.name, "scenes": [
             {"instructions": args.instructions, **given.with_scene(scene).to_dict()}]}

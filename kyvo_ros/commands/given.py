@@ -60,6 +60,8 @@ def given_scene(args: argparse.Namespace, pipeline: KyvoPipeline) -> GivenScene:
         view = camera_view(args, pipeline, image.shape[1], image.shape[0])
         scene = pipeline.recognize(image, view, args.scale, args.effort)
         return GivenScene(scene, view.plane, pipeline.metres_per_unit(view.plane, args.scale))
+    if not source.is_file():
+        raise UsageError(f"there is no file {source}")
     try:
         records = json.loads(source.read_text(encoding="utf-8"))["scenes"]
         scenes = [GivenScene.from_dict(record, pipeline) for record in records]

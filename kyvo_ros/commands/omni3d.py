@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from kyvo_ros.commands.common import UsageError
+
 _BATCH = 8
 
 
@@ -60,6 +62,9 @@ def _predict(args: argparse.Namespace) -> int:
     from kyvo_ros.training.tokenising import codes_of
 
     bundle, samples, scenes = load_model(args.model, dtype="auto"), read_omni3d(args.json, args.images), []
+    if "category" not in {word.name for word in bundle.schema.words}:
+        raise UsageError(f"{args.model} names no categories; give a model of Omni3D's objects, such as one that `kyvo "
+                         "convert --layout objectron` has written")
     decoder = CachedDecoder(bundle.decoder, shared=is_large(bundle.decoder))
     for start in range(0, len(samples), _BATCH):
         part = samples[start:start + _BATCH]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kyvo_ros.commands.common import UsageError, add_effort, add_model_options, load_pipeline, write_text
+from kyvo_ros.commands.common import (
+    UsageError, add_effort, add_model_options, check_writable, load_pipeline, write_text,
+)
 from kyvo_ros.commands.given import GivenScene
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 #: From the pixel coordinates of camera calibrations (the first pixel's centre is 0) to ours (0.5).
 _PIXEL_CENTRE = 0.5
+#: How far the aspects of an image and its calibration may be apart.
+_SAME_SHAPE = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,35 +60,61 @@ def add_camera_options(parser: argparse.ArgumentParser, of: str = "the images") 
 
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo recognize`; returns the exit code. Raises UsageError and what loading and recognising raise."""
-    from kyvo_ros.data.images import read_rgb, write_rgb
-    from kyvo_ros.drawing import draw_scene
-
+    for path in args.images:
+        if not path.is_file():
+            raise UsageError(f"there is no image {path}")
+    check_writable(args, "json")
+    check_writable(args, "draw", folder=True)
     if args.draw and len({path.stem for path in args.images}) < len(args.images):
         raise UsageError("two images have the same name, so --draw would overwrite one; run them one by one")
     pipeline = load_pipeline(args)
-    records = []
+    _warn_of_scale(args, pipeline)
+    records, failed = [], 0
     for path in args.images:
-        image = read_rgb(path)
-        view = camera_view(args, pipeline, image.shape[1], image.shape[0])
-        scene = pipeline.recognize(image, view, args.scale, args.effort)
-        milliseconds = 1e3 * sum(pipeline.last_timings_s.values())
-        print(f"{path}: {len(scene)} objects, {milliseconds:.0f} ms\n{scene_table(scene)}\n")
-        given = GivenScene(scene, view.plane, pipeline.metres_per_unit(view.plane, args.scale))
-        records.append({"image": str(path), **given.to_dict()})
-        if args.draw:
-            write_rgb(args.draw / f"{path.stem}.png", draw_scene(image, scene, view))
+        try:
+            records.append(_recognized(args, pipeline, path))
+        except ValueError as error:  # our own named exceptions: the other images get their turn
+            print(f"kyvo: error: {error}", file=sys.stderr)
+            failed += 1
     if args.json:
         write_text(args.json, json.dumps({"model": pipeline.name, "scenes": records}, indent=1) + "\n")
-    return 0
+    return 2 if failed else 0
 
 
-def scene_table(scene: Scene) -> str:
+def _recognized(args: argparse.Namespace, pipeline: KyvoPipeline, path: Path) -> dict[str, Any]:
+    """The record of an image's scene, which is printed and, where that is asked for, drawn."""
+    from kyvo_ros.data.images import read_rgb, write_rgb
+    from kyvo_ros.drawing import draw_scene
+
+    image = read_rgb(path)
+    view = camera_view(args, pipeline, image.shape[1], image.shape[0])
+    scene = pipeline.recognize(image, view, args.scale, args.effort)
+    milliseconds = 1e3 * sum(pipeline.last_timings_s.values())
+    print(f"{path}: {len(scene)} objects, {milliseconds:.0f} ms\n{scene_table(scene)}\n")
+    if args.draw:
+        write_rgb(args.draw / f"{path.stem}.png", draw_scene(image, scene, view))
+    given = GivenScene(scene, view.plane, pipeline.metres_per_unit(view.plane, args.scale))
+    return {"image": str(path), **given.to_dict()}
+
+
+def _warn_of_scale(args: argparse.Namespace, pipeline: KyvoPipeline) -> None:
+    """Say on stderr where the camera's distance cannot be meant in the model's own units."""
+    plane, nominal = plane_of(args, pipeline.nominal_plane()), pipeline.nominal_plane()
+    if args.scale == "units" and not plane.is_about_as_far_as(nominal):
+        print(f"the plane is {plane.distance_m:.2f} m away and with --scale units the model expects "
+              f"{nominal.distance_m:.2f} m, so that poses and sizes will not fit; give --scale distance", file=sys.stderr)
+
+
+def scene_table(scene: Scene, numbered: bool = False) -> str:
     """A scene as text, one line an object."""
+    if not len(scene):
+        return "  nothing recognised"
     lines = [f"  {'object':<28}{'x (m)':>8}{'y (m)':>8}{'z (m)':>8}{'yaw (deg)':>11}{'score':>8}"]
-    for o in scene.objects:
+    for number, o in enumerate(scene.objects):
         yaw = "-" if o.yaw_rad is None else f"{math.degrees(o.yaw_rad):.0f}"
         x, y, z = o.position_m
-        lines.append(f"  {o.label:<28}{x:>8.2f}{y:>8.2f}{z:>8.2f}{yaw:>11}{o.confidence:>8.2f}")
+        label = f"#{number} {o.label}" if numbered else o.label
+        lines.append(f"  {label:<28}{x:>8.2f}{y:>8.2f}{z:>8.2f}{yaw:>11}{o.confidence:>8.2f}")
     return "\n".join(lines)
 
 
@@ -94,20 +125,23 @@ def camera_view(args: argparse.Namespace, pipeline: KyvoPipeline, width: int, he
     """
     from kyvo_ros.scene import CameraView, PinholeCamera
 
-    if args.camera and args.fx:
+    if args.camera and args.fx is not None:
         raise UsageError("give --camera or --fx, not both")
-    if not args.fx and any(value is not None for value in (args.fy, args.cx, args.cy)):
+    if args.fx is None and any(value is not None for value in (args.fy, args.cx, args.cy)):
         raise UsageError("--fy, --cx and --cy need --fx")
     if args.scale == "distance" and args.distance_m is None:
         raise UsageError("--scale distance needs --distance-m")
     if args.camera:
-        intrinsics = read_camera(args.camera)
-    elif args.fx:
+        intrinsics = _at_size(read_camera(args.camera), width, height, args.camera)
+    elif args.fx is not None:
         cx, cy = (size / 2 if value is None else value + _PIXEL_CENTRE
                   for value, size in ((args.cx, width), (args.cy, height)))
-        intrinsics = PinholeCamera(width, height, args.fx, args.fy or args.fx, cx, cy)
+        intrinsics = PinholeCamera(width, height, args.fx, args.fx if args.fy is None else args.fy, cx, cy)
     else:
-        intrinsics = pipeline.canonical.assumed_camera(width, height)
+        try:
+            intrinsics = pipeline.canonical.assumed_camera(width, height)
+        except ValueError as error:
+            raise UsageError(f"{error} (--camera YAML, or --fx)") from error
     return CameraView(intrinsics, plane_of(args, pipeline.nominal_plane()))
 
 
@@ -116,6 +150,14 @@ def plane_of(args: argparse.Namespace, otherwise: PlaneCamera) -> PlaneCamera:
     distance_m = otherwise.distance_m if args.distance_m is None else args.distance_m
     elevation = otherwise.elevation_rad if args.elevation_deg is None else math.radians(args.elevation_deg)
     return replace(otherwise, distance_m=distance_m, elevation_rad=elevation)
+
+
+def _at_size(camera: PinholeCamera, width: int, height: int, path: Path) -> PinholeCamera:
+    """The camera for images of another size of the same shape. Raises UsageError."""
+    if abs(width * camera.height / (height * camera.width) - 1) > _SAME_SHAPE:
+        raise UsageError(f"{path} is the calibration of {camera.width}x{camera.height} images and the image has "
+                         f"{width}x{height} pixels, another shape")
+    return camera.resized(width, height)
 
 
 def read_camera(path: Path) -> PinholeCamera:
@@ -131,7 +173,9 @@ def read_camera(path: Path) -> PinholeCamera:
         return [float(v) for v in (value["data"] if isinstance(value, dict) else value)]
 
     try:
-        document = next(iter(yaml.safe_load_all(path.read_text())))
+        document = next(iter(yaml.safe_load_all(path.read_text(encoding="utf-8"))))
+        if not isinstance(document, dict):
+            raise TypeError("it is no mapping")
         width, height = (int(document.get(f"image_{name}", document.get(name))) for name in ("width", "height"))
         matrix = numbers(document["camera_matrix"] if "camera_matrix" in document else document["k"])
         distortion = numbers(document.get("distortion_coefficients", document.get("d", [])))

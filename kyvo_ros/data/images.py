@@ -16,12 +16,12 @@ def read_rgb(path: str | Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image file; inverse of `write_rgb`. Raises ImageFileError."""
     if not Path(path).is_file():
         raise ImageFileError(f"no image file at {path}")
-    try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:  # not imread, which fills up the picture of a file that was cut off
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:  # a header that claims more pixels than OpenCV takes
         raise ImageFileError(f"{path} cannot be read: {error.err}") from error
     if image is None:
-        raise ImageFileError(f"{path} is not an image that OpenCV reads (JPEG, PNG, ...)")
+        raise ImageFileError(f"{path} is not a whole image that OpenCV reads (JPEG, PNG, ...)")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -17,9 +17,12 @@ _WORDS = {"Q->P": "answering questions", "T->E": "editing by instructions", "3->
           **dict.fromkeys(ANSWER_TASKS.values(), "answering at once, without a program")}
 
 
+_PAGES = {"3->I": "docs/rendering.md", "I->S": "docs/shapes.md", "S->I": "docs/shapes.md"}
+
+
 def check_trained(task: str, tasks: Collection[str]) -> None:
     """Raises UntrainedTaskError where `task` is not among the `tasks` that a model was trained for."""
     if task not in tasks:
         raise UntrainedTaskError(
             f"this model was not trained for task {task}, {_WORDS.get(task, 'whatever it is')}; use a model whose "
-            "config.json lists that task, or train it (docs/training.md)")
+            f"config.json lists that task, or train it ({_PAGES.get(task, 'docs/training.md')})")

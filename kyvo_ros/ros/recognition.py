@@ -32,8 +32,6 @@ from kyvo_ros.scene import (
 
 #: How far an object may move between frames and keep its name, in model units.
 SAME_OBJECT_UNITS = 0.5
-#: A true distance to the plane that differs from the model's by more than this factor means a wrong scale.
-_PLAUSIBLE_SCALE = 1.5
 #: A frame whose best score is lower shows something else than the model's objects, or none.
 _DOUBTFUL_SCORE = 0.5
 
@@ -195,10 +193,9 @@ class Recognizer:
         unit_m = pipeline.schema.metres_per_unit
         if plane is None:
             return unit_m
-        ratio = plane.distance_m / pipeline.nominal_plane().distance_m
         if settings.scale == "distance":
-            return unit_m * ratio
-        if not 1 / _PLAUSIBLE_SCALE < ratio < _PLAUSIBLE_SCALE:
+            return unit_m * plane.distance_m / pipeline.nominal_plane().distance_m
+        if not plane.is_about_as_far_as(pipeline.nominal_plane()):
             self._status.failed("transforms", WARN, (
                 f"the plane is {plane.distance_m:.2f} m away and with scale 'units' the model expects "
                 f"{pipeline.nominal_plane().distance_m:.2f} m, so that poses and sizes will not fit; set scale to "

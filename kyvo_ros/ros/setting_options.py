@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from kyvo_ros.ros.camera_settings import OWN_SETTINGS, Configuration
 from kyvo_ros.ros.settings import SettingError, Settings
 
 _NODE = "kyvo_node"
+#: Parameters of a node that are no settings: rclpy's own, and the managed node's.
+_OF_ROS = ("use_sim_time", "qos_overrides", "start_type_description_service", "autostart")
 
 
 def settings_of(params_file: Path | None, assignments: Sequence[str], camera: str = "") -> Settings:
@@ -43,17 +46,28 @@ def values_of_file(path: Path) -> dict[str, Any]:
 
     Raises SettingError where it is no parameter file.
     """
-    known, values = {item.name for item in fields(Settings)}, {}
+    known, values, ours, found = {item.name for item in fields(Settings)}, {}, set(), False
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         for node, content in document.items():
             if node == "/**" or node.rpartition("/")[2] == _NODE:
-                values |= dict(_flat(content["ros__parameters"]))
+                said = dict(_flat(content["ros__parameters"]))
+                ours |= set() if node == "/**" else set(said)  # that of all nodes may be another's
+                values |= said
+                found = True
         cameras = values.get("cameras") or ()
-        return {name: value for name, value in values.items() if name in known or name.partition(".")[0] in cameras}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise SettingError(f"{path} is no ROS parameter file ({type(error).__name__}: {error}); it needs "
                            f"`{_NODE}:` or `/**:`, and `ros__parameters:` below") from error
+    if not found:
+        raise SettingError(f"{path} says nothing to kyvo_node; it needs `{_NODE}:` or `/**:`, and `ros__parameters:` below")
+    taken = {name for name in values if name in known or name.partition(".")[0] in cameras}
+    unknown = sorted(name for name in ours - taken if name.partition(".")[0] not in _OF_ROS)
+    if unknown:
+        alike = get_close_matches(unknown[0], known, 1)
+        hint = f"; did you mean {alike[0]}?" if alike else "; config/kyvo_node.yaml names all"
+        raise SettingError(f"{path}: kyvo_node has no parameter '{unknown[0]}'{hint}")
+    return {name: values[name] for name in values if name in taken}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -74,6 +74,10 @@ class PinholeCamera:
         return np.stack([right, down, np.ones_like(right)], axis=-1)
 
 
+#: A distance to the plane that differs by more than this factor from what a model knows means another scale.
+_PLAUSIBLE_SCALE = 1.5
+
+
 @dataclass(frozen=True)
 class PlaneCamera:
     """Where a camera without roll stands over the support plane."""
@@ -100,6 +104,10 @@ class PlaneCamera:
         c, s = math.cos(self.elevation_rad), math.sin(self.elevation_rad)
         rotation = np.array([[1.0, 0.0, 0.0], [0.0, -s, c], [0.0, -c, -s]])
         return Transform(rotation, np.array([0.0, -self.distance_m * c, self.distance_m * s]))
+
+    def is_about_as_far_as(self, nominal: PlaneCamera) -> bool:
+        """Whether a model for cameras as far away as `nominal` sees objects of about the size that it knows."""
+        return 1 / _PLAUSIBLE_SCALE < self.distance_m / nominal.distance_m < _PLAUSIBLE_SCALE
 
     def scaled(self, factor: float) -> PlaneCamera:
         return PlaneCamera(self.distance_m * factor, self.elevation_rad)

@@ -82,6 +82,9 @@ def run(args: argparse.Namespace) -> int:
     if args.shapes is not None and not args.shapes.is_dir():
         raise TrainingError(f"--shapes {args.shapes} is no model folder")
     shapes = args.stage == "shapes"
+    if args.out is None and _writes_another_model(args):
+        raise TrainingError("give --out, the folder of the model to write; only the shipped recipe writes the shipped "
+                            "model without")
     args.recipe = args.recipe or (DEFAULT_SHAPE_RECIPE if shapes else DEFAULT_RECIPE)
     args.out = args.out or (DEFAULT_SHAPE_OUT if shapes else DEFAULT_OUT)
     device = device_named(args.device)
@@ -109,6 +112,15 @@ def run(args: argparse.Namespace) -> int:
     finally:
         distributed.stop()
     return 0
+
+
+def _writes_another_model(args: argparse.Namespace) -> bool:
+    """Whether the command writes a model that is not the one its default folder is for."""
+    if args.stage == "full":
+        return not args.dry_run
+    shipped = DEFAULT_SHAPE_RECIPE if args.stage == "shapes" else DEFAULT_RECIPE
+    writes = {"shapes", "export", "card"} & set(_stages(args.stage, args.until))
+    return bool(writes) and args.recipe is not None and args.recipe.resolve() != shipped.resolve()
 
 
 def _check_alone(args: argparse.Namespace) -> None:

@@ -117,7 +117,7 @@ def test_faults_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "freeze_text would keep random embeddings" in capsys.readouterr().err
     (folder / "wide.yaml").write_text(RECIPE.replace("METHOD", "full").replace(f"dim: {DIM}", f"dim: {2 * DIM}"))
     assert main(["train", "full", "--recipe", str(folder / "wide.yaml"), "--from", str(folder / "start"), "--data",
-                 "a=b", "--device", "cpu"]) == 2
+                 "a=b", "--device", "cpu", "--out", str(folder / "wide")]) == 2
     assert f"dim is {DIM}, in the recipe {2 * DIM}" in capsys.readouterr().err
     assert main(["train", "decoder", "--dry-run", "--device", "cpu"]) == 2
     assert "belong to stage full, not to decoder" in capsys.readouterr().err

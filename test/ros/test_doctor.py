@@ -126,6 +126,19 @@ def test_a_model_that_sees_nothing_to_rely_on_is_named(tmp_path: Path) -> None:
     assert "looking at objects that the model knows" in _found(findings, "inference", "the best of 1 has 0.20").message
 
 
+def test_a_model_that_sees_nothing_at_all_is_worth_a_look(tmp_path: Path) -> None:
+    findings = _examined(tmp_path, [_info(), *(_image(1 + i) for i in range(4))], FakePipeline(objects=()))
+    assert _found(findings, "inference", "no object at all in the first 3 images").level == WARN
+    assert exit_code(findings) == 1
+
+
+def test_a_device_that_is_not_there_is_not_the_model_s_fault(tmp_path: Path) -> None:
+    def no_gpu(settings: Settings) -> None:
+        raise ValueError("device 'cuda' cannot be used; try cpu or auto")
+    findings, _ = machine.model(Settings(device="cuda"), no_gpu, tmp_path / "bag")
+    assert findings[0].type_this == f"kyvo doctor {tmp_path / 'bag'} -p device:=auto"
+
+
 def test_a_long_recording_is_judged_by_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera, "MOST_IMAGES", 2)
     findings = _examined(tmp_path, [_info(), *(_image(1 + i) for i in range(4))])

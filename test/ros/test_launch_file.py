@@ -103,8 +103,13 @@ def test_the_camera_example_sets_parameters_that_exist() -> None:
     nodes = {next(k.value.value for k in call.keywords if k.arg == "name"): call for call in ast.walk(tree)
              if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Node"}
     ours = {k.arg: k.value for k in nodes["kyvo_node"].keywords}
-    given = {key.value for key in ours["parameters"].elts[0].keys}
-    assert given == {"support_plane_frame", "output_frame"} and given <= set(Settings.__dataclass_fields__)
+    assert ast.unparse(ours["parameters"]) == "[*filter(None, [value('params_file')]), given]"
+    assigned = next(node.value for node in ast.walk(tree) if isinstance(node, ast.Assign)
+                    and getattr(node.targets[0], "id", "") == "given")
+    given = {key.value for key in assigned.keys} | {node.slice.value for node in ast.walk(tree) if isinstance(
+        node, ast.Subscript) and getattr(node.value, "id", "") == "given"}
+    assert given == {"support_plane_frame", "output_frame", "plane_frame"}
+    assert given <= set(Settings.__dataclass_fields__)
     assert ast.literal_eval(ours["remappings"]) == [("image", "image_raw")]
     keywords = [keyword for call in nodes.values() for keyword in call.keywords]
     assert [ast.unparse(k.value) for k in keywords if k.arg == "namespace"] == ["camera", "camera"]

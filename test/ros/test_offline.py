@@ -330,8 +330,29 @@ def test_a_video_that_was_cut_off_is_said_to_be(tmp_path: Path, caplog: pytest.L
     assert "claims 20 frames and OpenCV reads 10" in caplog.text
 
 
+@pytest.mark.parametrize("text, reason", [
+    ("kyvo_node:\n  ros__parameters: {planeframe: map}\n", "no parameter 'planeframe'; did you mean plane_frame"),
+    ("image_width: 640\ncamera_matrix: {data: [1]}\n", "says nothing to kyvo_node"),
+    ("other_node:\n  ros__parameters: {plane_frame: map}\n", "says nothing to kyvo_node")])
+def test_a_parameter_file_that_is_none_or_has_a_slip_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "parameters.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingError, match=reason):
+        settings_of(path, [])
+
+
+def test_parameters_that_are_another_s_or_ros_s_own_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "parameters.yaml"
+    path.write_text("/**:\n  ros__parameters: {frame_rate: 3}\nkyvo_node:\n  ros__parameters: {autostart: true, "
+                    "use_sim_time: true, plane_frame: map}\n")
+    assert settings_of(path, []) == Settings(plane_frame="map")
+
+
 @pytest.mark.parametrize("options, reason", [
+    (["--namespace", "bad name"], "--namespace"), (["--camera", "CAMERA"], "--camera is for folders"),
     (["--jobs", "0"], "--jobs"), (["--rate-hz", "0"], "--rate-hz"), ([str(RECORDING)], "same name")])
-def test_options_that_do_not_fit(options: list[str], reason: str, capsys: pytest.CaptureFixture) -> None:
-    assert main(["bag", str(RECORDING), *options]) == 2
+def test_options_that_do_not_fit(options: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    camera = tmp_path / "camera.yaml"
+    camera.write_text("image_width: 320\nimage_height: 240\ncamera_matrix: {data: [350, 0, 160, 0, 350, 120, 0, 0, 1]}\n")
+    assert main(["bag", str(RECORDING), *(str(camera) if o == "CAMERA" else o for o in options)]) == 2
     assert reason in capsys.readouterr().err

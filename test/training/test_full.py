@@ -127,7 +127,8 @@ def test_wrong_entries_are_named(tmp_path: Path, line: str, message: str) -> Non
 
 
 def test_training_needs_a_start_and_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "full", "--recipe", str(RECIPES[0]), "--device", "cpu"]) == 2
+    assert main(["train", "full", "--recipe", str(RECIPES[0]), "--device", "cpu", "--out",
+                 str(tmp_path / "out")]) == 2
     assert "needs --from" in capsys.readouterr().err
 
 

@@ -96,6 +96,10 @@ def examine(heard: Iterable[Heard], pipeline: Pipeline | None, settings: Setting
             return what_to_type_again(reason, source, bool(topics.image))
         return what_to_type(reason, settings, topics, watch.camera_frame or "CAMERA_FRAME")
     findings = [*_drops(ledger, to_type), *_remarks(ledger, settings, topics, watch, source is None)]
+    if dry.counts and not any(dry.counts):
+        findings.append(Finding(WARN, "inference", f"the model sees no object at all in the first {len(dry.counts)} "
+                                "images; is the camera looking at objects that the model knows? Check its pose and the "
+                                "light"))
     transforms = _transforms(replay.known_frames(), settings, watch, source)
     return [*_summary(ledger, dry, topics, source), *findings, *transforms]
 

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import kyvo_ros
 from kyvo_ros.ros.doctor.findings import Finding
@@ -52,13 +53,17 @@ def messages() -> Iterator[Finding]:
                       "than lie beside this code", _BUILD)
 
 
-def model(settings: Settings, factory: PipelineFactory) -> tuple[list[Finding], Pipeline | None]:
-    """Load the settings' model, and say so; None where that fails."""
+def model(settings: Settings, factory: PipelineFactory,
+          source: Path | None = None) -> tuple[list[Finding], Pipeline | None]:
+    """Load the settings' model, and say so; None where that fails. `source`: the recording that is looked at."""
     slot = ModelSlot(factory)
     try:
         slot.load(settings)
     except Exception:  # whatever it is, the slot explains it as it does to the node
-        return [Finding(ERROR, "model", slot.report().message, "kyvo doctor -p model:=PATH/OF/A/MODEL/FOLDER")], None
+        device = settings.device != "auto" and f"'{settings.device}'" in slot.report().message
+        change = "device:=auto" if device else "model:=PATH/OF/A/MODEL/FOLDER"
+        again = f"kyvo doctor {source} " if source else "kyvo doctor "
+        return [Finding(ERROR, "model", slot.report().message, f"{again}-p {change}")], None
     name, device = slot.name_and_device()
     return [Finding(OK, "model", f"{name} loads"), *_device(device)], slot.pipeline
 
