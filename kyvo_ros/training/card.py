@@ -17,7 +17,7 @@ import torch
 from kyvo_ros.training import distributed
 from kyvo_ros.training.plots import plot_learning, read_metrics
 from kyvo_ros.training.recipe import Recipe
-from kyvo_ros.training.trainer import METRICS
+from kyvo_ros.training.trainer import METRICS, TrainingError
 
 CARD, HISTORY, EVALUATION, LEARNING = "README.md", "training.json", "evaluation.json", "learning.png"
 STARTED_FROM = "started_from.txt"
@@ -149,6 +149,8 @@ def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, 
 
 def write_card(folder: Path, recipe_path: str) -> None:
     """Write the card of a model folder from `training.json` and, where it is there, `evaluation.json`."""
+    if not (folder / HISTORY).is_file():
+        raise TrainingError(f"there is no {HISTORY} in {folder}, from which a card is made; export a model there first")
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
     runs = "\n".join(line for run in history["runs"] for line in _run_lines(run))
     scores, objects = "", history["runs"][-1].get("objects")

@@ -9,6 +9,7 @@ import pytest
 from kyvo_ros.training.card import note_start, stage_history, write_card, write_history
 from kyvo_ros.training.plots import plot_learning
 from kyvo_ros.training.recipe import load_recipe
+from kyvo_ros.training.trainer import TrainingError
 
 
 def _metrics(path, rows):
@@ -73,3 +74,8 @@ def test_the_history_is_that_of_the_start_and_a_run_counts_once(tmp_path):
         assert runs(old) == ["first", "clevr-nano"]
     write_history(old, tmp_path / "next", recipe, {}, str(old))
     assert runs(old) == ["first", "clevr-nano", "clevr-nano"]
+
+
+def test_a_folder_without_a_history_has_no_card(tmp_path):
+    with pytest.raises(TrainingError, match="there is no training.json in"):
+        write_card(tmp_path, "recipe.yaml")
