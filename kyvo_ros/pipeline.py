@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -85,16 +85,16 @@ class KyvoPipeline:
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, device: str = "auto",
-                        threads: int | None = None, dtype: str = "auto") -> KyvoPipeline:
+                        threads: int | None = None, dtype: str = "auto", also: Collection[str] = ()) -> KyvoPipeline:
         """Load a model folder; None means the model shipped with the package.
 
-        `dtype` is the decoder's: auto, float32, bfloat16 or float16; see `model.precision` for what auto takes.
+        `also` are tasks that the folder does not list, to see how little the model can of them. `dtype` is the decoder's: auto, float32, bfloat16 or float16; see `model.precision` for what auto takes.
 
         Raises ModelFolderError where the folder is missing or broken, DeviceError, DtypeError.
         """
         folder = shipped_model() if path is None else Path(path)
         bundle = load_model(folder, device=str(choose_device(device)), dtype=dtype)
-        return cls(bundle, device, threads)
+        return cls(replace(bundle, tasks=(*bundle.tasks, *also)), device, threads)
 
     def recognize(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None,
                   scale: str = "units", effort: str = "fast") -> Scene:
@@ -207,20 +207,22 @@ class KyvoPipeline:
         return replace(answer, confidence=answer.confidence * probability)
 
     @with_own_threads
-    def answer_directly(self, question: str, image: np.ndarray,
-                        camera: CameraView | PinholeCamera | None = None) -> tuple[str, float]:
+    def answer_directly(self, question: str, image: np.ndarray, camera: CameraView | PinholeCamera | None = None,
+                        scene: Scene | None = None) -> tuple[str, float]:
         """The word with which the model answers a question about an image, without a program, and its probability.
 
-        The image and the scene that the model recognises in it stand before the question in the order that it was
-        trained for. Image, camera and errors as for `recognize`; SentenceError and UntrainedTaskError as for `answer`.
+        The image and its scene, by default what the model recognises, stand before the question in the order that it
+        was trained for. Image, camera and errors as for `recognize`; SentenceError and UntrainedTaskError as for
+        `answer`; GrammarError and OutOfRangeError for a scene that the model's language cannot say.
         """
         view = self.view_of(image, camera)
         lens = self.lens(view.plane)
         canonical = to_canonical(image, view, lens)
         codes = self._encode(canonical[None])
         cells = self._cells(lens, view.plane, self.schema.metres_per_unit)
-        (generation,) = self._generate(codes, cells[None])
-        scene = self._grammar.decode_scene(generation.token_ids)
+        if scene is None:
+            (generation,) = self._generate(codes, cells[None])
+            scene = self._grammar.decode_scene(generation.token_ids)
         return self._answers.answer(question, scene, codes[0], cells)
 
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene:

@@ -106,11 +106,11 @@ def check_writable(args: argparse.Namespace, name: str, folder: bool = False) ->
         raise UsageError(f"--{name} {path} cannot be written: {above} is not a folder that may be written to")
 
 
-def load_pipeline(args: argparse.Namespace) -> KyvoPipeline:
-    """The pipeline that the options of `add_model_options` name."""
+def load_pipeline(args: argparse.Namespace, also: Sequence[str] = ()) -> KyvoPipeline:
+    """The pipeline that the options of `add_model_options` name; `also` as for `KyvoPipeline.from_pretrained`."""
     from kyvo_ros.pipeline import KyvoPipeline
     check_counts(args, "threads")
-    return KyvoPipeline.from_pretrained(args.model, args.device, args.threads, args.dtype)
+    return KyvoPipeline.from_pretrained(args.model, args.device, args.threads, args.dtype, also)
 
 
 def held_out_images(args: argparse.Namespace, schema: SceneSchema) -> list[ClevrSample]:

@@ -24,10 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo evaluate qa`."""
     parser.description = (
         "Answer the questions of a CLEVR folder (questions.json) by programs that the model writes and the scene that "
-        "it recognises, or the true one. An answer counts as right where it is the file's, a refusal as wrong.")
+        "it recognises, or the true one; or directly, by one word behind image, scene and question. An answer counts as "
+        "right where it is the file's, a refusal as wrong.")
     add_data_folder(parser)
     parser.add_argument("--scene", choices=("true", "predicted"), default="predicted",
                         help="what questions are answered on (default: %(default)s)")
+    parser.add_argument("--route", choices=("program", "direct"), default="program", help="direct: also of models that "
+                        "do not offer it (default: %(default)s)")
     parser.add_argument("--own", type=int, metavar="N", help="instead of the folder's questions, N of the project's "
                         "own generator, in phrasings that are never trained on")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
@@ -44,16 +47,18 @@ def run(args: argparse.Namespace) -> int:
 
     from kyvo_ros.data.clevr import read_clevr
     from kyvo_ros.evaluation.answers import evaluate_answers
+    from kyvo_ros.tokens.sequences import ANSWER_TASKS
 
     check_counts(args, "limit", "own", "batch_size")
-    pipeline = load_pipeline(args)
+    pipeline = load_pipeline(args, (ANSWER_TASKS["image_first"],) if args.route == "direct" else ())
     samples = read_clevr(args.data, args.split, pipeline.schema)[:args.limit]
     asked = list(_own(samples, args.own) if args.own else _of_folder(args.data, args.split, samples))
     scenes = ([s.scene for s in samples] if args.scene == "true"
               else predict(pipeline, samples, args.batch_size, args.effort)[0])
-    report = evaluate_answers(_answered(pipeline, samples, scenes, tqdm(asked, desc="answering", disable=None)))
-    print(f"{pipeline.name} on {args.data} ({args.scene} scenes)\n\n{report.markdown()}")
-    document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "scene": args.scene,
+    answered = _answered if args.route == "program" else _answered_directly
+    report = evaluate_answers(answered(pipeline, samples, scenes, tqdm(asked, desc="answering", disable=None)))
+    print(f"{pipeline.name} on {args.data} ({args.scene} scenes, {args.route} answers)\n\n{report.markdown()}")
+    document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "scene": args.scene, "route": args.route,
                 "effort": args.effort, "own": args.own}
     write_report(args, document, report.markdown())
     return 0
@@ -64,6 +69,13 @@ def _answered(pipeline: KyvoPipeline, samples: list[ClevrSample], scenes: list, 
         camera = samples[index].view.plane.plane_T_optical().translation
         answer = pipeline.answer(question, scenes[index], camera)
         yield kind, answer.text, truth, bool(answer.refusal)
+
+
+def _answered_directly(pipeline: KyvoPipeline, samples: list[ClevrSample], scenes: list, asked) -> Iterator[tuple]:
+    """As `_answered`; nothing is refused on this route."""
+    for index, kind, question, truth in asked:
+        answer, _ = pipeline.answer_directly(question, samples[index].image(), samples[index].view, scenes[index])
+        yield kind, answer, truth, False
 
 
 def _of_folder(folder: Path, split: str, samples: list[ClevrSample]) -> Iterator[tuple[int, str, str, str]]:

@@ -86,6 +86,15 @@ def test_scores_of_a_folder(model, data, tmp_path, scene):
     assert "| all | 3 |" in (tmp_path / "qa.md").read_text()
 
 
+@pytest.mark.parametrize("scene", ["true", "predicted"])
+def test_direct_answers_are_scored_also_where_the_model_does_not_offer_them(model, data, tmp_path, scene):
+    written = tmp_path / "qa.json"
+    assert main(["evaluate", "qa", "--data", str(data), "--scene", scene, "--route", "direct", "--model", model, "--json",
+                 str(written)]) == 0
+    scores = json.loads(written.read_text())
+    assert scores["route"] == "direct" and scores["questions"] == 3 and scores["refused"] == 0
+
+
 def test_own_questions_in_held_out_phrasings(model, data, tmp_path):
     assert main(["evaluate", "qa", "--data", str(data), "--scene", "true", "--own", "6", "--model", model, "--json",
                  str(tmp_path / "qa.json")]) == 0

@@ -82,10 +82,10 @@ def test_depth_that_comes_a_little_later_is_used_and_none_at_all_is_said() -> No
 
 
 def test_depth_is_kept_as_long_as_an_image_waits() -> None:
-    heard = [INFO_HEARD]
+    heard, depth = [INFO_HEARD], table_scene()
     for i in range(120):  # 30 Hz of depth, while an image waits for its transform for two seconds
         when_s = 1.0 + i / 30
-        heard.append(Heard(round(when_s * S), DEPTH, depth_image(table_scene(), round(when_s * S))))
+        heard.append(Heard(round(when_s * S), DEPTH, depth_image(depth, round(when_s * S))))
         if i % 15 == 0:
             heard.append(_image(when_s + 0.001, when_s))
     done, ledger = _replayed(heard, depth_source="image", scale="distance", tf_timeout_s=2.0,

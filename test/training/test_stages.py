@@ -241,7 +241,7 @@ def test_wrong_options_are_named(capsys, options, message):
 
 def test_the_command_runs_uninstalled_without_trimesh_or_ros():
     program = ("import sys\nfor name in ('trimesh', 'rclpy', 'kyvo_msgs', 'vision_msgs'): sys.modules[name] = None\n"
-               "from kyvo_ros import cli\nsys.exit(cli.main(['train', 'all', '--recipe', 'nowhere.yaml']))")
+               "from kyvo_ros import cli\nsys.exit(cli.main(['train', 'encoder', '--recipe', 'nowhere.yaml']))")
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "there is no recipe" in done.stderr
 
