@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from kyvo_ros.commands.common import add_effort, add_model_options, load_pipeline, write_text
+from kyvo_ros.commands.common import add_effort, add_model_options, check_writable, load_pipeline, write_text
 from kyvo_ros.commands.given import given_scene
 from kyvo_ros.commands.recognize import add_camera_options, scene_table
 
@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="IMAGE|SCENES.json")
     parser.add_argument("instructions", nargs="+", metavar="INSTRUCTION")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the edited scene as JSON")
+    parser.add_argument("--draw", type=Path, metavar="PNG", help="write a picture of the edited scene, as the model "
+                        "imagines it through its own camera")
     add_model_options(parser)
     add_effort(parser)
     add_camera_options(parser, of="an image; a JSON file knows its own")
@@ -26,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `kyvo edit`; returns the exit code. Raises UsageError, SentenceError, PremiseError and what loading does."""
+    """Run `kyvo edit`; returns the exit code. Raises UsageError, SentenceError, PremiseError and what loading and drawing
+    do.
+    """
+    check_writable(args, "json")
+    check_writable(args, "draw")
     pipeline = load_pipeline(args)
     given = given_scene(args, pipeline)
     scene = given.scene
@@ -36,6 +42,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"{instruction}\n  understood as {program}")
         scene = pipeline.edited(program, scene, given.unit_m)
         print(f"{len(scene)} objects\n{scene_table(scene)}\n")
+    if args.draw:
+        from kyvo_ros.data.images import write_rgb
+        write_rgb(args.draw, pipeline.render(scene, given.plane, given.unit_m))
+        print(f"drawn in {args.draw}")
     if args.json:
         record = {"model": pipeline.name, "scenes": [
             {"instructions": args.instructions, **given.with_scene(scene).to_dict()}]}

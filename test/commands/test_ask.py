@@ -7,7 +7,7 @@ import pytest
 from tiny_model import tiny_bundle
 
 from kyvo_ros.cli import main
-from kyvo_ros.data.images import write_rgb
+from kyvo_ros.data.images import read_rgb, write_rgb
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.model.programs import ProgramWriter
 from kyvo_ros.questions import Executor, Program, program_to_nodes
@@ -115,6 +115,17 @@ def test_editing_a_scene_and_its_scores(model, data, tmp_path, capsys, monkeypat
     assert json.loads((tmp_path / "edited.json").read_text())["scenes"][0]["objects"] == []
     assert main(["edit", str(tmp_path / "edited.json"), "remove the cube", "--model", model]) == 2
     assert "cube" in capsys.readouterr().err  # there is none left
+
+
+def test_an_edited_scene_is_drawn(model, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(ProgramWriter, "write", lambda self, task, text: (REMOVE_THE_CUBE, 1.0))
+    (tmp_path / "scene.json").write_text(json.dumps({"scenes": [scene_to_dict(Scene([
+        SceneObject(CUBE, [0, 0, 0.495], 0.1), SceneObject({**CUBE, "shape": "sphere"}, [2, 0, 0.7])]))]}))
+    files = {name: str(tmp_path / name) for name in ("scene.json", "edited.json", "edited.png", "again.png")}
+    assert main(["edit", files["scene.json"], "remove the cube", "--model", model, "--json", files["edited.json"], "--draw",
+                 files["edited.png"]]) == 0
+    assert main(["render", files["edited.json"], "--model", model, "--out", files["again.png"]]) == 0
+    assert np.array_equal(read_rgb(files["edited.png"]), read_rgb(files["again.png"]))
 
 
 def test_faults_are_named(model, data, tmp_path, capsys):
