@@ -88,7 +88,8 @@ class KyvoPipeline:
                         threads: int | None = None, dtype: str = "auto", also: Collection[str] = ()) -> KyvoPipeline:
         """Load a model folder; None means the model shipped with the package.
 
-        `also` are tasks that the folder does not list, to see how little the model can of them. `dtype` is the decoder's: auto, float32, bfloat16 or float16; see `model.precision` for what auto takes.
+        `also` are tasks that the folder does not list, to see how little the model can of them. `dtype` is the decoder's:
+        auto, float32, bfloat16 or float16; see `model.precision` for what auto takes.
 
         Raises ModelFolderError where the folder is missing or broken, DeviceError, DtypeError.
         """
@@ -335,6 +336,10 @@ class KyvoPipeline:
                                self.schema.yaw_periods())
 
     def metres_per_unit(self, plane: PlaneCamera | None, scale: str) -> float:
+        """How many metres a model unit is for a camera at `plane` under `scale`, as `recognize` takes it.
+
+        Raises ValueError for another scale, PlaneNotVisibleError where "distance" has no plane.
+        """
         if scale not in SCALES:
             raise ValueError(f"scale must be one of {SCALES}, got {scale!r}")
         if scale == "units":

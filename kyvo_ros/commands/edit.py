@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from kyvo_ros.commands.common import add_effort, add_model_options, check_writable, load_pipeline, write_text
@@ -48,6 +49,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"drawn in {args.draw}")
     if args.json:
         record = {"model": pipeline.name, "scenes": [
-            {"instructions": args.instructions, **given.with_scene(scene).to_dict()}]}
+            {"instructions": args.instructions, **replace(given, scene=scene).to_dict()}]}
         write_text(args.json, json.dumps(record, indent=1) + "\n")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,6 @@ class GivenScene:
         return cls(scene_from_dict(record), pipeline.nominal_plane() if plane is None else PlaneCamera(
             float(plane["distance_m"]), float(plane["elevation_rad"])),
             float(record.get("metres_per_unit", pipeline.schema.metres_per_unit)))
-
-    def with_scene(self, scene: Scene) -> GivenScene:
-        """Another scene, seen from the same place."""
-        return replace(self, scene=scene)
 
 
 def given_scene(args: argparse.Namespace, pipeline: KyvoPipeline) -> GivenScene:

@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     answered = _answered if args.route == "program" else _answered_directly
     report = evaluate_answers(answered(pipeline, samples, scenes, tqdm(asked, desc="answering", disable=None)))
     print(f"{pipeline.name} on {args.data} ({args.scene} scenes, {args.route} answers)\n\n{report.markdown()}")
-    document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "scene": args.scene, "route": args.route,
-                "effort": args.effort, "own": args.own}
+    document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "scene": args.scene,
+                "route": args.route, "effort": args.effort, "own": args.own}
     write_report(args, document, report.markdown())
     return 0
 

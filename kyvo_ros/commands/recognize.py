@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: From the pixel coordinates of camera calibrations (the first pixel's centre is 0) to ours (0.5).
 _PIXEL_CENTRE = 0.5
-#: How far the aspects of an image and its calibration may be apart.
-_SAME_SHAPE = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +152,7 @@ def plane_of(args: argparse.Namespace, otherwise: PlaneCamera) -> PlaneCamera:
 
 def _at_size(camera: PinholeCamera, width: int, height: int, path: Path) -> PinholeCamera:
     """The camera for images of another size of the same shape. Raises UsageError."""
-    if abs(width * camera.height / (height * camera.width) - 1) > _SAME_SHAPE:
+    if not camera.has_shape_of(width, height):
         raise UsageError(f"{path} is the calibration of {camera.width}x{camera.height} images and the image has "
                          f"{width}x{height} pixels, another shape")
     return camera.resized(width, height)

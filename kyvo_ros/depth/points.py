@@ -16,8 +16,6 @@ from kyvo_ros.scene.distortion import undistort
 
 #: Points that a depth image or a cloud is thinned to: every third pixel of a VGA image.
 MAX_POINTS = 40_000
-#: By how much the shapes of picture and depth image may differ, as a ratio.
-_MOST_ASPECT_DIFFERENCE = 0.01
 
 
 class DepthError(ValueError):
@@ -52,7 +50,7 @@ def thinned(points: np.ndarray, max_points: int = MAX_POINTS) -> np.ndarray:
 
 
 def _at_size(camera: PinholeCamera, width: int, height: int) -> PinholeCamera:
-    if abs(width / height * camera.height / camera.width - 1.0) > _MOST_ASPECT_DIFFERENCE:
+    if not camera.has_shape_of(width, height):
         raise DepthError(f"the depth image has {width}x{height} pixels and the picture {camera.width}x{camera.height}, "
                          "another shape; give the depth that is registered to the picture (aligned_depth_to_color, "
                          "depth_registered)")

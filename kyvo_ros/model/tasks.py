@@ -15,8 +15,7 @@ class UntrainedTaskError(ValueError):
 _WORDS = {"Q->P": "answering questions", "T->E": "editing by instructions", "3->I": "drawing scenes",
           "I->S": "the shapes of objects", "S->I": "drawing scenes of given shapes",
           **dict.fromkeys(ANSWER_TASKS.values(), "answering at once, without a program")}
-
-
+#: Where the documentation tells how to train a task that has a page of its own.
 _PAGES = {"3->I": "docs/rendering.md", "I->S": "docs/shapes.md", "S->I": "docs/shapes.md"}
 
 

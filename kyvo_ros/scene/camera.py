@@ -21,6 +21,8 @@ from kyvo_ros.scene.transforms import Transform
 MIN_ELEVATION_RAD = math.radians(8.0)
 #: Above this the direction "away from the camera" is undefined.
 MAX_ELEVATION_RAD = math.radians(85.0)
+#: Images whose width per height differs by more than this part are not one image at two sizes.
+_SAME_SHAPE = 0.01
 
 
 class PlaneNotVisibleError(ValueError):
@@ -54,6 +56,10 @@ class PinholeCamera:
     def matrix(self) -> np.ndarray:
         """K (3, 3)."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    def has_shape_of(self, width: int, height: int) -> bool:
+        """Whether an image of that size can be this camera's own at another number of pixels."""
+        return abs(width * self.height / (height * self.width) - 1) <= _SAME_SHAPE
 
     def resized(self, width: int, height: int) -> PinholeCamera:
         """The same camera with another number of pixels over the same field of view."""

@@ -1,7 +1,7 @@
 """Training the decoder to answer questions at once, (I, 3, Q) -> A or with image and scene the other way round.
 
-Questions are of CLEVR's kinds, about the scenes of a `CodeSet`, whose image and true scene stand in the prompt. The loss
-lies on the answer alone. Source: question answering in Kyvo (arXiv 2506.08002), whose better order is the default.
+Questions are of CLEVR's kinds, about the scenes of a `CodeSet`, whose image and true scene stand in the prompt. The
+loss lies on the answer alone. Source: question answering in Kyvo (arXiv 2506.08002), whose better order is the default.
 """
 
 from __future__ import annotations

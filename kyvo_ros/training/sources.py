@@ -31,17 +31,18 @@ from kyvo_ros.scene import PlaneCamera, Scene
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import word_values
-from kyvo_ros.training.turning import turned_example
 from kyvo_ros.training.recipe import ExampleSettings
 from kyvo_ros.training.trainer import TrainingError
+from kyvo_ros.training.turning import turned_example
+
+log = logging.getLogger(__name__)
 
 #: Scenes a file of synthetic examples.
 SHARD = 1000
 #: Pixels that an object must show to other cameras, lower ones among them (CLEVR's own rule asks for 200).
 OTHER_VISIBLE_PIXELS = 100.0
-log = logging.getLogger(__name__)
-#: CLEVR keeps objects apart along the image's axes, so that none stands behind another, puts them about the middle of the
-#: image and lights them from nearly one side. Loose scenes keep none of these rules, as tables do not.
+#: CLEVR keeps objects apart along the image's axes, so that none stands behind another, puts them about the middle of
+#: the image and lights them from nearly one side. Loose scenes keep none of these rules, as tables do not.
 LOOSE = {"margin": 0.0, "aim_jitter": 1.5, "lamp_turn_rad": math.pi}
 #: How far from the plane's origin the numbers of the vocabulary reach.
 REACH_UNITS = Vocabulary.small().numbers.maximum

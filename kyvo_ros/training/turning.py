@@ -13,6 +13,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
 from kyvo_ros.scene import CameraView, Scene, Transform
 from kyvo_ros.scene.turns import levelled, turn_transform, turned_view
 
+
 def turned_example(image_rgb: np.ndarray, scene: Scene, view: CameraView, canonical: CanonicalCamera,
                    pan_rad: float, tilt_rad: float) -> tuple[np.ndarray, Scene, CameraView]:
     """Image (h, w, 3), scene and level canonical view as if the camera had been turned.

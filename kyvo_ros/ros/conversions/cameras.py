@@ -23,7 +23,6 @@ _LENGTHS = (0, 4, 5, 8, 12, 14)
 #: Focal length, and its inverse, in image sizes: half a degree of view, or nearly all round.
 _LONGEST_LENS = 100.0
 _AXIS = np.array([[0.0, 0.0, 1.0]])
-_MOST_ASPECT_DIFFERENCE = 0.01
 #: Offset from ROS' pixel coordinates (centre of the first pixel at 0) to ours (at 0.5).
 _PIXEL_CENTRE = 0.5
 
@@ -105,7 +104,7 @@ def _pinhole(width: int, height: int, matrix: tuple[float, float, float, float],
 def _at_size(camera: PinholeCamera, width: int, height: int) -> PinholeCamera:
     if (camera.width, camera.height) == (width, height):
         return camera
-    if abs(width / height - camera.width / camera.height) > _MOST_ASPECT_DIFFERENCE * camera.width / camera.height:
+    if not camera.has_shape_of(width, height):
         raise CameraInfoError(f"camera_info describes {camera.width}x{camera.height} pixels and the image has "
                               f"{width}x{height}, another shape; publish the camera_info of this image")
     return camera.resized(width, height)

@@ -15,9 +15,9 @@ _INTRODUCTION = """# The cookbook
 
 The ablations of Kyvo (arXiv 2506.08002, version 2) at a small size, made by `kyvo cookbook` with the image tokenizer of
 `{model}`. The runs here take minutes on ray-cast scenes of at most {most} objects, those of the paper trained
-Llama-3.2-1B-Instruct for ten epochs on renders of CLEVR, so what compares is the order of the rows, not their height. One
-run a row, one seed: {held_out} held-out scenes leave an uncertainty of some hundredths. Columns in italics are the paper's; an empty cell has no figure there, a
-dash has not run yet. {finished} of {rows} rows have run{hardware}.
+Llama-3.2-1B-Instruct for ten epochs on renders of CLEVR, so what compares is the order of the rows, not their height.
+One run a row, one seed: {held_out} held-out scenes leave an uncertainty of some hundredths. Columns in italics are
+the paper's; an empty cell has no figure there, a dash has not run yet. {finished} of {rows} rows have run{hardware}.
 """
 
 
@@ -40,8 +40,9 @@ def _introduction(experiments: Sequence[Experiment], results: dict[str, dict | N
     done = [result for result in results.values() if result]
     recipe = experiments[0].rows[0].recipe
     machines = sorted({result["hardware"] for result in done})
-    return _INTRODUCTION.format(model=kitchen.bundle.name, most=recipe.max_objects or kitchen.bundle.schema.max_objects, held_out=recipe.examples.held_out,
-                                finished=len(done), rows=len(results),
+    return _INTRODUCTION.format(model=kitchen.bundle.name,
+                                most=recipe.max_objects or kitchen.bundle.schema.max_objects,
+                                held_out=recipe.examples.held_out, finished=len(done), rows=len(results),
                                 hardware=f" on {'; '.join(machines)}" if machines else "")
 
 
