@@ -2,10 +2,10 @@
 
     python3 benchmarks/loose_scenes.py [--model DIR] [--scenes 120] [--effort fast] [--json FILE]
 
-CLEVR keeps objects apart along the image's axes, puts them about the middle and lights them from nearly one side. The ray
-caster draws as many scenes by these rules as without them, with seeds that training does not use; the model recognises them
-at its own resolution. Found is an object with a prediction at its place (`match_by_place`); behind another is one that has a
-nearer object less than CLEVR's margin beside it.
+CLEVR keeps objects apart along the image's axes, puts them about the middle and lights them from nearly one side. The
+ray caster draws as many scenes by these rules as without them, with seeds that training does not use; the model
+recognises them at its own resolution. Found is an object with a prediction at its place (`match_by_place`); behind
+another is one that has a nearer object less than CLEVR's margin beside it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ TAUS_M = (0.05, 0.25)
 def scenes_of(pipeline: KyvoPipeline, count: int, loose: float) -> Iterator[tuple[np.ndarray, Scene, CameraView]]:
     """Images in the canonical view with their scenes; `loose` is the share without CLEVR's rules."""
     settings = ExampleSettings(synthetic=count, other_cameras=0.0, loose=loose, aim_jitter=0.4, seed=SEED)
-    examples, words = ExampleMaker(pipeline.canonical, pipeline.schema, settings).synthetic(0), word_values(pipeline.schema)
+    examples = ExampleMaker(pipeline.canonical, pipeline.schema, settings).synthetic(0)
+    words = word_values(pipeline.schema)
     for index in range(len(examples)):
         plane = PlaneCamera(*map(float, examples.camera[index, :2]))
         yield examples.images[index], examples.scene(index, words), CameraView(pipeline.canonical.intrinsics(), plane)

@@ -28,7 +28,7 @@ SEES = {
                  "machine"},
     "pipeline": {"scene", "tokens", "questions", "autoencoders", "model"},
     "ros": {"scene", "depth", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing",
-            "machine"},
+            "machine", "data.images"},
     "commands": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",
                  "training", "ros", "machine"},
     "cli": {"commands", "training"},

@@ -25,6 +25,7 @@ from kyvo_ros.model import published
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.folder import TEXT_TOKENIZER, Sight, load_decoder, read_decoder, save_converted
 from kyvo_ros.model.published import PublishedCheckpointError
+from kyvo_ros.scene.files import whole_file
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
 from kyvo_ros.tokens.text import TextTokenizer
 
@@ -73,12 +74,10 @@ def to_published(folder: str | Path, checkpoint: str | Path) -> None:
     tensors = published.published_weights(weights, config)
     target = Path(checkpoint)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
     try:
-        torch.save(tensors, part)
-        part.replace(target)
+        with whole_file(target) as file:
+            torch.save(tensors, file)
     except (OSError, RuntimeError) as error:  # torch says with a RuntimeError that a file cannot be written
-        part.unlink(missing_ok=True)
         raise PublishedCheckpointError(f"cannot write {target}: {str(error).splitlines()[0]}") from error
 
 

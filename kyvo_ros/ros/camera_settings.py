@@ -62,6 +62,9 @@ class Configuration:
 
 def _of_camera(node: Settings, name: str, own: Own) -> Settings:
     """The node's settings with a camera's own over them; its support plane has its name, unless it says otherwise."""
+    unknown = sorted(set(own) - set(OWN_SETTINGS))
+    if unknown:
+        raise SettingError(f"a camera has no setting of its own '{unknown[0]}' ({name}.{unknown[0]})")
     plane = own.get("support_plane_frame", f"{name}_{node.support_plane_frame}")
     output = own.get("output_frame", node.output_frame)
     if output == node.support_plane_frame:

@@ -185,8 +185,8 @@ class DepthGuide:
         if settings.plane_by == "depth":
             return self._measured(stated, points, stamp_ns)
         if not len(points):
-            self._complain("depth shows 0 points where the image is looked at; is the scene within the sensor's range, and "
-                           "not hidden by roi or mask? The frame goes on without depth")
+            self._complain("depth shows 0 points where the image is looked at; is the scene within the sensor's range, "
+                           "and not hidden by roi or mask? The frame goes on without depth")
             return stated, None
         plane = rated(SupportPlane.of(stated), points)
         agrees = plane.inlier_ratio >= PlaneConfig().min_inlier_ratio

@@ -145,7 +145,8 @@ class Inputs:
         def incompatible(event: Any) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind)
             self._qos_conflicts[name] = policy
-            self._node.get_logger().warning(f"a publisher of {self._names[name]} offers QoS that does not match: {policy}")
+            self._node.get_logger().warning(
+                f"a publisher of {self._names[name]} offers QoS that does not match: {policy}")
         return SubscriptionEventCallbacks(incompatible_qos=incompatible)
 
 

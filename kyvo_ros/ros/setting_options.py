@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from kyvo_ros.ros.camera_settings import OWN_SETTINGS, Configuration
+from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.settings import SettingError, Settings
 
 _NODE = "kyvo_node"
@@ -33,10 +33,6 @@ def settings_of(params_file: Path | None, assignments: Sequence[str], camera: st
     if camera not in names:
         expected = f"--camera-name must be one of {', '.join(names)}" if names else "the parameters name no cameras"
         raise SettingError(f"{expected}, got '{camera}'")
-    for name, given in own.items():
-        unknown = sorted(set(given) - set(OWN_SETTINGS))
-        if unknown:
-            raise SettingError(f"a camera has no setting of its own '{unknown[0]}' ({name}.{unknown[0]})")
     return replace(Configuration(node, own).cameras[camera], cameras=())
 
 
@@ -60,7 +56,8 @@ def values_of_file(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path} is no ROS parameter file ({type(error).__name__}: {error}); it needs "
                            f"`{_NODE}:` or `/**:`, and `ros__parameters:` below") from error
     if not found:
-        raise SettingError(f"{path} says nothing to kyvo_node; it needs `{_NODE}:` or `/**:`, and `ros__parameters:` below")
+        raise SettingError(f"{path} says nothing to kyvo_node; it needs `{_NODE}:` or `/**:`, and `ros__parameters:` "
+                           "below")
     taken = {name for name in values if name in known or name.partition(".")[0] in cameras}
     unknown = sorted(name for name in ours - taken if name.partition(".")[0] not in _OF_ROS)
     if unknown:

@@ -49,8 +49,8 @@ of questions and instructions whose program was right token by token.
 ## Limits
 
 CLEVR's classes only (cubes, spheres, cylinders; two sizes, eight colours, rubber and metal), at most ten objects on one
-plane{cameras}. `config.json` lists the tasks that it offers; others were trained too little to be of use. How well the image decoder
-draws, which recognition does not need, `reconstructions.png` shows.
+plane{cameras}. `config.json` lists the tasks that it offers; others were trained too little to be of use. How well the
+image decoder draws, which recognition does not need, `reconstructions.png` shows.
 """
 
 

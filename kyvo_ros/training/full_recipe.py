@@ -71,6 +71,9 @@ class FullRecipe:
             raise ValueError("freeze_text would keep random embeddings; switch it off for method scratch")
         if self.shard and self.optimizer == "adamw8bit":
             raise ValueError("optimizer adamw8bit cannot be shared among processes (shard); choose one of the two")
+        if self.shard and self.run.average:
+            raise ValueError("a running mean of the weights (run: average) cannot be shared among processes (shard); "
+                             "choose one of the two")
         if self.held_out < 1:
             raise ValueError(f"held_out must be at least 1, got {self.held_out}")
         self.decoder_config()  # raises ValueError with the size that does not fit

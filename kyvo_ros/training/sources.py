@@ -191,7 +191,8 @@ def make_examples(maker: ExampleMaker, folder: Path, renders: Sequence[Path], wo
             first, *more = [maker.usable(read_clevr(path, "train", maker.schema)) for path in renders]
             kept = len(first) - maker.settings.held_out
             maker.held_out(first[kept:]).save(folder / "held_out.npz")
-            samples = [*first[:kept], *(sample for part in more for sample in part)] if maker.settings.render_views else []
+            turned = [*first[:kept], *(sample for part in more for sample in part)]
+            samples = turned if maker.settings.render_views else []
             jobs = pool.map(maker.turned, samples, chunksize=16)
             bar = tqdm(jobs, total=len(samples), desc="renders", unit="image", mininterval=5)
             ExampleSet.concatenate([maker.held_out([]), *bar]).save(folder / "renders.npz")

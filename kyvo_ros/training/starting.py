@@ -30,6 +30,20 @@ def start_from(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
                     ", ".join(new[:8]) + (" ..." if len(new) > 8 else ""))
 
 
+def start_without_numbers(model: Decoder, other: Decoder) -> None:
+    """Take over what another decoder knows, but nothing of numbers, whose grid and embedding may differ.
+
+    `model` may have fewer blocks and another vocabulary of numbers; all else is as in `other`.
+    """
+    own, state = model.state_dict(), other.state_dict()
+    new, old = (decoder.config.vocabulary.range("numbers") for decoder in (model, other))
+    for name in ("embedding.learned.weight", "head.weight"):
+        rows = state[name]
+        state[name] = torch.cat((rows[:old.start], own[name][new.start:new.stop], rows[old.stop:]))
+    numbers = ("embedding.number_scale", "embedding.number_features", "number_head")
+    model.load_state_dict({name: state[name] for name in own if name not in numbers}, strict=False)
+
+
 def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, Tensor]:
     """Weights of a decoder to start from with this image tokenizer, without what it knows of other codes."""
     own, codebook, state = decoder.embedding, tokenizer.codebook, decoder.state_dict()

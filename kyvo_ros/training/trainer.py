@@ -2,7 +2,8 @@
 
 The learning rate warms up, stays, and decays only when the run is told to end (warm-up, stable, decay; arXiv
 2404.06395), so that a run continues without knowing its end. Batches are drawn from a generator seeded by (seed, step),
-so a run that resumes from a checkpoint goes on exactly as if it had not stopped. It knows neither images nor tokens.
+so a run that resumes from a checkpoint goes on exactly as if it had not stopped. A running mean of the weights
+(`RunSettings.average`) is worth about what a decay is, at any step (arXiv 2306.03241). It knows neither images nor tokens.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from kyvo_ros.scene.files import whole_file
 from kyvo_ros.training import distributed
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class RunSettings:
     weight_decay: float = 0.05  # on matrices only
     gradient_clip: float = 1.0  # largest norm of the whole gradient
     beta2: float = 0.95  # AdamW's second moment decay
+    average: float = 0.0  # share that a running mean of the weights keeps a step; evaluation and later stages take the mean
     precision: str = "float32"  # of activations; bfloat16 where the hardware has units for it (on GPUs; few CPUs do)
     seed: int = 0
     checkpoint_every: int = 500  # steps
@@ -58,6 +61,8 @@ class RunSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, got {self.precision!r}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average must be at least 0 and below 1, got {self.average}")
         if min(self.steps, self.decay_steps, self.warmup_steps) < 0 or self.learning_rate <= 0:
             raise ValueError(f"steps must not be negative and the learning rate positive, got {asdict(self)}")
 
@@ -151,7 +156,8 @@ class Trainer:
     """Runs one model's training in a folder that holds its checkpoint and metrics.
 
     `loss_of(share) -> (loss, numbers to log)` draws its batch with what `processes.share` gives, a generator unless
-    `processes` says otherwise. `evaluate() -> numbers` may be None. `optimizer` is `optimizer_for`'s unless given.
+    `processes` says otherwise. `evaluate() -> numbers` may be None. `optimizer` is `optimizer_for`'s unless given. Where
+    the settings ask for a mean of the weights, `evaluate` finds it in the model, and so does who looks after `run`.
     Raises TrainingError where the loss is not finite or a checkpoint does not fit the model.
     """
 
@@ -164,6 +170,8 @@ class Trainer:
         self.optimizer = optimizer_for(model, settings) if optimizer is None else optimizer
         self.processes = Replicas() if processes is None else processes
         self.step = 0
+        self._other: list[Tensor] | None = None  # the weights that the model does not hold: their mean, or the last ones
+        self._holds_mean = False
         folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> bool:
@@ -174,6 +182,7 @@ class Trainer:
         state = torch.load(path, map_location="cpu", weights_only=True)
         try:
             self.processes.load(self.model, self.optimizer, state)
+            self._load_last(state.get("last"))
         except (RuntimeError, ValueError, KeyError) as error:
             raise TrainingError(f"{path} does not fit this recipe ({error}); choose another --work folder") from error
         self.step = int(state["step"])
@@ -182,12 +191,13 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; a crash while writing leaves the previous one."""
+        self._hold(mean=True)
         state = self.processes.state(self.model, self.optimizer)  # to which others may have to contribute
         if distributed.rank() > 0:
             return
-        partial = self.folder / (CHECKPOINT + ".partial")
-        torch.save({**state, "step": self.step}, partial)
-        partial.replace(self.folder / CHECKPOINT)
+        last = {} if self._other is None else {"last": self._other}
+        with whole_file(self.folder / CHECKPOINT) as file:
+            torch.save({**state, **last, "step": self.step}, file)
 
     def run(self, minutes: float | None = None) -> None:
         """Train to the settings' end, or until `minutes` have passed; leaves a checkpoint either way."""
@@ -214,6 +224,7 @@ class Trainer:
     def _steps(self, ends_at: float | None) -> Iterator[tuple[int, dict[str, float], bool]]:
         """(steps done, numbers to log, whether the time is up) after each step; `ends_at` on the monotonic clock."""
         while self.step < self.settings.total_steps:
+            self._hold(mean=False)
             self.model.train()
             set_rate(self.optimizer, self.settings.rate(self.step))
             self.optimizer.zero_grad(set_to_none=True)
@@ -225,6 +236,7 @@ class Trainer:
                 raise TrainingError(f"the gradient is {norm.item()} at step {self.step}; lower learning_rate and "
                                     "resume")
             self.optimizer.step()
+            self._take_into_mean()
             self.step += 1
             yield self.step, {"gradient_norm": float(norm), **numbers}, ends
 
@@ -241,6 +253,39 @@ class Trainer:
                 logged.setdefault(name, []).append(value)
         return {name: sum(values) / len(values) for name, values in logged.items()}
 
+    @property
+    def _weights(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def _take_into_mean(self) -> None:
+        """The first steps count for more, so that the mean soon forgets where the run began."""
+        if not self.settings.average:
+            return
+        if self._other is None:
+            self._other = [weight.clone() for weight in self._weights]
+        kept = min(self.settings.average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self._other, self._weights, 1 - kept)
+
+    def _hold(self, mean: bool) -> None:
+        """Have the model hold the mean of its weights, or the last ones; nothing where there is no mean."""
+        if self._other is None or self._holds_mean == mean:
+            return
+        for weight, other in zip(self._weights, self._other):
+            kept = weight.clone()
+            weight.copy_(other)
+            other.copy_(kept)
+        self._holds_mean = mean
+
+    def _load_last(self, last: list[Tensor] | None) -> None:
+        """Go on from a checkpoint's last weights, where the model holds their mean."""
+        self._other, self._holds_mean = None, False
+        if last is None:
+            return
+        if self.settings.average:
+            self._other = [weight.clone() for weight in self._weights]
+        for weight, kept in zip(self._weights, last, strict=True):
+            weight.copy_(kept)
+
     def _autocast(self) -> torch.autocast:
         """Matrix products in the precision of the settings; weights, norms and losses stay float32."""
         device = next(self.model.parameters()).device
@@ -248,6 +293,7 @@ class Trainer:
         return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
     def _evaluate(self, seconds: float) -> None:
+        self._hold(mean=True)
         self.model.eval()
         numbers = self.evaluate()
         self._write({"step": self.step, "seconds": round(seconds, 1), "evaluation": numbers})

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -190,8 +191,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(tmp_path: Path
     target = tmp_path / "out.pt"
     target.write_bytes(b"before")
 
-    def fails(tensors: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def fails(tensors: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
     monkeypatch.setattr(torch, "save", fails)
     with pytest.raises(PublishedCheckpointError, match="cannot write .*No space left"):

@@ -161,9 +161,11 @@ def test_folders_of_images(tmp_path: Path, capsys: pytest.CaptureFixture, model:
     stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for _, t, m in recordings.read_bag(out) if t == "/scene"]
     assert stamps == [(0, 0), (0, S // 4)]
     assert "2 scenes of 2 images" in capsys.readouterr().out
-    (folder / "c.png").write_bytes(b"no picture")
-    assert main(["bag", str(folder), "--out", str(tmp_path / "other"), "-p", f"model:={model}"]) == 1
-    assert "c.png is not an image" in capsys.readouterr().out and not (tmp_path / "other").exists()
+    whole = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))[1].tobytes()
+    for broken in (b"no picture", whole[:len(whole) // 2]):
+        (folder / "c.png").write_bytes(broken)
+        assert main(["bag", str(folder), "--out", str(tmp_path / "other"), "-p", f"model:={model}"]) == 1
+        assert "c.png is not a whole image" in capsys.readouterr().out and not (tmp_path / "other").exists()
 
 
 def test_videos_with_a_calibration(tmp_path: Path) -> None:

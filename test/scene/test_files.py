@@ -1,4 +1,4 @@
-"""Texts that are written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kyvo_ros.scene.files import write_whole
+from kyvo_ros.scene.files import whole_file, write_whole
 
 
 def test_a_full_disk_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +26,17 @@ def test_who_may_read_a_file_stays_and_a_new_one_is_like_any_other(tmp_path: Pat
     path.chmod(0o640)
     write_whole(path, "second")
     assert path.read_text() == "second" and path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_block_that_raises_leaves_the_older_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"first")
+    with pytest.raises(ValueError, match="in between"):
+        with whole_file(path) as file:
+            file.write(b"sec")
+            raise ValueError("in between")
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+    with whole_file(path) as file:
+        file.write(b"second")
+        assert path.read_bytes() == b"first", "until the block has ended"
+    assert path.read_bytes() == b"second"

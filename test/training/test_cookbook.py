@@ -21,12 +21,14 @@ from kyvo_ros.model.folder import ModelBundle, load_model, save_model
 from kyvo_ros.training.cookbook.kitchen import RESULT, Kitchen
 from kyvo_ros.training.cookbook.rows import COMMON, chosen_rows, load_experiments
 from kyvo_ros.training.cookbook.scores import SCORE_NAMES
+from kyvo_ros.tokens import Vocabulary
 from kyvo_ros.training.recipe import RecipeError
+from kyvo_ros.training.starting import start_without_numbers
 from kyvo_ros.training.trainer import TrainingError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "recipes" / "cookbook"
 TINY = {"examples": {"synthetic": 16, "other_cameras": 0.0, "backgrounds": 5, "questions": 8, "held_out": 4},
-        "sizes": {"dim": 32, "layers": 2, "heads": 2, "kv_heads": 1, "ffn_dim": 32}, "max_objects": 4,
+        "max_objects": 4,
         "decoder": {"steps": 1, "batch_size": 2, "log_every": 1}}
 RUN = ("steps/0.5", "order/scene-first", "methods/lora", "methods/full")
 
@@ -47,6 +49,9 @@ def test_the_shipped_rows_load_and_each_has_its_name() -> None:
     ("title: a\ntext: b\nsource: c\nscores: [beauty]\nrows: []\n", "scores must be of"),
     ("title: a\ntext: b\nsource: c\nscores: [drawing]\nrows: [{name: x}]\n", "is scored on drawing and does not train it"),
     ("title: a\ntext: b\nsource: c\nscores: [recognition]\nrows: [{name: x, start: warm}]\n", "start must be one of"),
+    ("title: a\ntext: b\nsource: c\nscores: [recognition]\nrows: [{name: x, blocks: 0}]\n", "blocks must be at least 1, got 0"),
+    ("title: a\ntext: b\nsource: c\nscores: [recognition]\nrows: [{name: x, start: base, blocks: 1}]\n",
+     "takes some blocks of the body, and starts from 'base'"),
     ("title: a\ntext: b\nsource: c\nscores: [recognition]\nrows: [{name: x, changes: {max_objects: 2}}]\n", "all rows share"),
     ("title: a\ntext: b\nsource: c\nscores: [recognition]\nrows: [{name: x, changes: {numbers: {step: 0.3}}}]\n",
      "must divide the range"),
@@ -133,6 +138,42 @@ def test_what_has_run_is_passed_over_and_the_report_says_it_beside_the_paper(coo
     assert (cooked / "report" / "steps.png").exists() and not (cooked / "report" / "sizes.png").exists()
     assert _cook(cooked, "--report") == 0 and (cooked / "work" / "report" / "README.md").exists()
     assert "row 1 of" not in capsys.readouterr().out.split("wrote")[-2]
+
+
+def test_a_body_is_the_model_folder_without_its_numbers() -> None:
+    before = tiny_bundle().decoder
+    vocabulary = Vocabulary.small(number_step=0.5)
+    body = Decoder(replace(before.config, vocabulary=vocabulary, layers=1, number_head=True), before.embedding.codebook)
+    drawn = {name: value.clone() for name, value in body.state_dict().items()}
+    start_without_numbers(body, before)
+    state, old, new = before.state_dict(), before.config.vocabulary.range("numbers"), vocabulary.range("numbers")
+    for name in ("head.weight", "embedding.learned.weight"):
+        after = body.state_dict()[name]
+        assert torch.equal(after[new.start:new.stop], drawn[name][new.start:new.stop])
+        assert torch.equal(after[:new.start], state[name][:old.start])
+        assert torch.equal(after[new.stop:], state[name][old.stop:])
+    assert torch.equal(body.number_head, drawn["number_head"])
+    assert torch.equal(body.embedding.number_scale, drawn["embedding.number_scale"])
+    assert torch.equal(body.blocks[0].qkv.weight, before.blocks[0].qkv.weight)
+    assert torch.equal(body.embedding.ground_projection.weight, before.embedding.ground_projection.weight)
+
+
+def test_rows_have_the_numbers_the_blocks_and_the_order_that_they_name(kitchen: Path) -> None:
+    place, experiments = _kitchen(kitchen), load_experiments(kitchen / "recipes")
+
+    def decoder(path: str) -> Decoder:
+        (row,) = chosen_rows(experiments, [path])
+        return place._stage(row, place._with_model(row.recipe)).model.decoder
+
+    theirs = place.bundle.decoder
+    assert decoder("steps/0.5").config.vocabulary.numbers.step == 0.5
+    assert decoder("embeddings/learned-100").config.number_embedding == "learned"
+    assert decoder("drawing/raster").config.image_order == "raster" != theirs.config.image_order
+    assert not torch.equal(decoder("methods/scratch").blocks[0].qkv.weight, theirs.blocks[0].qkv.weight)
+    assert torch.equal(decoder("methods/full").head.weight, theirs.head.weight)
+    assert len(decoder("sizes/2-blocks").blocks) == 2
+    with pytest.raises(TrainingError, match="sizes/4-blocks takes 4 blocks of a decoder of 2"):
+        decoder("sizes/4-blocks")
 
 
 def test_an_interrupted_row_goes_on_with_its_plan(cooked: Path) -> None:

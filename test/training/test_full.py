@@ -118,10 +118,11 @@ def test_shipped_recipes(path: Path) -> None:
     ("method: half", "method must be one of"), ("task: I->4", "task must be one of"), ("held_out: 0", "held_out"),
     ("method: scratch", "switch it off"), ("lora: {rank: 0}", "rank and alpha"),
     ("optimizer: sgd", "optimizer must be one of"), ("shard: true\noptimizer: adamw8bit", "choose one of the two"),
+    ("shard: true\nrun: {steps: 1, average: 0.9}", "a running mean of the weights"),
     ("colour: red", "has no setting colour"), ("sizes: {dim: 100}", "dim 100 is not a multiple of heads 32")])
 def test_wrong_entries_are_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "wrong.yaml"
-    path.write_text("name: wrong\nrun: {steps: 1}\n" + line)
+    path.write_text("name: wrong\n" + ("" if "run:" in line else "run: {steps: 1}\n") + line)
     with pytest.raises(RecipeError, match=message):
         load_full_recipe(path)
 

@@ -77,6 +77,48 @@ def test_resume_goes_on_exactly(tmp_path):
     assert steps == list(range(1, 13))
 
 
+def test_the_mean_of_the_weights_is_what_is_evaluated_and_kept(tmp_path):
+    model, last = _model(), []
+    trainer = _trainer(tmp_path, model, average=0.5)
+    inner = trainer.loss_of
+
+    def loss_of(rng):
+        last.append(model.weight.detach().clone())
+        return inner(rng)
+    trainer.loss_of = loss_of
+    trainer.run()
+    checkpoint = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    last.append(checkpoint["last"][0])  # after the last step
+    mean = last[1]
+    means = [mean := mean + (1 - min(0.5, (1 + step) / (10 + step))) * (weight - mean)
+             for step, weight in enumerate(last[1:])]
+    assert torch.allclose(model.weight, means[-1], atol=1e-6) and not torch.allclose(model.weight, last[-1], atol=1e-4)
+    assert torch.equal(model.weight, checkpoint["model"]["weight"])
+    evaluated = [row["evaluation"]["weight"] for row in read_metrics(tmp_path / METRICS) if "evaluation" in row]
+    assert evaluated == pytest.approx([float(means[5].mean()), float(means[11].mean())], abs=1e-6)
+
+
+@pytest.mark.parametrize("then", [0.9, 0.0])
+def test_resume_goes_on_exactly_from_the_last_weights_not_from_their_mean(tmp_path, then):
+    whole, part, again = _model(), _model(), nn.Linear(3, 1)
+    _trainer(tmp_path / "whole", whole, average=then).run()
+    _trainer(tmp_path / "part", part, steps=7, average=0.9).run()
+    trainer = _trainer(tmp_path / "part", again, average=then)
+    assert trainer.resume()
+    trainer.run()
+    assert torch.equal(whole.weight, again.weight) and torch.equal(whole.bias, again.bias)
+
+
+def test_a_run_without_a_mean_may_go_on_with_one(tmp_path):
+    _trainer(tmp_path, _model(), steps=7).run()
+    trainer = _trainer(tmp_path, model := _model(), average=0.9)
+    assert trainer.resume()
+    trainer.run()
+    assert "last" in torch.load(tmp_path / CHECKPOINT, weights_only=True) and torch.isfinite(model.weight).all()
+    with pytest.raises(ValueError, match="average must be at least 0 and below 1, got 1"):
+        RunSettings(steps=1, average=1.0)
+
+
 def test_codes_resume_exactly(tmp_path):
     """Also what only training needs: running means, idle counts, and which vectors restart a dead code."""
     def model() -> nn.Module:

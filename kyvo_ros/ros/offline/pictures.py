@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
+from kyvo_ros.data.images import ImageFileError, read_rgb
 from kyvo_ros.ros.frames import DEFAULT_CAMERA_FRAME
 from kyvo_ros.ros.offline.bags import CAMERA_INFO, IMAGE, BagError, Heard
 from kyvo_ros.scene import PinholeCamera
@@ -39,10 +40,11 @@ def heard_in_folder(folder: Path, rate_hz: float, camera: PinholeCamera | None =
                        f"({', '.join(IMAGE_SUFFIXES)})")
     yield from _calibration(camera)
     for index, path in enumerate(paths):
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise BagError(f"{path} is not an image that OpenCV reads; copy it again or take it out")
-        yield _heard(bgr, round(index * 1e9 / rate_hz))
+        try:
+            rgb = read_rgb(path)
+        except ImageFileError as error:
+            raise BagError(f"{error}; copy it again or take it out") from error
+        yield _heard(rgb, "rgb8", round(index * 1e9 / rate_hz))
 
 
 def heard_in_video(path: Path, camera: PinholeCamera | None = None) -> Iterator[Heard]:
@@ -59,7 +61,7 @@ def heard_in_video(path: Path, camera: PinholeCamera | None = None) -> Iterator[
                 break
             own_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)  # of the frame; some containers know none
             when_ns = own_ns if own_ns > when_ns else when_ns + step_ns
-            yield _heard(bgr, when_ns)
+            yield _heard(bgr, "bgr8", when_ns)
             index += 1
         claimed = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
@@ -84,11 +86,11 @@ def _calibration(camera: PinholeCamera | None) -> Iterator[Heard]:
         yield Heard(0, CAMERA_INFO, camera_info_of(camera))
 
 
-def _heard(bgr: np.ndarray, stamp_ns: int) -> Heard:
-    height, width = bgr.shape[:2]
+def _heard(pixels: np.ndarray, encoding: str, stamp_ns: int) -> Heard:
+    height, width = pixels.shape[:2]
     return Heard(stamp_ns, IMAGE, SimpleNamespace(
-        header=_header(stamp_ns, DEFAULT_CAMERA_FRAME), height=height, width=width, encoding="bgr8", is_bigendian=0,
-        step=3 * width, data=np.ascontiguousarray(bgr).tobytes()))
+        header=_header(stamp_ns, DEFAULT_CAMERA_FRAME), height=height, width=width, encoding=encoding, is_bigendian=0,
+        step=3 * width, data=np.ascontiguousarray(pixels).tobytes()))
 
 
 def _header(stamp_ns: int, frame_id: str) -> SimpleNamespace:

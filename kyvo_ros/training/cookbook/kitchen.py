@@ -4,8 +4,9 @@
     WORK/<images>/codes_*.npz  their image codes
     WORK/<images>/<row>/       checkpoint, metrics and RESULT of a row
 
-Folders are named by what decides what is in them, so another model folder or a changed row begins anew, a row that two experiments share runs once, and whatever was
-interrupted goes on. The learning rate is warm for most of a row's minutes and falls over the rest.
+Folders are named by what decides what is in them, so another model folder or a changed row begins anew, a row that two
+experiments share runs once, and whatever was interrupted goes on. The learning rate is warm for most of a row's minutes
+and falls over the rest.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ from kyvo_ros.training.preparation import answer_lesson, digest
 from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
-from kyvo_ros.training.stages import decoder_config, longest_sequence
-from kyvo_ros.training.starting import start_from
+from kyvo_ros.training.stages import longest_sequence
+from kyvo_ros.training.starting import start_from, start_without_numbers
 from kyvo_ros.training.trainer import METRICS, Trainer, TrainingError
 
 log = logging.getLogger(__name__)
@@ -84,8 +85,8 @@ class Kitchen:
 
     def folder(self, row: Row) -> Path:
         """Where a row works."""
-        return self.work / _name([self._with_model(row.recipe), row.start, row.method, row.scenes, row.scores,
-                                  "" if row.start == "fresh" else self._base])
+        return self.work / _name([self._with_model(row.recipe), row.start, row.method, row.scenes, row.blocks,
+                                  row.scores, self._base])
 
     @cached_property
     def _base(self) -> str:
@@ -168,17 +169,24 @@ class Kitchen:
         decoder = Decoder(self._config(row, recipe, grammar), tokenizer.codebook)
         if row.start == "base":
             start_from(decoder, self.bundle.decoder.state_dict(), "decoder")
+        elif row.start == "body":
+            start_without_numbers(decoder, self.bundle.decoder)
         if row.method == "lora":
             add_lora(decoder, LoraSettings())
         return decoder
 
     def _config(self, row: Row, recipe: Recipe, grammar: SceneGrammar) -> DecoderConfig:
-        if row.start == "fresh":
-            return decoder_config(recipe, grammar, self.bundle.image_tokenizer)
+        """The model folder's, with a body's own numbers and blocks."""
         base = self.bundle.decoder.config
-        if base.vocabulary != grammar.vocabulary:
-            raise TrainingError(f"row {row.path} starts from the model folder and cannot have other numbers")
-        return replace(base, max_length=longest_sequence(recipe, grammar, self.bundle.image_tokenizer))
+        if row.start == "body":
+            if row.blocks is not None and row.blocks > base.layers:
+                raise TrainingError(f"row {row.path} takes {row.blocks} blocks of a decoder of {base.layers}")
+            base = replace(base, vocabulary=grammar.vocabulary, layers=row.blocks or base.layers,
+                           number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding)
+        elif base.vocabulary != grammar.vocabulary:
+            raise TrainingError(f"row {row.path} starts with the model folder's numbers and cannot have others")
+        return replace(base, image_order=recipe.image_order,
+                       max_length=longest_sequence(recipe, grammar, self.bundle.image_tokenizer))
 
     def _judge(self, stage: LanguageStage) -> Judge:
         """A plain decoder takes the place of an adapted one, which generation does not know."""

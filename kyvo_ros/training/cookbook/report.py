@@ -13,9 +13,10 @@ from kyvo_ros.training.plots import pyplot_without_screen
 REPORT = "README.md"
 _INTRODUCTION = """# The cookbook
 
-The ablations of Kyvo (arXiv 2506.08002, version 2) at a small size, made by `kyvo cookbook` with the image tokenizer of
-`{model}`. The runs here take minutes on ray-cast scenes of at most {most} objects, those of the paper trained
-Llama-3.2-1B-Instruct for ten epochs on renders of CLEVR, so what compares is the order of the rows, not their height.
+The ablations of Kyvo (arXiv 2506.08002, version 2) at a small size, made by `kyvo cookbook` with the image tokenizer and
+the decoder of `{model}`. Rows start, where nothing else is said, from that decoder without all that it knows of numbers, and learn in
+minutes what is new, on ray-cast scenes of at most {most} objects. Those of the paper trained Llama-3.2-1B-Instruct for ten
+epochs on renders of CLEVR, so what compares is the order of the rows, not their height.
 One run a row, one seed: {held_out} held-out scenes leave an uncertainty of some hundredths. Columns in italics are
 the paper's; an empty cell has no figure there, a dash has not run yet. {finished} of {rows} rows have run{hardware}.
 """

@@ -12,8 +12,9 @@ from pathlib import Path
 from kyvo_ros.training.recipe import Recipe, RecipeError, read_block, read_document, recipe_of
 
 COMMON = "common.yaml"
-#: `fresh`: small and random; `base`: the weights of the model folder; `fresh_base`: random ones of its sizes.
-STARTS = ("fresh", "base", "fresh_base")
+#: `body`: the weights of the model folder, but all that it knows of numbers is new; `base`: all its weights; `fresh`:
+#: random ones.
+STARTS = ("body", "base", "fresh")
 METHODS = ("full", "lora")
 #: What a row may be scored on.
 SCORES = ("recognition", "drawing", "answers")
@@ -32,6 +33,7 @@ class Row:
     start: str  # one of STARTS
     method: str  # one of METHODS; `lora` trains low-rank additions
     scenes: int | None  # how many of the training images; None takes all
+    blocks: int | None  # how many of the model folder's first blocks it has; None takes all
     paper: dict[str, float]  # the paper's figures by the names of scores
 
     @property
@@ -57,17 +59,22 @@ class _RowEntry:
 
     name: str
     changes: dict | None = None  # of the common recipe; blocks entry by entry
-    start: str = "fresh"
+    start: str = "body"
     method: str = "full"
     scenes: int | None = None
+    blocks: int | None = None
     paper: dict | None = None
 
     def __post_init__(self) -> None:
         for setting, known in (("start", STARTS), ("method", METHODS)):
             if getattr(self, setting) not in known:
                 raise ValueError(f"{setting} must be one of {known}, got {getattr(self, setting)!r}")
-        if self.scenes is not None and self.scenes < 1:
-            raise ValueError(f"scenes must be at least 1, got {self.scenes}")
+        for setting in ("scenes", "blocks"):
+            value = getattr(self, setting)
+            if value is not None and value < 1:
+                raise ValueError(f"{setting} must be at least 1, got {value}")
+        if self.blocks is not None and self.start != "body":
+            raise ValueError(f"row {self.name} takes some blocks of the body, and starts from {self.start!r}")
 
 
 @dataclass(frozen=True)
@@ -125,4 +132,5 @@ def _row(path: Path, entry: _RowEntry, scores: Sequence[str], common: dict) -> R
     for score, ratio in (("drawing", recipe.rendering_ratio), ("answers", recipe.answer_ratio)):
         if score in scores and not ratio:
             raise RecipeError(f"{path}: row {entry.name} is scored on {score} and does not train it")
-    return Row(path.stem, entry.name, recipe, tuple(scores), entry.start, entry.method, entry.scenes, entry.paper or {})
+    return Row(path.stem, entry.name, recipe, tuple(scores), entry.start, entry.method, entry.scenes, entry.blocks,
+               entry.paper or {})
