@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import ModelBundle, load_model, save_model
-from kyvo_ros.training.cookbook.kitchen import RESULT, Kitchen
+from kyvo_ros.training.cookbook.kitchen import RESULT, Kitchen, _name
 from kyvo_ros.training.cookbook.rows import COMMON, chosen_rows, load_experiments
 from kyvo_ros.training.cookbook.scores import SCORE_NAMES
 from kyvo_ros.tokens import Vocabulary
@@ -174,6 +174,23 @@ def test_rows_have_the_numbers_the_blocks_and_the_order_that_they_name(kitchen: 
     assert len(decoder("sizes/2-blocks").blocks) == 2
     with pytest.raises(TrainingError, match="sizes/4-blocks takes 4 blocks of a decoder of 2"):
         decoder("sizes/4-blocks")
+
+
+def test_settings_that_the_package_gets_rename_no_row() -> None:
+    @dataclass(frozen=True)
+    class Before:
+        inner: CanonicalCamera
+        steps: int = 3
+
+    @dataclass(frozen=True)
+    class After:
+        inner: CanonicalCamera
+        steps: int = 3
+        news: tuple[int, ...] = (1,)
+
+    camera = CanonicalCamera(32, 24, 35.0, 35.0, 16.0, 11.5)
+    assert _name([Before(camera), 1]) == _name([After(camera), 1])
+    assert _name([Before(camera)]) != _name([Before(replace(camera, fx=36.0))]) != _name([Before(camera, 4)])
 
 
 def test_an_interrupted_row_goes_on_with_its_plan(cooked: Path) -> None:

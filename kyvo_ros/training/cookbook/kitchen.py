@@ -15,9 +15,10 @@ import hashlib
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -237,6 +238,17 @@ class Kitchen:
 
 
 def _name(parts: list) -> str:
-    """A short name of settings: the same settings, the same name."""
-    plain = [asdict(part) if is_dataclass(part) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+    """A short name of settings: the same settings, the same name, also where the package has got settings since."""
+    return hashlib.sha256(json.dumps([_said(part) for part in parts], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _said(part: Any) -> Any:
+    """What settings say that is not their default."""
+    if not is_dataclass(part):
+        return [_said(each) for each in part] if isinstance(part, (list, tuple)) else part
+    found = {field.name: (field, getattr(part, field.name)) for field in fields(part)}
+    return {name: _said(value) for name, (field, value) in found.items() if value != _default(field)}
+
+
+def _default(field: Field) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()

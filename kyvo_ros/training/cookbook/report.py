@@ -14,11 +14,12 @@ REPORT = "README.md"
 _INTRODUCTION = """# The cookbook
 
 The ablations of Kyvo (arXiv 2506.08002, version 2) at a small size, made by `kyvo cookbook` with the image tokenizer and
-the decoder of `{model}`. Rows start, where nothing else is said, from that decoder without all that it knows of numbers, and learn in
-minutes what is new, on ray-cast scenes of at most {most} objects. Those of the paper trained Llama-3.2-1B-Instruct for ten
-epochs on renders of CLEVR, so what compares is the order of the rows, not their height.
-One run a row, one seed: {held_out} held-out scenes leave an uncertainty of some hundredths. Columns in italics are
-the paper's; an empty cell has no figure there, a dash has not run yet. {finished} of {rows} rows have run{hardware}.
+the decoder of `{model}`. Rows start, where nothing else is said, from that decoder without all that it knows of numbers,
+and learn in minutes what is new, on ray-cast scenes of at most {most} objects. Those of the paper trained
+Llama-3.2-1B-Instruct for ten epochs on renders of CLEVR, so what compares is the order of the rows, not their height. A
+row of these minutes may see a part of its scenes only: the column of sequences tells. One run a row, one seed:
+{held_out} held-out scenes leave an uncertainty of some hundredths. Columns in italics are the paper's; an empty cell has
+no figure there, a dash has not run yet. {finished} of {rows} rows have run{hardware}.
 """
 
 
@@ -103,7 +104,7 @@ def _leading(row: Row, results: dict[str, dict | None]) -> str:
 def _draw(axis, values: dict[str, float]) -> None:
     """Lines over the number of scenes where names are such as `both-500`, else a bar a row."""
     parts = {name: name.rpartition("-") for name in values}
-    if all(head and tail.isdigit() for head, _, tail in parts.values()) and len({p[0] for p in parts.values()}) > 1:
+    if all(head and tail.isdigit() for head, _, tail in parts.values()) and len({p[2] for p in parts.values()}) > 1:
         for line in dict.fromkeys(head for head, _, _ in parts.values()):
             points = sorted((int(parts[name][2]), value) for name, value in values.items() if parts[name][0] == line)
             axis.plot(*zip(*points), marker="o", label=line)
