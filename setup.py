@@ -46,7 +46,7 @@ setup(
     maintainer_email="maintainers@example.org",
     description="Turns camera images into a structured 3D scene with Kyvo.",
     license="Apache-2.0",
-    extras_require={"test": ["pytest"], "benchmarks": ["DracoPy", "fast-simplification"]},
+    extras_require={"test": ["pytest"], "benchmarks": ["DracoPy", "fast-simplification"], "train": ["peft", "torchao"]},
     entry_points={
         "console_scripts": [
             "kyvo_node = kyvo_ros.ros.executables:kyvo_node",

@@ -1,14 +1,19 @@
-"""What a decoder of Llama-3.2-1B's size takes on a CPU: memory and time to load, recognise, render and answer.
+"""What a model of Llama-3.2-1B's size in the published format takes on a CPU: memory and time to load, recognise, draw
+and answer.
 
-    python tools/on_loopback.py --limit-s 7200 python benchmarks/full_size.py [--side 16] [--dtype auto] [--json FILE]
+    python benchmarks/full_size.py [--dtype auto float32] [--draw-s 30] [--limit-s 60] [--json FILE]
 
-Writes a folder of random weights into a temporary directory (3.3 GB, deleted at the end): Llama-3.2-1B's body with rows
-for its words, the published image tokenizer's architecture, CLEVR's schema. Every row of the table is a process
-of its own, one after the other, that loads the folder as a user's would and does one thing; `node` is kyvo_node, which
-is sent an image, then asked a question, then told to draw the scene. What comes out is garbage, but it is valid.
-Memory is the largest resident set (VmHWM), in which the pages of the weights' file count as far as they were read.
-`--side` is that of an image in codes and `--objects` how many each scene has, which bound what is generated.
-Needs ROS 2 for the row `node`, as `make setup` makes it.
+Writes a folder of random weights into a temporary directory (3.3 GB, deleted at the end): the published vocabulary and
+embedding on Llama-3.2-1B's body, the published image tokenizer's architecture with its 16x16 codes, CLEVR's schema.
+Every row of the table is a process of its own, one after the other, that loads the folder as a user's would, in one of
+the dtypes, and does one thing. What comes out is garbage, but it is valid. Memory is the largest resident set (VmHWM),
+in which the pages of the weights' file count as far as they were read.
+
+The work is bounded, so that the defaults take about six minutes: a scene has `--objects` objects, a drawing stops at
+the first code after `--draw-s` seconds (the table says how many of its 256 codes were drawn), and a process that is not
+done `--limit-s` seconds after its start is ended (the table says so, with the memory it had taken by then).
+The row `node`, not among the defaults, is kyvo_node, which is sent an image and publishes its scene. It needs ROS 2, as
+`make setup` makes it, and `python tools/on_loopback.py` before the command.
 """
 
 from __future__ import annotations
@@ -22,7 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,52 +39,60 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from kyvo_ros.autoencoders.vqgan import Vqgan, VqganConfig  # noqa: E402
-from kyvo_ros.model.config import DecoderConfig, ScaledRope  # noqa: E402
+from kyvo_ros.model.config import DecoderConfig  # noqa: E402
 from kyvo_ros.model.decoder import Decoder  # noqa: E402
+from kyvo_ros.model.direct_answers import answer_words  # noqa: E402
 from kyvo_ros.model.embedding import INIT_STD  # noqa: E402
 from kyvo_ros.model.folder import Sight, save_converted  # noqa: E402
+from kyvo_ros.model.inference import CachedDecoder  # noqa: E402
 from kyvo_ros.model.precision import DTYPES  # noqa: E402
+from kyvo_ros.model.published import IMAGE_GRID, published_config  # noqa: E402
 from kyvo_ros.model.published_sight import stretched_camera  # noqa: E402
 from kyvo_ros.pipeline import KyvoPipeline  # noqa: E402
 from kyvo_ros.scene import Scene, SceneObject  # noqa: E402
-from kyvo_ros.tokens import CLEVR_SCHEMA, LANGUAGE_WORDS, Vocabulary, train_text_tokenizer  # noqa: E402
+from kyvo_ros.tokens import LANGUAGE_WORDS, train_text_tokenizer  # noqa: E402
+from kyvo_ros.tokens.published_schemas import CLEVR  # noqa: E402
 
-LLAMA_1B = {"dim": 2048, "layers": 16, "heads": 32, "kv_heads": 8, "ffn_dim": 8192, "rope_theta": ScaledRope()}
-LLAMA_TEXT = 128256
-STRIDE = 16  # of the published image tokenizers
-NEEDED_GIB = 8.0
+LLAMA_1B = {"dim": 2048, "layers": 16, "heads": 32, "kv_heads": 8, "ffn_dim": 8192}
+#: Memory that has to be free, by what the decoder takes.
+NEEDED_GIB = {"auto": 8.0, "bfloat16": 8.0, "float16": 8.0, "float32": 14.0}
 IMAGE = (240, 320, 3)
 QUESTION = "How many things are there?"
 SEEN = Scene((SceneObject({"size": "large", "color": "red", "material": "rubber", "shape": "sphere"},
                           np.array([0.0, 0.0, 0.7]), size_m=np.array([1.4, 1.4, 1.4])),))
 
 
-def write_random_folder(folder: Path, side: int, objects: int) -> int:
+def write_random_folder(folder: Path, objects: int, image_tokenizer: VqganConfig = VqganConfig(),
+                        sizes: dict[str, int] = LLAMA_1B) -> int:
     """A model that has learned nothing and fills every scene with `objects` objects; returns its parameters."""
     torch.manual_seed(0)
-    tokenizer = Vqgan(VqganConfig(resolution=STRIDE * side, attention_at=(side,)))
-    vocabulary = replace(Vocabulary.small(), text_size=LLAMA_TEXT)
-    config = DecoderConfig(vocabulary, max_length=1024, code_dim=256, image_grid=tokenizer.grid, **LLAMA_1B)
+    tokenizer = Vqgan(image_tokenizer)
+    config = published_config("clevr", image_tokenizer.codebook_size, max_length=1024,
+                              code_dim=image_tokenizer.code_dim, **sizes)
     with torch.device("meta"):
-        shapes = Decoder(config, tokenizer.codebook).state_dict()
-    weights = {name: _random(name, tensor.shape) for name, tensor in shapes.items()}
-    weights["embedding.codebook"] = tokenizer.codebook.bfloat16()
+        state = Decoder(config, tokenizer.codebook).state_dict()
+    weights = {name: _random(name, tensor) for name, tensor in state.items()}
     _never_end(weights, config)
-    text = train_text_tokenizer([], [*CLEVR_SCHEMA.vocabulary_words(), *LANGUAGE_WORDS])
-    sight = Sight(replace(CLEVR_SCHEMA, max_objects=objects), tokenizer, stretched_camera(STRIDE * side, IMAGE[1::-1]),
-                  ("I->3", "3->I", "Q->P"))
-    save_converted(folder, "random-1b", config, weights, text, sight)
+    schema = replace(CLEVR, max_objects=objects)
+    text = train_text_tokenizer([], [*answer_words(schema), *LANGUAGE_WORDS])
+    camera = stretched_camera(image_tokenizer.resolution, IMAGE[1::-1])
+    save_converted(folder, "random-1b", config, weights, text,
+                   Sight(schema, tokenizer, camera, ("I->3", "3->I", "I+3+Q->A")))
     return sum(tensor.numel() for tensor in weights.values())
 
 
-def _random(name: str, shape: torch.Size) -> Tensor:
+def _random(name: str, known: Tensor) -> Tensor:
+    if not known.is_meta:  # the codebook, and the features of numbers
+        return known.bfloat16()
     if "norm" in name:
-        return torch.ones(shape, dtype=torch.bfloat16)
-    return torch.empty(shape, dtype=torch.bfloat16).normal_(std=INIT_STD)
+        return torch.ones(known.shape, dtype=torch.bfloat16)
+    return torch.empty(known.shape, dtype=torch.bfloat16, device="cpu").normal_(std=INIT_STD)
 
 
 def _never_end(weights: dict[str, Tensor], config: DecoderConfig) -> None:
-    """Make [SCENE-END] unlikely: the first component of every state is positive, its weight there negative."""
+    """Make [SCENE-END] unlikely: the first component of every state of a structure token is positive, its weight there
+    negative.
+    """
     weights["embedding.learned.weight"][:, 0] = 1.0
     weights["embedding.code_projection.weight"][0] = 0.0
     for layer in range(config.layers):
@@ -86,32 +100,71 @@ def _never_end(weights: dict[str, Tensor], config: DecoderConfig) -> None:
     weights["head.weight"][config.vocabulary.structure_id("[SCENE-END]"), 0] = -100.0
 
 
-def recognize(pipeline: KyvoPipeline) -> str:
+class Stopped(Exception):
+    """A generation has taken as long as it may."""
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Iterator[list[float]]:
+    """Ends a generation at the first token after so long; the times at which it began, and read each token it wrote."""
+    step, times = CachedDecoder.step, [time.perf_counter()]
+
+    def timed(self: CachedDecoder, *arguments: object) -> Tensor:
+        result = step(self, *arguments)
+        times.append(time.perf_counter())
+        if times[-1] - times[0] > seconds:
+            raise Stopped
+        return result
+
+    CachedDecoder.step = timed
+    try:
+        yield times
+    except Stopped:
+        pass
+    finally:
+        CachedDecoder.step = step
+
+
+def recognize(pipeline: KyvoPipeline, draw_s: float) -> str:
     return f"{len(pipeline.recognize(np.zeros(IMAGE, np.uint8)))} objects"
 
 
-def render(pipeline: KyvoPipeline) -> str:
-    return "{1}x{0} pixels".format(*pipeline.render(SEEN).shape)
+def draw(pipeline: KyvoPipeline, draw_s: float) -> str:
+    picture, total = None, math.prod(IMAGE_GRID)
+    with stopped_after(draw_s) as times:
+        picture = pipeline.render(SEEN)
+    if picture is not None:
+        return f"all {total} codes, " + "{1}x{0} pixels".format(*picture.shape)
+    drawn = len(times) - 1
+    each = (times[-1] - times[1]) / (drawn - 1) if drawn > 1 else times[1] - times[0]
+    return (f"stopped after {drawn} of {total} codes, {each:.2f} s each; extrapolated, not measured: {total} codes in "
+            f"{total * each:.0f} s")
 
 
-def answer(pipeline: KyvoPipeline) -> str:
-    said = pipeline.answer(QUESTION, SEEN, (0.0, -10.0, 5.0))
-    return "refused" if said.refusal else "answered"
+def tokenize(pipeline: KyvoPipeline, draw_s: float) -> str:
+    return "image to codes to {1}x{0} pixels".format(*pipeline.through_codes(np.zeros(IMAGE, np.uint8)).shape)
+
+
+def answer(pipeline: KyvoPipeline, draw_s: float) -> str:
+    scene = replace(SEEN, frame_id=pipeline.schema.frame_id)  # as the model says scenes
+    word, _ = pipeline.answer_directly(QUESTION, np.zeros(IMAGE, np.uint8), scene=scene)
+    return f"the word {word!r} on image, scene and question"
 
 
 #: What a process does with a loaded pipeline, and says of it.
-TASKS: dict[str, Callable[[KyvoPipeline], str]] = {
-    "load": lambda pipeline: "nothing else", "recognize": recognize, "render": render, "answer": answer}
+TASKS: dict[str, Callable[[KyvoPipeline, float], str]] = {
+    "load": lambda pipeline, draw_s: "nothing else", "recognize": recognize, "draw": draw, "tokenize": tokenize,
+    "answer": answer}
 
 
-def run_task(task: str, folder: Path, dtype: str) -> dict:
-    """Load and do one thing, in this process."""
+def run_task(task: str, folder: Path, dtype: str, draw_s: float) -> Iterator[dict]:
+    """Load and do one thing, in this process; what is known after each of the two."""
     start = time.perf_counter()
     pipeline = KyvoPipeline.from_pretrained(folder, "cpu", dtype=dtype)
     loaded = time.perf_counter()
-    result = TASKS[task](pipeline)
-    return {"load_s": loaded - start, "run_s": time.perf_counter() - loaded, "peak_mib": peak_mib("self"),
-            "result": result}
+    yield {"load_s": loaded - start}
+    result = TASKS[task](pipeline, draw_s)
+    yield {"run_s": time.perf_counter() - loaded, "peak_mib": peak_mib("self"), "result": result}
 
 
 def peak_mib(process: int | str) -> float:
@@ -120,17 +173,31 @@ def peak_mib(process: int | str) -> float:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
-def in_a_process(task: str, folder: Path, dtype: str, limit_s: float) -> dict:
-    command = [sys.executable, __file__, "--task", task, "--folder", str(folder), "--dtype", dtype]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=limit_s, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def in_a_process(task: str, folder: Path, dtype: str, draw_s: float, limit_s: float) -> dict:
+    """What `run_task` says in a process of its own, which is ended after `limit_s`. Raises RuntimeError if it fails."""
+    command = [sys.executable, __file__, "--task", task, "--folder", str(folder), "--dtype", dtype, "--draw-s",
+               str(draw_s)]
+    row = {"load_s": None, "run_s": None}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        out, _ = process.communicate(timeout=limit_s)
+        if process.returncode:
+            raise RuntimeError(f"{task} failed, see above")
+    except subprocess.TimeoutExpired:
+        row |= {"peak_mib": peak_mib(process.pid), "result": f"ended after {limit_s:.0f} s, not done"}
+        process.kill()
+        out, _ = process.communicate()
+    finally:
+        process.kill()
+    for line in out.splitlines():
+        row |= json.loads(line)
+    return row
 
 
 def run_node(folder: Path, dtype: str, limit_s: float) -> dict:
-    """kyvo_node with the folder: an image, a question and a drawing."""
+    """kyvo_node with the folder: an image, and its scene."""
     import rclpy
     from kyvo_msgs.msg import SceneGraph
-    from kyvo_msgs.srv import Ask, Render
     from sensor_msgs.msg import Image
 
     from kyvo_ros.ros.children import Child
@@ -143,7 +210,7 @@ def run_node(folder: Path, dtype: str, limit_s: float) -> dict:
     message = Image(width=IMAGE[1], height=IMAGE[0], encoding="rgb8", step=3 * IMAGE[1], data=bytes(math.prod(IMAGE)))
     message.header.frame_id = "camera"
     settings = {"model": folder, "device": "cpu", "dtype": dtype, "camera_info_required": "false",
-                "image_qos": "reliable", "service_timeout_s": 600.0}
+                "image_qos": "reliable"}
     arguments = [part for name, value in settings.items() for part in ("-p", f"{name}:={value}")]
     with Child([sys.executable, "-m", "kyvo_ros.ros.node", "--ros-args", *arguments], folder / "node.log") as child:
         def wait(condition: Callable[[], bool], what: str) -> float:
@@ -153,74 +220,76 @@ def run_node(folder: Path, dtype: str, limit_s: float) -> dict:
                     sys.exit(f"{what} did not come; the node's log:\n{(folder / 'node.log').read_text()}")
             return time.perf_counter() - start
 
-        def call(kind: type, name: str, request: object) -> object:
-            client = here.create_client(kind, name)
-            wait(client.service_is_ready, f"the service {name}")
-            future = client.call_async(request)
-            wait(future.done, f"the answer of {name}")
-            if not future.result().success:
-                sys.exit(f"{name}: {future.result().message}")
-            return future.result()
-
         wait(lambda: images.get_subscription_count() > 0, "the node")
         images.publish(message)  # while the model still loads; the node keeps it
         seconds = wait(lambda: bool(scenes), "a scene")
-        said = call(Ask, "ask", Ask.Request(question=QUESTION)).answer
-        picture = call(Render, "render", Render.Request()).image
-        result = {"load_s": math.nan, "run_s": time.perf_counter() - start, "peak_mib": peak_mib(child.process.pid),
-                  "scene_s": seconds, "result": f"{len(scenes[-1].objects)} objects, "
-                  f"{'refused' if said.refused else 'answered'}, {picture.width}x{picture.height} pixels"}
+        result = {"load_s": None, "run_s": seconds, "peak_mib": peak_mib(child.process.pid),
+                  "result": f"a scene of {len(scenes[-1].objects)} objects, loading included"}
     here.destroy_node()
     rclpy.try_shutdown()
     return result
 
 
-def table(rows: dict[str, dict], times: bool) -> str:
+def table(rows: dict[str, dict]) -> str:
     """Markdown, for the documentation."""
-    lines = ["| Process | Peak memory |" + (" Load | Then |" if times else "") + " What came out |",
-             "|---|---|" + ("---|---|" if times else "") + "---|"]
+    lines = ["| Process | Load | Then | Peak memory | What came out |", "|---|---|---|---|---|"]
     for name, row in rows.items():
-        seconds = f" {row['load_s']:.0f} s | {row['run_s']:.0f} s |" if times else ""
-        lines.append(f"| {name} | {row['peak_mib'] / 1024:.2f} GiB |{seconds} {row['result']} |")
+        load, run = ("-" if row[key] is None else f"{row[key]:.1f} s" for key in ("load_s", "run_s"))
+        lines.append(f"| {name} | {load} | {run} | {row['peak_mib'] / 1024:.2f} GiB | {row['result']} |")
     return "\n".join(lines)
 
 
-def check_memory() -> None:
+def machine() -> str:
+    """Processor, cores, how busy they are, and whether they have units for bfloat16."""
+    lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    known = {name.strip(): value.strip() for name, _, value in lines}
+    flags = known.get("flags", "").split()
+    units = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    return (f"{known.get('model name', 'processor unknown')}, {os.cpu_count()} cores ({', '.join(units)}), load "
+            f"{os.getloadavg()[0]:.1f} at the start, torch {torch.__version__}")
+
+
+def check_memory(dtypes: list[str]) -> None:
     """Ends where the machine has not the memory free that a run may take."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) / 2**20
-    if free < NEEDED_GIB:
-        sys.exit(f"{free:.1f} GiB of memory are free, a run may take {NEEDED_GIB:.0f}")
+    needed = max(NEEDED_GIB[dtype] for dtype in dtypes)
+    if free < needed:
+        sys.exit(f"{free:.1f} GiB of memory are free, a run may take {needed:.0f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=16, help="codes of an image's side (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=2, help="in every scene (default: %(default)s)")
-    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="of the decoder (default: %(default)s)")
-    parser.add_argument("--rows", nargs="+", choices=(*TASKS, "node"), default=[*TASKS, "node"], help="what to run")
-    parser.add_argument("--limit-s", type=float, default=1800.0, help="of each process (default: %(default)s)")
-    parser.add_argument("--no-times", action="store_true", help="leave times out, where other work fills the machine")
+    parser.add_argument("--dtype", choices=DTYPES, nargs="+", default=["auto", "float32"],
+                        help="of the decoder, one after the other (default: auto, which is bfloat16, and float32)")
+    parser.add_argument("--rows", nargs="+", choices=(*TASKS, "node"), default=[*TASKS], help="what to run")
+    parser.add_argument("--draw-s", type=float, default=30.0, help="of a drawing (default: %(default)s)")
+    parser.add_argument("--limit-s", type=float, default=60.0, help="of each process (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--task", choices=tuple(TASKS), help=argparse.SUPPRESS)  # what a process of the table does
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.task:
-        print(json.dumps(run_task(args.task, args.folder, args.dtype)))
+        for said in run_task(args.task, args.folder, args.dtype[0], args.draw_s):
+            print(json.dumps(said), flush=True)
         return
-    check_memory()
+    check_memory(args.dtype)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # such as by a time limit: children and files go, too
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "random-1b"
-        parameters = write_random_folder(folder, args.side, args.objects)
-        print(f"{parameters / 1e9:.3f} billion parameters, {os.cpu_count()} cores, torch {torch.__version__}, "
-              f"dtype {args.dtype}, images of {args.side}x{args.side} codes, {args.objects} objects a scene")
+        folder, start = Path(scratch) / "random-1b", time.perf_counter()
+        print(machine())
+        parameters = write_random_folder(folder, args.objects)
+        print(f"{parameters / 1e9:.3f} billion parameters, written in {time.perf_counter() - start:.0f} s; images of "
+              f"{IMAGE_GRID[0]}x{IMAGE_GRID[1]} codes, {args.objects} objects a scene")
         rows = {}
-        for name in args.rows:
-            rows[name] = (run_node(folder, args.dtype, args.limit_s) if name == "node"
-                          else in_a_process(name, folder, args.dtype, args.limit_s))
-            print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
-    print(table(rows, not args.no_times))
+        for dtype in args.dtype:
+            for task in args.rows:
+                name = f"{task}, {dtype}"
+                rows[name] = (run_node(folder, dtype, args.limit_s) if task == "node"
+                              else in_a_process(task, folder, dtype, args.draw_s, args.limit_s))
+                print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
+    print(table(rows))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -42,8 +42,10 @@ NODE = (sys.executable, "-m", "kyvo_ros.ros.node")
 UNDER_WAY = 1 + parallel_by_default("cpu")
 
 
-def send(names: Sequence[str], rate_hz: float) -> None:
-    """The cameras: images of the demo, stamped now, in turn, until the process is ended."""
+def send(names: Sequence[str], rate_hz: float, shown_s: float = 0.0) -> None:
+    """The cameras: images of the demo, stamped now, until the process is ended; each the next one or, with `shown_s`,
+    all the same one for so long.
+    """
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import CameraInfo, Image
@@ -55,7 +57,8 @@ def send(names: Sequence[str], rate_hz: float) -> None:
     due_s, number = time.monotonic(), 0
     while True:
         for name in names:
-            message = messages[number % len(messages)]
+            index = int(time.monotonic() / shown_s) if shown_s else number
+            message = messages[index % len(messages)]
             message.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
             infos[name].publish(info)
             images[name].publish(message)
@@ -68,9 +71,9 @@ class Rig:
     """The node and its cameras as children, and what they say; a context manager."""
 
     def __init__(self, cameras: int, rate_hz: float, log: Path, parameters: Sequence[str] = (),
-                 command: Sequence[str] = NODE) -> None:
+                 command: Sequence[str] = NODE, shown_s: float = 0.0) -> None:
         self.names = [f"camera{number}" for number in range(cameras)]
-        self._rate_hz, self._log, self._command = rate_hz, log, command
+        self._rate_hz, self._log, self._command, self._shown_s = rate_hz, log, command, shown_s
         self._parameters = (f"cameras:=[{', '.join(self.names)}]", *parameters)
         self.ages_s: dict[str, list[float]] = defaultdict(list)
         self.figures: dict[str, dict[str, str]] = {}  # newest diagnostics of the node ("") and of each camera
@@ -90,7 +93,7 @@ class Rig:
         arguments = [word for parameter in self._parameters for word in ("-p", parameter)]
         self.child = Child([*self._command, "--ros-args", *arguments], self._log)
         sender = [sys.executable, __file__, "--send", *self.names, "--hz", str(self._rate_hz)]
-        self._sender = Child(sender)
+        self._sender = Child([*sender, "--shown-s", str(self._shown_s)])
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -211,11 +214,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="the node's parameter batch")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--send", nargs="+", help=argparse.SUPPRESS)  # the cameras' process
+    parser.add_argument("--shown-s", type=float, default=0.0, help=argparse.SUPPRESS)  # of the same
     given = parser.parse_args()
     keep_dds_on_this_computer()
     if given.send:
         with suppress(KeyboardInterrupt):  # which is how it is ended
-            send(given.send, given.hz)
+            send(given.send, given.hz, given.shown_s)
         return
     parameters = [*node_parameters(given), f"batch:={given.batch}"]
     results: dict[str, Any] = {

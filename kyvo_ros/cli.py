@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import kyvo_ros
 from kyvo_ros.commands import (
     ask, assets, background, bag, calibrate, cameras, checksums, convert, cookbook, doctor, edit, edit_scores, looks,
-    object_scores, omni3d, published, qa, recognition, recognize, reconstruct, render, render_scores, shape_scores,
-    shapes, view_ablation)
+    objaworld, object_scores, omni3d, published, qa, recognition, recognize, reconstruct, render, render_scores,
+    shape_scores, shapes, view_ablation)
 
 
 #: What `make setup` installs and a system's own Python may lack.
@@ -76,6 +76,7 @@ def _parser(with_training: bool) -> argparse.ArgumentParser:
     convert.add_arguments(commands.add_parser("convert", help="checkpoints of the published code, in and out"))
     checksums.add_arguments(commands.add_parser("checksums", help="write down what a model folder's files are"))
     omni3d.add_arguments(commands.add_parser("omni3d", help="data in Omni3D's format: write, tokenize, predict"))
+    objaworld.add_arguments(commands.add_parser("objaworld", help="data in ObjaWorld's format: tokenize, predict"))
     assets.add_arguments(commands.add_parser("assets", help="objects of the procedural library"))
     shapes.add_tokenize_arguments(commands.add_parser("tokenize", help="a mesh to shape codes"))
     shapes.add_detokenize_arguments(commands.add_parser("detokenize", help="shape codes to a mesh"))

@@ -31,7 +31,7 @@ from kyvo_ros.model.generation import generate
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.precision import is_large
 from kyvo_ros.model.programs import ProgramWriter
-from kyvo_ros.model.published_sight import in_plane_frame
+from kyvo_ros.model.published_sight import from_plane_frame, in_plane_frame
 from kyvo_ros.model.rendering import TASK as DRAWING_TASK
 from kyvo_ros.model.rendering import ImageWriter
 from kyvo_ros.model.shapes import TASK as SHAPES_TASK
@@ -44,6 +44,8 @@ from kyvo_ros.scene.consensus import consensus
 
 #: The model that ships with the package.
 SHIPPED_MODEL = Path("models") / "clevr-nano"
+#: Seeing a scene.
+RECOGNITION_TASK = "I->3"
 #: Drawing a scene whose objects have shapes.
 DRAWN_SHAPES_TASK = "S->I"
 #: How the model's units become metres; see `KyvoPipeline.recognize`.
@@ -111,7 +113,7 @@ class KyvoPipeline:
                 tokens, and gives what the looks agree on (`autoencoders.looks`, `scene.consensus`).
 
         Raises CanonicalError where image and camera do not fit, DistortionError, PlaneNotVisibleError where `scale`
-        is "distance" and the plane is not known.
+        is "distance" and the plane is not known, UntrainedTaskError for a model that only draws.
         """
         return self.recognize_batch([image], [camera], scale, effort)[0]
 
@@ -124,6 +126,7 @@ class KyvoPipeline:
         """
         if not len(images):
             return []
+        check_trained(RECOGNITION_TASK, self._tasks)
         if isinstance(effort, str) and effort not in EFFORTS:
             raise ValueError(f"effort must be one of {tuple(EFFORTS)}, got {effort!r}")
         wanted = EFFORTS[effort] if isinstance(effort, str) else effort
@@ -253,7 +256,8 @@ class KyvoPipeline:
 
         Args:
             scene: in PLANE_FRAME, as `recognize` gives it.
-            camera: where the canonical camera stands over the plane, metres; None: the nominal pose.
+            camera: where the canonical camera stands over the plane, metres; None: the nominal pose. Models with scenes
+                in a world of their own (`model.published_sight`) draw from where their training's camera stood.
             metres_per_unit: as for `answer`.
             sampling: `temperature`, `top_k`, `seed` as in `model.generation.generate`; by default the likeliest codes.
 
@@ -269,7 +273,7 @@ class KyvoPipeline:
         """As `render`, for several scenes at once: (B, h, w, 3)."""
         unit_m = metres_per_unit or self.schema.metres_per_unit
         cells = np.stack([self._cells(self.lens(camera, unit_m), camera, unit_m) for camera in cameras])
-        scaled = [scene.scaled(self.schema.metres_per_unit / unit_m) for scene in scenes]
+        scaled = [self._as_said(scene, camera, unit_m) for scene, camera in zip(scenes, cameras)]
         shaped = DRAWN_SHAPES_TASK in self._tasks and all(
             item.shape_codes is not None or item.mesh is not None for scene in scaled for item in scene.objects)
         if shaped:
@@ -353,13 +357,19 @@ class KyvoPipeline:
         scaled = self.calibration.apply(scene).scaled(metres_per_unit / self.schema.metres_per_unit)
         return look.brought_back(in_plane_frame(scaled, look.plane or self.nominal_plane()))
 
+    def _as_said(self, scene: Scene, camera: PlaneCamera | None, metres_per_unit: float) -> Scene:
+        """A scene in PLANE_FRAME of a camera there, metres, as the schema has it; inverse of `_in_metres`."""
+        factor = self.schema.metres_per_unit / metres_per_unit
+        plane = self.nominal_plane() if camera is None else camera.scaled(factor)
+        return from_plane_frame(scene.scaled(factor), self.schema.frame_id, plane)
+
     def _consensus(self, scenes: list[Scene], metres_per_unit: float) -> Scene:
         yaw = self.schema.yaw
         return consensus(scenes, yaw_period_rad=yaw and yaw.period_rad, unit_m=metres_per_unit)
 
     @torch.inference_mode()
     def _generate(self, codes: np.ndarray, cells: np.ndarray) -> list:
-        prompts = [self._builder.prompt("I->3", image_codes=c) for c in codes]
+        prompts = [self._builder.prompt(RECOGNITION_TASK, image_codes=c) for c in codes]
         return generate(self._decoder, torch.from_numpy(np.stack([p.token_ids for p in prompts])).to(self.device),
                         cells=torch.from_numpy(cells).to(self.device),
                         prefix_length=prompts[0].prefix_length, grammar=self._grammar)

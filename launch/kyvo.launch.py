@@ -3,6 +3,7 @@
     ros2 launch kyvo_ros kyvo.launch.py image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info rviz:=true
     ros2 launch kyvo_ros kyvo.launch.py cameras:=front,left     # /front/image_raw, /front/camera_info, /left/...
     ros2 launch kyvo_ros kyvo.launch.py simulate:=true rviz:=true     # the demo's recording instead of a camera
+    ros2 launch kyvo_ros kyvo.launch.py managed:=true autostart:=true # with ROS 2's life cycle, see docs/lifecycle.md
 
 Arguments that are left empty keep the parameter file's value.
 """
@@ -29,7 +30,9 @@ ARGUMENTS = {
     "output_frame": ("", "Frame of the output: support_plane, or a TF frame; empty is the camera's optical frame."),
     "plane_frame": ("", "TF frame with z up that holds the support plane."),
     "namespace": ("", "Namespace of the node and its topics."),
-    "use_sim_time": ("false", "Take the time from /clock."),
+    "use_sim_time": ("", "true: take the time from /clock."),
+    "managed": ("false", "Start kyvo_managed_node, the node with ROS 2's life cycle."),
+    "autostart": ("", "With managed:=true: configure and activate at the start, without a lifecycle manager."),
     "log_level": ("info", "debug, info, warn, error."),
     "rviz": ("false", "Start RViz, too."),
     "rviz_frame": ("camera_optical_frame", "Fixed frame of RViz."),
@@ -37,6 +40,8 @@ ARGUMENTS = {
 }
 #: Arguments that are parameters of the node where they are not empty.
 PARAMETERS = ("image_transport", "model", "device", "output_frame", "plane_frame")
+#: The same, of those that are true or false.
+FLAGS = ("use_sim_time", "autostart")
 
 
 def logger_name(namespace):
@@ -49,8 +54,14 @@ def start_node(context):
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
-    simulate = value("simulate").lower() in ("true", "1")
+    def holds(name):
+        return value(name).lower() in ("true", "1")
+
+    simulate, managed = holds("simulate"), holds("managed")
+    if value("autostart") and not managed:
+        raise ValueError("autostart is a parameter of the managed node; give managed:=true, too, or leave it out")
     given = {name: value(name) for name in PARAMETERS if value(name)}
+    given.update({name: holds(name) for name in FLAGS if value(name)})
     image, info = value("image_topic"), value("camera_info_topic")
     if simulate:
         image, info = "/camera/image", "/camera/camera_info"
@@ -62,9 +73,9 @@ def start_node(context):
         remappings = [(f"{name}/image{end}", f"{name}/image_raw{end}") for name in cameras
                       for end in ("", "/compressed")]
     node = Node(
-        package="kyvo_ros", executable="kyvo_node", name="kyvo_node", namespace=value("namespace"), output="screen",
-        parameters=[value("params_file"), {**given, "use_sim_time": value("use_sim_time").lower() in ("true", "1")}],
-        remappings=remappings,
+        package="kyvo_ros", executable="kyvo_managed_node" if managed else "kyvo_node", name="kyvo_node",
+        namespace=value("namespace"), output="screen", remappings=remappings,
+        parameters=[*filter(None, [value("params_file"), given])],
         arguments=["--ros-args", "--log-level", logger_name(value("namespace")) + ":=" + value("log_level")])
     if not simulate:
         return [node]

@@ -15,7 +15,7 @@ from taming_reference import TamingReference
 from tiny_model import text_tokenizer, tiny_bundle
 
 from kyvo_ros import cli, pipeline
-from kyvo_ros.data.images import write_rgb
+from kyvo_ros.data.images import read_rgb, write_rgb
 from kyvo_ros.model import config
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.model.published import CODEBOOK
@@ -31,7 +31,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_rgb(tmp_path / "image.png", np.zeros((240, 320, 3), np.uint8))
     tensors = published_tensors()
     tensors[CODEBOOK] = vqgan.tensors["quantize.embedding.weight"].bfloat16()
-    torch.save(tensors, tmp_path / "meta_model_9.pt")
+    for path in (tmp_path / "meta_model_9.pt", tmp_path / "rendering" / "meta_model_9.pt"):
+        path.parent.mkdir(exist_ok=True)
+        torch.save(tensors, path)
     np.save(tmp_path / "quantize_weight.npy", tensors[CODEBOOK].float().numpy())
     model = llama(tensors)
     model.resize_token_embeddings(TEXT)
@@ -70,11 +72,12 @@ def _write_clevr(folder: Path) -> None:
 
 def test_every_command_runs(files: Path) -> None:
     commands = [shlex.split(line)[1:] for line in PAGE.splitlines() if line.startswith("kyvo ")]
-    assert len(commands) == 8
+    assert len(commands) == 11
     for command in commands:
         size = ["--heads", str(HEADS)] if "--from-published" in command else []  # the page speaks of Llama-3.2-1B
         assert cli.main([*command, *size]) == 0, command
     assert (files / "meta_model_10.pt").is_file() and (files / "models" / "fresh" / "decoder.safetensors").is_file()
+    assert read_rgb(files / "drawing.png").shape == (32, 32, 3) and (files / "last_10.ckpt").is_file()
 
 
 def test_the_named_fields_exist() -> None:

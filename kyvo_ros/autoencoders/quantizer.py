@@ -14,6 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+#: Vectors that are compared with the codebook at a time.
+_AT_ONCE = 1 << 15
+
+
 class Quantized(NamedTuple):
     """Result of `VectorQuantizer.forward` on (..., C)."""
 
@@ -37,6 +41,8 @@ class VectorQuantizer(nn.Module):
 
     def encode(self, vectors: Tensor) -> Tensor:
         """(..., C) -> codes (...); inverse, up to quantisation, of `decode`."""
+        if len(rows := vectors.reshape(-1, vectors.shape[-1])) > _AT_ONCE:  # the likenesses would take too much room
+            return torch.cat([self.encode(part) for part in rows.split(_AT_ONCE)]).view(vectors.shape[:-1])
         likeness = F.normalize(vectors.float(), dim=-1) @ self.codebook.T
         if likeness.device.type == "cpu":  # numpy's argmax takes a twentieth of torch's time
             return torch.from_numpy(likeness.detach().numpy().argmax(axis=-1))

@@ -20,6 +20,8 @@ from kyvo_ros.autoencoders.slats import COLOR, DISTANCE, FEATURES, NORMAL, OPENN
 #: Codes of blocks in which nothing is, and which are all within the solid.
 OUTSIDE, INSIDE = 0, 1
 _RESERVED = 2
+#: Of the codebook's running means: of 8,192 codes each is seen once in several steps.
+_DECAY = 0.95
 #: Sub-blocks along each side of a block: the first and the last layer are local to them.
 _PARTS = 2
 
@@ -90,7 +92,7 @@ class ShapeTokenizer(nn.Module):
         self.read_block = nn.Linear(parts, width)
         self.encoder = nn.Sequential(*(Mixing(width) for _ in range(config.layers)))
         self.to_code = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.code_dim))
-        self.quantizer = VectorQuantizer(config.codebook_size - _RESERVED, config.code_dim)
+        self.quantizer = VectorQuantizer(config.codebook_size - _RESERVED, config.code_dim, _DECAY)
         self.empty_blocks = nn.Parameter(F.normalize(torch.randn(_RESERVED, config.code_dim), dim=-1))
         self.place = nn.Parameter(torch.zeros(*(config.grid,) * 3, width))
         self.from_code = nn.Linear(config.code_dim, width)

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo bag`."""
     parser.description = (
         "Run the recogniser over every image of a rosbag2 (sqlite3 or mcap; camera_info and TF are taken from it, as "
-        "kyvo_node does), of a folder of images, or of a video, and write scene, detections and markers into a bag.")
+        "kyvo_node does), of a folder of images, or of a video, and write scene, detections and markers into a bag; "
+        "with the parameter memory_frame the scene graph, too.")
     parser.add_argument("sources", nargs="+", type=Path, metavar="FILE", help="rosbag2, folder of images, or video")
     parser.add_argument("--out", type=Path, metavar="BAG", help="where the results go; with several FILEs the folder "
                         "that holds a bag for each (default: FILE with _kyvo at the end, in the current folder)")
@@ -120,4 +121,6 @@ def report(outcome: Outcome) -> str:
     lines += [f"  {count} dropped ({reason}){': ' if ledger.reasons[reason] else ''}{ledger.reasons[reason]}"
               for reason, count in ledger.drops.items()]
     lines += [f"  {stage}: {message}" for (stage, _), message in ledger.remarks.items()]
+    if ledger.graph:
+        lines.append("  " + ", ".join(f"{name}: {value}" for name, value in ledger.graph.items()))
     return "\n".join(lines)

@@ -65,5 +65,6 @@ def _system(args: argparse.Namespace, settings: Settings, pipeline: Pipeline | N
     except ImportError as error:
         return [Finding(ERROR, "system", f"a running system cannot be looked at without ROS ({error}); a recording can",
                         "source /opt/ros/$ROS_DISTRO/setup.bash")]
-    found = examine_system(settings, pipeline, args.image, args.camera_info, args.listen_s, args.depth)
+    found = examine_system(settings, pipeline, args.image, args.camera_info, args.listen_s, args.depth,
+                           args.camera_name)
     return [*machine.messages(), *found]

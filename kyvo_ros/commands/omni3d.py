@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from kyvo_ros.commands.common import UsageError
+from kyvo_ros.commands.common import UsageError, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kyvo_ros.model.folder import ModelBundle
+    from kyvo_ros.scene import Scene
 
 _BATCH = 8
+_LAYOUT = "--layout objectron"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,38 +53,59 @@ def _write(args: argparse.Namespace) -> int:
 
 def _tokenize(args: argparse.Namespace) -> int:
     from kyvo_ros.data.omni3d import read_omni3d
-    from kyvo_ros.model.folder import load_model
-    from kyvo_ros.training.tokenising import tokenise_omni3d
+    from kyvo_ros.training.tokenising import tokenise
 
-    samples = read_omni3d(args.json, args.images)
-    print("written to", *tokenise_omni3d(samples, load_model(args.model, dtype="auto"), args.out))
+    bundle, samples = naming_model(args.model, "category", _LAYOUT), read_omni3d(args.json, args.images)
+    entries = ((sample.file_path, sample.image(), sample.scene()) for sample in samples)
+    print("written to", *tokenise(entries, len(samples), bundle, args.out))
     return 0
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from kyvo_ros.data.omni3d import read_omni3d
+
+    bundle, samples = naming_model(args.model, "category", _LAYOUT), read_omni3d(args.json, args.images)
+    scenes = [{"key": sample.file_path, "objects": [
+        {"category": o.attributes["category"], "center_cam": o.position_m.tolist(), "dimensions": o.size_m.tolist()}
+        for o in scene.objects]}
+        for sample, scene in zip(samples, predicted_scenes(bundle, (sample.image() for sample in samples)))]
+    write_predictions(args.out, scenes)
+    return 0
+
+
+def naming_model(folder: Path, word: str, layout: str) -> ModelBundle:
+    """The model of a folder whose objects have one name, `word`, as `kyvo convert` with `layout` writes it.
+
+    Raises UsageError for one of other objects, and as `load_model` does.
+    """
+    from kyvo_ros.model.folder import load_model
+
+    bundle = load_model(folder, dtype="auto")
+    named = [attribute.name for attribute in bundle.schema.words]
+    if named != [word]:
+        raise UsageError(f"{folder} describes objects by {', '.join(named)}, not by {word} alone; give a model that "
+                         f"`kyvo convert {layout} --names ...` has written")
+    return bundle
+
+
+def predicted_scenes(bundle: ModelBundle, images: Iterable[np.ndarray]) -> Iterator[Scene]:
+    """What a model says of images (H, W, 3) uint8 RGB, stretched as the published code does, in its schema's frame."""
     import torch
 
-    from kyvo_ros.data.omni3d import read_omni3d
-    from kyvo_ros.model.folder import load_model
     from kyvo_ros.model.generation import generate
     from kyvo_ros.model.inference import CachedDecoder
     from kyvo_ros.model.precision import is_large
     from kyvo_ros.training.tokenising import codes_of
 
-    bundle, samples, scenes = load_model(args.model, dtype="auto"), read_omni3d(args.json, args.images), []
-    if "category" not in {word.name for word in bundle.schema.words}:
-        raise UsageError(f"{args.model} names no categories; give a model of Omni3D's objects, such as one that `kyvo "
-                         "convert --layout objectron` has written")
-    decoder = CachedDecoder(bundle.decoder, shared=is_large(bundle.decoder))
-    for start in range(0, len(samples), _BATCH):
-        part = samples[start:start + _BATCH]
-        codes = codes_of([sample.image() for sample in part], bundle.image_tokenizer)
+    decoder, images = CachedDecoder(bundle.decoder, shared=is_large(bundle.decoder)), iter(images)
+    while part := list(islice(images, _BATCH)):
+        codes = codes_of(part, bundle.image_tokenizer)
         prompts = torch.stack([torch.from_numpy(bundle.builder.prompt("I->3", image_codes=c).token_ids) for c in codes])
-        for sample, written in zip(part, generate(decoder, prompts, grammar=bundle.grammar)):
-            scene = bundle.grammar.decode_scene(written.token_ids)
-            objects = [{"category": o.attributes["category"], "center_cam": o.position_m.tolist(),
-                        "dimensions": o.size_m.tolist()} for o in scene.objects]
-            scenes.append({"key": sample.file_path, "objects": objects})
-    args.out.write_text(json.dumps({"scenes": scenes}), encoding="utf-8")
-    print(f"written to {args.out}")
-    return 0
+        for written in generate(decoder, prompts, grammar=bundle.grammar):
+            yield bundle.grammar.decode_scene(written.token_ids)
+
+
+def write_predictions(path: Path, scenes: list[dict[str, Any]]) -> None:
+    """Write a file for `kyvo evaluate published`, and say where it is."""
+    write_text(path, json.dumps({"scenes": scenes}))
+    print(f"written to {path}")

@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "The published Jaccard index of a predicted_scenes file, oddities included (two empty scenes count -1). "
         "`kyvo evaluate recognition` scores a model of this package.")
-    parser.add_argument("--dataset", choices=("CLEVR", "Objectron"), required=True)
+    parser.add_argument("--dataset", choices=tuple(_PAIRS), required=True)
     parser.add_argument("--predictions", type=Path, required=True, metavar="JSON", help="{scenes: [{key, objects}]}")
-    parser.add_argument("--truth", type=Path, required=True, metavar="PATH", help="CLEVR: folder of one JSON a scene; "
-                        "Objectron: Omni3D's JSON")
+    parser.add_argument("--truth", type=Path, required=True, metavar="PATH", help="CLEVR, ObjaWorld: folder of one "
+                        "JSON a scene; Objectron: Omni3D's JSON")
     parser.add_argument("--tau", type=float, default=0.05, help="distance of a match (default: %(default)s)")
     parser.add_argument("--dimensions-tau", type=float, default=0.05, help="mean error of the dimensions, Objectron "
                         "(default: %(default)s)")
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from kyvo_ros.evaluation.published import published_jaccard
 
     predictions = _entry(_read(args.predictions), "scenes", args.predictions)
-    pairs = {"CLEVR": clevr_pairs, "Objectron": objectron_pairs}[args.dataset](predictions, args.truth)
+    pairs = _PAIRS[args.dataset](predictions, args.truth)
     result = published_jaccard(args.dataset, pairs, args.tau, args.dimensions_tau)
     counts = [sum(getattr(scene, name) for scene in result.scenes)
               for name in ("true_positives", "false_positives", "false_negatives")]
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def clevr_pairs(predictions: list[dict[str, Any]], folder: Path) -> list[_Pair]:
+def folder_pairs(predictions: list[dict[str, Any]], folder: Path) -> list[_Pair]:
     """Predicted and true objects; the true scenes are the folder's JSON files by name, as many as were predicted."""
     files = sorted(folder.glob("*.json"))
     if len(files) < len(predictions):
@@ -78,6 +78,10 @@ def objectron_pairs(predictions: list[dict[str, Any]], path: Path) -> list[_Pair
             raise PredictionFileError(f"{path} has no image {key!r}, which was predicted")
         predicted.setdefault(ids[key], []).extend(_entry(scene, "objects", key))
     return [(predicted.get(number), true) for number, true in objects.items()]
+
+
+#: How predictions and the path of their truth make pairs, by the data sets of `evaluation.published`.
+_PAIRS = {"CLEVR": folder_pairs, "ObjaWorld": folder_pairs, "Objectron": objectron_pairs}
 
 
 def _stem(name: str) -> str:

@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--own", type=int, metavar="N", help="instead of the folder's questions, N of the project's "
                         "own generator, in phrasings that are never trained on")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--metric", choices=("own", "published"), default="own", help="published: also the text "
+                        "accuracy of the published Kyvo script, which compares letter by letter (default: %(default)s)")
     add_report_files(parser)
     add_batch_size(parser)
     add_model_options(parser)
@@ -56,12 +58,23 @@ def run(args: argparse.Namespace) -> int:
     scenes = ([s.scene for s in samples] if args.scene == "true"
               else predict(pipeline, samples, args.batch_size, args.effort)[0])
     answered = _answered if args.route == "program" else _answered_directly
-    report = evaluate_answers(answered(pipeline, samples, scenes, tqdm(asked, desc="answering", disable=None)))
+    answers = list(answered(pipeline, samples, scenes, tqdm(asked, desc="answering", disable=None)))
+    report = evaluate_answers(answers)
     print(f"{pipeline.name} on {args.data} ({args.scene} scenes, {args.route} answers)\n\n{report.markdown()}")
-    document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "scene": args.scene,
+    scores = _published_scores(answers) if args.metric == "published" else {}
+    document = {**report.to_dict(), **scores, "model": pipeline.name, "data": str(args.data), "scene": args.scene,
                 "route": args.route, "effort": args.effort, "own": args.own}
     write_report(args, document, report.markdown())
     return 0
+
+
+def _published_scores(answers: list[tuple[str, str, str, bool]]) -> dict[str, float]:
+    """Print the published text accuracy, and return it for the report's JSON; a refusal is a text like any other."""
+    from kyvo_ros.evaluation.published import text_accuracy
+
+    percent = text_accuracy([given for _, given, _, _ in answers], [truth for _, _, truth, _ in answers])
+    print(f"\npublished text accuracy: {percent:.2f} %")
+    return {"published_text_accuracy": percent}
 
 
 def _answered(pipeline: KyvoPipeline, samples: list[ClevrSample], scenes: list, asked) -> Iterator[tuple]:

@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the true images, which say what codes alone lose.")
     add_data_folder(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--metric", choices=("own", "published"), default="own", help="published: also SSIM and L2 of "
+                        "grey images, as the published Kyvo script computes them (default: %(default)s)")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write a contact sheet: what was asked for on the "
                         "true image, the true image, the drawing")
     parser.add_argument("--sheet-images", type=int, default=8, metavar="N", help="scenes on it (default: %(default)s)")
@@ -63,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         asked, recognised(pipeline, pictures, views, args.batch_size, args.effort)[0], pictures, truths)
         for pictures in (drawn, held)))
     print(f"{pipeline.name} on {args.data} ({len(samples)} scenes)\n\n{report.markdown()}")
-    document = {**report.to_dict(), "model": pipeline.name, "data": str(args.data), "effort": args.effort,
+    scores = _published_scores(drawn, truths) if args.metric == "published" else {}
+    document = {**report.to_dict(), **scores, "model": pipeline.name, "data": str(args.data), "effort": args.effort,
                 "temperature": args.temperature, "top_k": args.top_k, "seed": args.seed}
     write_report(args, document, report.markdown())
     if args.sheet:
@@ -81,6 +84,15 @@ def _drawn(pipeline: KyvoPipeline, samples: list[ClevrSample], args: argparse.Na
             [s.scene for s in part], [s.view.plane for s in part], temperature=args.temperature, top_k=args.top_k,
             seed=args.seed + start))
     return pictures
+
+
+def _published_scores(drawn: list[np.ndarray], truths: list[np.ndarray]) -> dict[str, dict[str, float]]:
+    """Print the published SSIM and L2, means over pictures (H, W, 3) uint8, and return them for the report's JSON."""
+    from kyvo_ros.evaluation.published import mean_image_scores
+
+    structural, squared = mean_image_scores(zip(drawn, truths))
+    print(f"\npublished SSIM: {structural:.4f}, L2: {squared:.6f}")
+    return {"published": {"ssim": structural, "l2": squared}}
 
 
 def _write_sheet(path: Path, samples: list[ClevrSample], views: list[CameraView], truths: list[np.ndarray],

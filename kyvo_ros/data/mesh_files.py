@@ -129,7 +129,7 @@ def oriented(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
         return faces[:, ::-1] if _volumes(vertices, faces).sum() < 0 else faces
     graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(faces),) * 2).tocsr()
     count, part = connected_components(graph, directed=False)
-    turn = _turns(graph, part, count, pairs, same)
+    turn = _turns(part, pairs, same)
     faces = np.where(turn[:, None], faces[:, ::-1], faces)
     inward = np.bincount(part, _volumes(vertices, faces), count) < 0
     return np.where(inward[part][:, None], faces[:, ::-1], faces)
@@ -194,14 +194,16 @@ def _neighbours(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack([first // 3, second // 3]), forward[first] == forward[second]
 
 
-def _turns(graph, part: np.ndarray, count: int, pairs: np.ndarray, same: np.ndarray) -> np.ndarray:
+def _turns(part: np.ndarray, pairs: np.ndarray, same: np.ndarray) -> np.ndarray:
     """(F,) whether a face has to be turned to agree with the first face of its part."""
-    wrong = coo_matrix((same + 1.0, pairs.T), shape=graph.shape).tocsr()
+    wrong = coo_matrix((same + 1.0, pairs.T), shape=(len(part),) * 2).tocsr()
     wrong = wrong.maximum(wrong.T)  # 1 where two neighbours agree, 2 where not
-    before = np.arange(len(part))
-    for root in np.unique(part, return_index=True)[1]:
-        order, parents = breadth_first_order(graph, root, directed=False)
-        before[order[1:]] = parents[order[1:]]
+    roots = np.unique(part, return_index=True)[1]
+    above = len(part)  # a node over the first face of every part, so that one search finds them all
+    ends = np.concatenate([pairs, np.column_stack([np.full(len(roots), above), roots])])
+    joined = coo_matrix((np.ones(len(ends)), ends.T), shape=(above + 1,) * 2).tocsr()
+    before = breadth_first_order(joined, above, directed=False)[1][:above]
+    before[roots] = roots
     turn = np.asarray(wrong[np.arange(len(part)), before]).reshape(-1) > 1.5
     while (before != before[before]).any():
         turn, before = turn ^ turn[before], before[before]

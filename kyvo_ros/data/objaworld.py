@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kyvo_ros.scene import Scene, SceneObject
-from kyvo_ros.tokens.published_schemas import objaworld
+from kyvo_ros.tokens.published_schemas import WORLD_FRAME, objaworld
 from kyvo_ros.tokens.schema import SceneSchema
 
 
@@ -26,7 +26,7 @@ class ObjaworldSample:
     """One scene, and the name of its image."""
 
     image_filename: str
-    scene: Scene  # in the frame of the schema, objects in the order of the file
+    scene: Scene  # in WORLD_FRAME, objects in the order of the file
 
 
 def read_objaworld(folder: str | Path) -> list[ObjaworldSample]:
@@ -47,6 +47,6 @@ def _sample(path: Path) -> ObjaworldSample:
         document = json.loads(path.read_text(encoding="utf-8"))
         objects = [SceneObject({"shape": entry["shape"].split("-")[0]}, entry["3d_coords"], float(entry["rotation"]))
                    for entry in document["objects"]]
-        return ObjaworldSample(document["image_filename"], Scene(tuple(objects)))
+        return ObjaworldSample(document["image_filename"], Scene(tuple(objects), WORLD_FRAME))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ObjaworldFormatError(f"{path} is no scene of ObjaWorld: {error!r}") from error

@@ -60,9 +60,11 @@ class Omni3dSample:
     def scene(self) -> Scene:
         """The boxes in the order of the file; size_m is (width, height, length), as Kyvo writes it.
 
-        Rotations have no place in a scene, nor in the published tokens.
+        Rotations have no place in a scene, nor in the published tokens. A category is said by its first word, which is
+        all that the published evaluation reads of it: a "cereal box" is "cereal".
         """
-        objects = [SceneObject({"category": box.category}, box.center_m, size_m=box.dimensions_m) for box in self.boxes]
+        objects = [SceneObject({"category": box.category.split()[0]}, box.center_m, size_m=box.dimensions_m)
+                   for box in self.boxes]
         return Scene(tuple(objects), CAMERA_FRAME)
 
 
@@ -117,4 +119,6 @@ def _box(entry: Mapping[str, Any]) -> Box:
     for name, shape in (("center_cam", (3,)), ("dimensions", (3,)), ("R_cam", (3, 3))):
         if parts[name].shape != shape or not np.isfinite(parts[name]).all():
             raise Omni3dFormatError(f"{name} must be finite and of shape {shape}, got {entry[name]}")
+    if not str(entry["category_name"]).strip():
+        raise Omni3dFormatError(f"category_name must name a category, got {entry['category_name']!r}")
     return Box(str(entry["category_name"]), *parts.values())

@@ -165,3 +165,11 @@ def image_scores(generated: np.ndarray, truth: np.ndarray) -> tuple[float, float
     grey, true_grey = (np.asarray(image, np.float64) @ np.array(_GREY) for image in (generated, truth))
     structural = ssim(true_grey[..., None], grey[..., None], data_range=float(np.ptp(grey)))
     return structural, float(np.mean((grey - true_grey) ** 2))
+
+
+def mean_image_scores(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Means of `image_scores` over pairs (generated, truth) of uint8. Raises PublishedMetricError without any."""
+    scores = [image_scores(generated / 255.0, truth / 255.0) for generated, truth in pairs]
+    if not scores:
+        raise PublishedMetricError("there are no images to score")
+    return tuple(map(float, np.mean(scores, axis=0)))

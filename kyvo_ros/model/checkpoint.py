@@ -3,7 +3,7 @@
     load_decoder(folder, dtype=torch.bfloat16)                  any model folder
     from_published("meta_model_9.pt", "clevr", "models/mine")   what the published code has trained
     read_vqgan("last.ckpt", "project.yaml")                     the image tokenizer that it was trained with
-    to_published("models/mine", "meta_model_9.pt")              back, bit by bit
+    to_published("models/mine", "meta_model_9.pt")              back, bit by bit; on request with codebook and VQGAN
 
 The formats are `published`'s and `folder`'s; this module reads and writes the files.
 """
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -20,10 +22,13 @@ import yaml
 from torch import Tensor
 
 from kyvo_ros.autoencoders import taming
+from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
 from kyvo_ros.autoencoders.vqgan import Vqgan
 from kyvo_ros.model import published
 from kyvo_ros.model.config import DecoderConfig
-from kyvo_ros.model.folder import TEXT_TOKENIZER, Sight, load_decoder, read_decoder, save_converted
+from kyvo_ros.model.files import CODEBOOK
+from kyvo_ros.model.folder import (
+    TEXT_TOKENIZER, Sight, load_decoder, read_decoder, read_image_tokenizer, save_converted)
 from kyvo_ros.model.published import PublishedCheckpointError
 from kyvo_ros.scene.files import whole_file
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
@@ -37,7 +42,8 @@ __all__ = [
 
 def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, codebook: str | Path | None = None,
                    tokenizer: str | Path | None = None, heads: int = published.HEADS,
-                   max_length: int = published.MAX_LENGTH, sight: Sight | None = None) -> None:
+                   max_length: int = published.MAX_LENGTH, sight: Sight | None = None,
+                   image_order: str = "raster") -> None:
     """Write a model folder with the decoder of a published checkpoint; inverse of `to_published`.
 
     Args:
@@ -47,12 +53,13 @@ def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, c
         tokenizer: folder with Llama's tokenizer.json, for the folder to hold too.
         heads: query heads, which no shape tells.
         max_length: longest sequence to make room for, in tokens.
-        sight: image tokenizer, schema and camera, for a folder that can see; needs `tokenizer`.
+        sight: image tokenizer, schema, camera and tasks, for a folder that can see or draw; needs `tokenizer`.
+        image_order: in which it writes images, one of `tokens.image_orders.ORDERS`.
 
     Raises PublishedCheckpointError, naming every tensor that does not fit.
     """
     tensors = read_tensor_file(checkpoint)
-    config = published.config_of(tensors, layout, heads=heads, max_length=max_length)
+    config = published.config_of(tensors, layout, heads=heads, max_length=max_length, image_order=image_order)
     weights = published.decoder_weights(tensors, config)
     if codebook is not None:
         _check_codebook(read_codebook(codebook), str(codebook), tensors[published.CODEBOOK])
@@ -60,25 +67,58 @@ def from_published(checkpoint: str | Path, layout: str, folder: str | Path, *, c
     if sight is not None:
         _check_codebook(sight.image_tokenizer.codebook, "the image tokenizer", tensors[published.CODEBOOK])
         if text_tokenizer is None:
-            raise PublishedCheckpointError("to see, a model needs its text tokenizer; give Llama's (--tokenizer)")
+            raise PublishedCheckpointError("to see or draw, a model needs its text tokenizer; give Llama's "
+                                           "(--tokenizer)")
         SceneGrammar(config.vocabulary, text_tokenizer, sight.schema)  # refuses names that are no single token
     save_converted(folder, Path(folder).name, config, weights, text_tokenizer, sight)
 
 
-def to_published(folder: str | Path, checkpoint: str | Path) -> None:
-    """Write the decoder of a folder as a published checkpoint, in bfloat16 as the published code has them.
+def to_published(folder: str | Path, checkpoint: str | Path, *, codebook: str | Path | None = None,
+                 vqgan: str | Path | None = None) -> None:
+    """Write what a folder holds in the published formats.
 
-    Raises PublishedCheckpointError for a decoder that the published code has no place for, ModelFolderError.
+    Args:
+        checkpoint: file for the decoder, in bfloat16 as the published code has them.
+        codebook: .npy file for the codebook (K, code_dim) float32: that of the folder's image tokenizer, or, where it
+            has none, the decoder's, which is rounded to bfloat16. Inverse of `read_codebook`.
+        vqgan: file for the image tokenizer, {"state_dict": tensors} as taming-transformers reads it. Inverse of
+            `read_vqgan`, but what only training needs is no longer there.
+
+    Raises PublishedCheckpointError for what the published code has no place for, before anything is written, and
+    ModelFolderError.
     """
     _, config, weights = read_decoder(folder)
     tensors = published.published_weights(weights, config)
-    target = Path(checkpoint)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer = None if codebook is None and vqgan is None else read_image_tokenizer(folder)
+    images = None if vqgan is None else {"state_dict": _taming_tensors(tokenizer, folder)}
+    _write_torch_file(Path(checkpoint), tensors)
+    if codebook is not None:
+        vectors = weights[CODEBOOK] if tokenizer is None else tokenizer.codebook
+        _write_whole(Path(codebook), lambda file: np.save(file, vectors.float().numpy()))
+    if images is not None:
+        _write_torch_file(Path(vqgan), images)
+
+
+def _taming_tensors(tokenizer: ImageCodec | None, folder: str | Path) -> dict[str, Tensor]:
+    if not isinstance(tokenizer, Vqgan):
+        found = "no image tokenizer" if tokenizer is None else "one of this package's own kind"
+        raise PublishedCheckpointError(f"only a VQGAN becomes a checkpoint of taming-transformers; {folder} holds "
+                                       f"{found}")
+    weights = taming.taming_weights(tokenizer.state_dict(), tokenizer.config)
+    return {name: tensor.contiguous() for name, tensor in weights.items()}  # convolutions lie in another order here
+
+
+def _write_torch_file(path: Path, content: dict) -> None:
+    _write_whole(path, lambda file: torch.save(content, file))
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with whole_file(target) as file:
-            torch.save(tensors, file)
+        with whole_file(path) as file:
+            write(file)
     except (OSError, RuntimeError) as error:  # torch says with a RuntimeError that a file cannot be written
-        raise PublishedCheckpointError(f"cannot write {target}: {str(error).splitlines()[0]}") from error
+        raise PublishedCheckpointError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
 
 
 def read_tensor_file(path: str | Path) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -27,6 +28,11 @@ CHECKED_FILES = (*FILES, SHAPE_TOKENIZER)
 FORMAT_VERSION = 1
 #: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
 CODEBOOK = "embedding.codebook"
+#: How matrices are stored: two bytes a number, or one and a scale for each row.
+STORAGE = ("float16", "int8")
+#: Behind the name of a matrix in bytes: its rows' scales.
+_SCALE = ":scale"
+_LARGEST_BYTE = 127
 
 T = TypeVar("T")
 
@@ -53,17 +59,41 @@ def state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in module.state_dict().items() if name != CODEBOOK}
 
 
-def stored(module: nn.Module, file: str) -> dict[str, Tensor]:
-    """What a module's file holds: matrices in float16, the rest as it is, on the CPU."""
+def stored(module: nn.Module, file: str, storage: str = "float16") -> dict[str, Tensor]:
+    """What a module's file holds, on the CPU: matrices in one of STORAGE, the rest as it is. `read_tensors` undoes it.
+
+    Raises ModelFolderError where a weight is not finite in float16.
+    """
+    if storage not in STORAGE:
+        raise ValueError(f"storage must be one of {STORAGE}, got {storage!r}")
     tensors = {}
     for name, tensor in state(module).items():
         tensor = tensor.detach().cpu()
-        tensor = tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
-        if not tensor.isfinite().all():
-            raise ModelFolderError(f"{name} of {file} is not finite in {tensor.dtype}; the training has diverged, "
+        matrix = tensor.ndim > 1 and tensor.is_floating_point()
+        short = tensor.half() if matrix else tensor
+        if not short.isfinite().all():
+            raise ModelFolderError(f"{name} of {file} is not finite in {short.dtype}; the training has diverged, "
                                    "go back to an earlier checkpoint")
-        tensors[name] = tensor.contiguous()
+        tensors |= _in_bytes(name, tensor) if matrix and storage == "int8" else {name: short.contiguous()}
     return tensors
+
+
+def _in_bytes(name: str, matrix: Tensor) -> dict[str, Tensor]:
+    """A matrix (N, ...) as int8, and the scales of its rows; inverse of `_out_of_bytes` up to rounding."""
+    rows = matrix.float().flatten(1)
+    scale = rows.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST_BYTE
+    return {name: (rows / scale.unsqueeze(1)).round().to(torch.int8).view(matrix.shape), name + _SCALE: scale}
+
+
+def _out_of_bytes(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file with matrices in bytes as float32; others, and what does not fit, stay as they are."""
+    whole = dict(found)
+    for name, scale in found.items():
+        matrix = found.get(name.removesuffix(_SCALE))
+        if name.endswith(_SCALE) and matrix is not None and scale.shape == matrix.shape[:1]:
+            whole[name.removesuffix(_SCALE)] = matrix.float() * scale.view(-1, *[1] * (matrix.ndim - 1))
+            del whole[name]
+    return whole
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -80,6 +110,8 @@ def check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], path: P
     both = [name for name in expected if name in found]
     faults += [f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
                for name in both if found[name].shape != expected[name].shape]
+    faults += [f"{name} has whole numbers ({found[name].dtype}) and no {name}{_SCALE} of their scales" for name in both
+               if expected[name].is_floating_point() and not found[name].is_floating_point()]
     faults += [f"{name} is not finite" for name in both if not _is_finite(found[name])]
     if faults:
         raise ModelFolderError(f"{path} does not fit {CONFIG}: {'; '.join(faults)}. The files belong to different "
@@ -94,7 +126,7 @@ def _is_finite(tensor: Tensor) -> bool:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     require(path)
     try:
-        return load_file(path)
+        return _out_of_bytes(load_file(path))
     except SafetensorError as error:
         raise ModelFolderError(f"{path} is not a whole safetensors file ({error}); copy it again") from error
 

@@ -137,20 +137,21 @@ class Sight:
                 "canonical": self.canonical.to_dict(), "tasks": list(self.tasks)}
 
 
-def save_model(folder: str | Path, bundle: ModelBundle) -> None:
-    """Write a model folder; inverse of `load_model` up to the rounding of matrices to float16.
+def save_model(folder: str | Path, bundle: ModelBundle, storage: str = "float16") -> None:
+    """Write a model folder; inverse of `load_model` up to the rounding of matrices, which `storage` names
+    (`files.STORAGE`).
 
     Other files in the folder, such as the card, stay. Raises ModelFolderError where a weight is not finite in float16.
     """
     folder = Path(folder)
-    weights = {DECODER: stored(bundle.decoder, DECODER),
-               IMAGE_TOKENIZER: stored(bundle.image_tokenizer, IMAGE_TOKENIZER)}
+    weights = {DECODER: stored(bundle.decoder, DECODER, storage),
+               IMAGE_TOKENIZER: stored(bundle.image_tokenizer, IMAGE_TOKENIZER, storage)}
     sight = Sight(bundle.schema, bundle.image_tokenizer, bundle.canonical, bundle.tasks)
     config = {"format_version": FORMAT_VERSION, "name": bundle.name, "decoder": bundle.decoder.config.to_dict(),
               **sight.sections(), "calibration": bundle.calibration.to_dict()}
     if bundle.shape_tokenizer is not None:
         config["shape_tokenizer"] = bundle.shape_tokenizer.config.to_dict()
-        weights[SHAPE_TOKENIZER] = stored(bundle.shape_tokenizer, SHAPE_TOKENIZER)
+        weights[SHAPE_TOKENIZER] = stored(bundle.shape_tokenizer, SHAPE_TOKENIZER, storage)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
@@ -235,13 +236,24 @@ def save_converted(folder: str | Path, name: str, config: DecoderConfig, weights
     write_checksums(folder, CHECKED_FILES)
 
 
-def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, Tensor]) -> None:
-    """Write a copy of a converted folder whose decoder has other weights (a whole state dict, stored as it is)."""
+def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, Tensor],
+                    tasks: tuple[str, ...] | None = None, image_order: str | None = None) -> None:
+    """Write a copy of a converted folder whose decoder has other weights (a whole state dict, stored as it is).
+
+    `tasks` are those that it was trained for, where the folder can see and so names them, and `image_order` that in
+    which it draws; None: as in the folder.
+    """
     source, folder = existing(source), Path(folder)
+    document = read_config(source / CONFIG)
+    if tasks is not None and "tasks" in document:
+        document["tasks"] = list(tasks)
+    if image_order is not None:
+        document["decoder"]["image_order"] = image_order
     folder.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
-        if file.name != DECODER and file.is_file() and source.resolve() != folder.resolve():
+        if file.name not in (CONFIG, DECODER) and file.is_file() and source.resolve() != folder.resolve():
             shutil.copyfile(file, folder / file.name)
+    (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
     (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
     write_checksums(folder, CHECKED_FILES)
@@ -259,6 +271,16 @@ def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tens
     if CODEBOOK not in weights:
         weights[CODEBOOK] = _read_image_tokenizer(folder, section).codebook
     return section("name", str), config, weights
+
+
+def read_image_tokenizer(folder: str | Path) -> ImageCodec | None:
+    """The image tokenizer of any model folder, on the CPU; None where it holds a decoder alone.
+
+    Raises ModelFolderError as `load_model` does.
+    """
+    folder = existing(folder)
+    section = SectionReader(folder / CONFIG, read_config(folder / CONFIG))
+    return _read_image_tokenizer(folder, section) if "image_tokenizer" in section.config else None
 
 
 def load_decoder(folder: str | Path, dtype: torch.dtype = torch.float32,

@@ -2,7 +2,8 @@
 
 Reads a folder of Hugging Face's Llama (config.json, *.safetensors) or of Meta's (params.json, consolidated.00.pth),
 both of which hold the sizes. Neither format runs code. Llama's text ids must be those of the vocabulary.
-Source: the two formats of Llama 3.2; the embedding is that of the published Kyvo code, which starts in the same way.
+Source: the two formats of Llama 3.2; the embedding is that of the published Kyvo code, which takes Llama's rows of text
+as well. Its head it draws whole; ours keeps Llama's rows, so that words begin as likely as Llama has them.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _LAYER = {
 _TOP = {"model.embed_tokens.weight": _TEXT, "model.norm.weight": "norm.weight", "lm_head.weight": _HEAD}
 
 
-def llama_start(source: str | Path, layout: str, codebook: Tensor, *, max_length: int = MAX_LENGTH,
-                seed: int = 0) -> tuple[DecoderConfig, dict[str, Tensor]]:
+def llama_start(source: str | Path, layout: str, codebook: Tensor, *, max_length: int = MAX_LENGTH, seed: int = 0,
+                number_embedding: str = "both") -> tuple[DecoderConfig, dict[str, Tensor]]:
     """Configuration and state dict of a decoder that starts from a Llama folder, in the dtype of its weights.
 
     Args:
@@ -42,6 +43,7 @@ def llama_start(source: str | Path, layout: str, codebook: Tensor, *, max_length
         layout: one of `published.LAYOUTS`.
         codebook: (K, code_dim) of the image tokenizer.
         seed: of the rows that Llama does not have.
+        number_embedding: one of `config.NUMBER_EMBEDDINGS`, the three of the published code.
 
     Raises PublishedCheckpointError naming what is missing, unknown or misshapen.
     """
@@ -52,8 +54,9 @@ def llama_start(source: str | Path, layout: str, codebook: Tensor, *, max_length
     try:
         config = DecoderConfig(
             LAYOUTS[layout].vocabulary(len(codebook)), **sizes, max_length=max_length, code_dim=codebook.shape[1],
-            image_grid=IMAGE_GRID, ground_positions=False, number_head=False, published_embedding=True,
-            numbers_overhang=LAYOUTS[layout].numbers_overhang, causal_prompt=True, unknown_ids_are_zero=True)
+            image_grid=IMAGE_GRID, ground_positions=False, number_head=False, number_embedding=number_embedding,
+            published_embedding=True, numbers_overhang=LAYOUTS[layout].numbers_overhang, causal_prompt=True,
+            unknown_ids_are_zero=True)
     except ValueError as error:
         raise PublishedCheckpointError(f"{source} makes no decoder: {error}") from error
     tensors.setdefault(_HEAD, tensors.get(_TEXT))  # one table for both, as in Llama-3.2-1B

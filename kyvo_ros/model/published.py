@@ -23,6 +23,10 @@ HEADS = 32
 MAX_LENGTH = 4096
 #: All published image tokenizers make 16 x 16 codes of an image.
 IMAGE_GRID = (16, 16)
+#: In which the published configurations of drawing and editing write images (`tokens.image_orders`).
+DRAWN_ORDER = "alternating"
+#: Those of the published tasks that the pipeline can do: seeing and drawing.
+PIPELINE_TASKS = ("I->3", "3->I")
 #: Of the published checkpoints.
 DTYPE = torch.bfloat16
 
@@ -52,9 +56,11 @@ LAYOUTS = {
 }
 
 
-def config_of(tensors: Mapping[str, Tensor], layout: str, heads: int = HEADS,
-              max_length: int = MAX_LENGTH) -> DecoderConfig:
-    """The decoder that the shapes of a published checkpoint tell. Raises PublishedCheckpointError."""
+def config_of(tensors: Mapping[str, Tensor], layout: str, heads: int = HEADS, max_length: int = MAX_LENGTH,
+              image_order: str = "raster") -> DecoderConfig:
+    """The decoder that the shapes of a published checkpoint tell, with what they do not. Raises
+    PublishedCheckpointError.
+    """
     if layout not in LAYOUTS:
         raise PublishedCheckpointError(f"the layout must be one of {tuple(LAYOUTS)}, got {layout!r}")
     for needed in (CODEBOOK, "norm.weight", "layers.0.attention.wk.weight", "layers.0.feed_forward.w1.weight"):
@@ -70,7 +76,7 @@ def config_of(tensors: Mapping[str, Tensor], layout: str, heads: int = HEADS,
             layout, codes, dim=dim, layers=_layers(tensors), heads=heads,
             kv_heads=len(tensors["layers.0.attention.wk.weight"]) // (dim // heads),
             ffn_dim=len(tensors["layers.0.feed_forward.w1.weight"]), max_length=max_length, code_dim=code_dim,
-            number_embedding=_number_embedding(tensors))
+            number_embedding=_number_embedding(tensors), image_order=image_order)
     except ValueError as error:
         raise PublishedCheckpointError(f"the shapes in the checkpoint make no decoder with {heads} query heads: "
                                        f"{error}; give the number that the model was built with (--heads)") from error

@@ -1,9 +1,9 @@
 """What a published model sees with, and where the scenes that it says lie.
 
 The published code stretches an image of any aspect to a square, so that the canonical camera has pixels that are not
-square. It writes CLEVR's scenes in CLEVR's world, where a robot's camera has no place: they are taken to be seen by
-CLEVR's camera in its nominal place, whose turn about the vertical the data set varies by some degrees. Objectron's
-scenes are in the camera's own frame, and lie in the support-plane frame as the camera does.
+square. It writes the scenes of CLEVR and ObjaWorld in their world, where a robot's camera has no place: they are taken
+to be seen by CLEVR's camera in its nominal place, whose turn about the vertical the data set varies by some degrees.
+Objectron's scenes are in the camera's own frame, and lie in the support-plane frame as the camera does.
 Source: the published code's preparation of images (AadSah/kyvo, commit be438d3); CLEVR's public base scene.
 """
 
@@ -56,8 +56,29 @@ def in_plane_frame(scene: Scene, plane: PlaneCamera) -> Scene:
         return scene.transformed(Transform.from_yaw(-WORLD_YAW_RAD), PLANE_FRAME)
     if scene.frame_id != CAMERA_FRAME:
         return scene
-    pose = plane.plane_T_optical()
-    objects = [replace(o, position_m=pose.apply(o.position_m), size_m=o.size_m[[2, 0, 1]],
+    return _moved(scene, plane.plane_T_optical(), (2, 0, 1), PLANE_FRAME)
+
+
+def from_plane_frame(scene: Scene, frame_id: str, plane: PlaneCamera) -> Scene:
+    """A scene in PLANE_FRAME in the frame `frame_id` of a model's schema; inverse of `in_plane_frame`.
+
+    In the frame of Objectron objects lose their yaw. Scenes in other frames, and for other schemas than the published
+    ones, stay.
+    """
+    if scene.frame_id != PLANE_FRAME:
+        return scene
+    if frame_id == WORLD_FRAME:
+        return scene.transformed(Transform.from_yaw(WORLD_YAW_RAD), WORLD_FRAME)
+    if frame_id != CAMERA_FRAME:
+        return scene
+    moved = _moved(scene, plane.plane_T_optical().inverse(), (1, 2, 0), CAMERA_FRAME)
+    return replace(moved, objects=tuple(replace(o, yaw_rad=None) for o in moved.objects))
+
+
+def _moved(scene: Scene, pose: Transform, axes: tuple[int, int, int], frame_id: str) -> Scene:
+    """A scene in a frame that is tilted against its own; entry n of an extent becomes that of `axes[n]`."""
+    objects = [replace(o, position_m=pose.apply(o.position_m),
+                       size_m=None if o.size_m is None else o.size_m[list(axes)],
                        position_covariance_m2=None if o.position_covariance_m2 is None
                        else pose.rotate_covariance(o.position_covariance_m2)) for o in scene.objects]
-    return replace(scene, objects=tuple(objects), frame_id=PLANE_FRAME)
+    return replace(scene, objects=tuple(objects), frame_id=frame_id)

@@ -71,7 +71,9 @@ class Camera:
         self._newest_stamp_ns = 0
         self._epoch = 0
         self._outputs = Outputs(house.node, self._prefix)
-        self._slot = house.mailbox.slot(lambda: self.settings.min_period_s)
+        self._slot = house.mailbox.slot(
+            lambda: self.settings.min_period_s, lambda shot: self.recognizer.patience_s(shot.frame, self.settings),
+            self._on_replaced)
         self._service = house.node.create_service(  # in the group of the parameter services, since it sets one
             SetBool, self._prefix + "enable", self._on_enable) if name else None
         self._inputs, self._depth_input = self._make_inputs(), self._make_depth_input()
@@ -100,8 +102,7 @@ class Camera:
         self._inputs.close()
         self._depth_input.close()
         self.newest = None  # a service that means the newest image does not mean one of an hour ago
-        if self._slot.clear() is not None:
-            self.status.dropped("camera_off")
+        self._drop_waiting("camera_off")
 
     def forget(self) -> None:
         """No image has come and nothing was seen yet, as far as the services know."""
@@ -122,9 +123,15 @@ class Camera:
         if self.settings.lazy and not self.settings.memory_frame and not self._outputs.wanted():
             self.status.dropped("no_listener")
             return
-        held = self._slot.held
-        if self._slot.put(Shot(self, self.newest)) is not None:
-            self.status.dropped("no_model" if not self._house.has_model() else "rate_limit" if held else "newer_frame")
+        self._slot.put(Shot(self, self.newest))
+
+    def _on_replaced(self, shot: Shot) -> None:
+        self.status.dropped("no_model" if not self._house.has_model() else "rate_limit" if self._slot.held else
+                            "newer_frame")
+
+    def _drop_waiting(self, reason: str) -> None:
+        for _ in self._slot.clear():
+            self.status.dropped(reason)
 
     def _on_unreadable(self, name: str, why: str) -> None:
         text = f"a message of {name} cannot be read ({why}); find out who publishes it"
@@ -144,8 +151,7 @@ class Camera:
         if back_ns > JUMP_BACK_NS:
             self._epoch += 1
             self._house.transforms.jumped_back(stamp_ns)
-            if self._slot.clear() is not None:
-                self.status.dropped("time_jump")
+            self._drop_waiting("time_jump")
             self.status.time_jumped(back_ns / 1e9)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -164,7 +170,9 @@ class Camera:
 
     def done(self, frame: Frame, result: Recognition) -> None:
         """All that is to be done with a frame has been done."""
-        self.status.frame_done(time.monotonic() - frame.arrived_s, result.inference_s, len(result.objects))
+        now_ns = self._house.node.get_clock().now().nanoseconds
+        age_s = (now_ns - frame.stamp_ns) / 1e9 if frame.stamp_ns else None
+        self.status.frame_done(time.monotonic() - frame.arrived_s, result.inference_s, len(result.objects), age_s)
 
     def clear_markers(self) -> None:
         """Delete what is on display."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
+
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ModuleNotFoundError:  # Humble, where the module has another name
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-__all__ = ["SubscriptionEventCallbacks", "watch_parameters"]
+__all__ = ["SubscriptionEventCallbacks", "once_stored", "watch_parameters"]
 
 
 def watch_parameters(node: Any, check: Callable[[list], Any], accepted: Callable[[list], None]) -> None:
@@ -23,7 +25,7 @@ def watch_parameters(node: Any, check: Callable[[list], Any], accepted: Callable
     Humble has no callback after the setting. There `accepted` follows on a check that passed, still before the node's
     own store changes; it must take the values from its argument.
     """
-    if hasattr(node, "add_post_set_parameters_callback"):
+    if _tells_after_setting(node):
         node.add_on_set_parameters_callback(check)
         node.add_post_set_parameters_callback(accepted)
         return
@@ -35,3 +37,26 @@ def watch_parameters(node: Any, check: Callable[[list], Any], accepted: Callable
         return result
 
     node.add_on_set_parameters_callback(check_and_accept)
+
+
+def once_stored(node: Any, errand: Callable[[], None]) -> None:
+    """Do an errand, from the `accepted` of `watch_parameters`, once the node's store has what is being accepted.
+
+    That is now, but on Humble. There it is done when the parameter service that calls has ended: by a timer in its
+    callback group, of which one callback runs at a time.
+    """
+    if _tells_after_setting(node):
+        errand()
+        return
+
+    def once() -> None:
+        node.destroy_timer(timer)
+        errand()
+
+    steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on while simulated time stands
+    timer = node.create_timer(0.0, once, callback_group=node.default_callback_group, clock=steady)
+
+
+def _tells_after_setting(node: Any) -> bool:
+    """False on Humble."""
+    return hasattr(node, "add_post_set_parameters_callback")

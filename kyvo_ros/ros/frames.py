@@ -84,6 +84,7 @@ class Sight:
     settings: Settings
     identities: IdentityKeeper
     depth_points: np.ndarray | None = None  # (N, 3) in the optical frame, metres, where they may refine objects
+    tf_timeout_s: float = 0.0  # how long a transform may still be waited for
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class FusedFrame:
-    """Where the newest frame in the graph was taken from; of several cameras that of the first."""
+    """Where the newest frame in the graph was taken from; of several cameras that of the first that has delivered."""
 
     eye_m: np.ndarray  # (3,) of the camera, in the graph's frame
     plane_height_m: float  # z of the support plane there
@@ -53,6 +53,7 @@ class GraphKeeper:
         self._guard = threading.RLock()
         self._memory: SceneMemory | None = None
         self._newest: FusedFrame | None = None
+        self._delivered: set[str] = set()  # cameras with a frame in the graph
         self._arrived_s: float | None = None  # time.monotonic() of the newest image in the graph
         self._epochs: dict[str, int] = {}  # of each camera, once its time has jumped
         self._fused = self._left_out = 0
@@ -65,7 +66,8 @@ class GraphKeeper:
             if self._memory is not None:
                 self._memory.reset()
                 self._tell(self._memory.snapshot())  # takes back what late comers would still get
-            self._memory = self._newest = self._arrived_s = None
+            self._memory = None
+            self._forget_frames()
             if settings.memory_frame:
                 self._memory = SceneMemory(settings.memory_frame, _config(settings, 1.0, 0.0))
                 self._tell(self._memory.snapshot())
@@ -98,14 +100,16 @@ class GraphKeeper:
         return None if arrived_s is None else self._clock() - arrived_s
 
     def newest(self) -> FusedFrame | None:
-        """Where the newest frame in the graph, of several cameras that of the first, was taken from; None before it."""
+        """Where the newest frame in the graph was taken from, of several cameras that of the first, in the order of the
+        setting `cameras`, that has delivered any; None before there is one.
+        """
         return self._newest
 
     def reset(self) -> None:
         """Forget everything. Raises GraphError."""
         with self._guard:
             self._known().reset()
-            self._newest = self._arrived_s = None
+            self._forget_frames()
             self._tell(self._memory.snapshot())
 
     def forget(self, object_id: str) -> None:
@@ -124,7 +128,7 @@ class GraphKeeper:
         """Put a record in place of the graph; how many objects it has. Raises GraphError, MemoryRecordError."""
         with self._guard:
             restore_memory(self._known(), record)
-            self._newest = self._arrived_s = None
+            self._forget_frames()
             self._tell(self._memory.snapshot())
             return len(self._memory)
 
@@ -172,15 +176,25 @@ class GraphKeeper:
                 self._epochs[camera] = frame.epoch
                 memory.rewind(frame.stamp_ns)
             memory.config = replace(_config(settings, result.unit_m, height_m), yaw=field.yaw)
-            first = not camera or camera == settings.cameras[0]
+            first = not camera or camera == self._first(camera, settings)
             fusion = memory.fuse(result.scene.transformed(frame_T_plane, memory.frame_id), viewpoint, frame.stamp_ns,
                                  camera or result.camera_frame, first)
+            self._delivered = {*self._delivered.intersection(settings.cameras), camera}
             self._arrived_s = frame.arrived_s
             if first:
                 self._newest = FusedFrame(viewpoint.frame_T_optical.translation, height_m, result.unit_m)
             self._fused += 1
             if fusion.changed:
                 self._tell(memory.snapshot())
+
+    def _first(self, camera: str, settings: Settings) -> str | None:
+        """Whose viewpoint is the graph's once this camera has delivered: a camera that is off or silent has none."""
+        return next((name for name in settings.cameras if name == camera or name in self._delivered), None)
+
+    def _forget_frames(self) -> None:
+        """Whatever is in the graph, no frame of any camera counts as seen."""
+        self._newest = self._arrived_s = None
+        self._delivered = set()
 
     def _leave_out(self, status: Status, stage: str, level: int, error: Exception) -> None:
         self._left_out += 1

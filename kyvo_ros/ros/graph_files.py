@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,20 @@ class GraphFiles:
             return read_record(path)
         except (OSError, MemoryRecordError) as error:
             raise GraphError(f"cannot load {path}: {_reason(error)}; the scene graph is as it was") from error
+
+    def write_ids(self, name: str, ids: Collection[str]) -> str:
+        """Write a set of ids as JSON; the file's absolute path. Inverse of `read_ids`."""
+        return self.write_text(name, json.dumps(sorted(ids)))
+
+    def read_ids(self, name: str) -> set[str]:
+        """What a file of `write_ids` holds; nothing where there is none."""
+        path = self._path(name)
+        if not path.exists():
+            return set()
+        ids = self.read_record(name)
+        if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
+            raise GraphError(f"{path} holds no list of ids; delete it")
+        return set(ids)
 
     def write_text(self, name: str, text: str) -> str:
         """Write a text; the file's absolute path. An older file of that name is replaced, or stays as it was."""

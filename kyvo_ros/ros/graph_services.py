@@ -30,7 +30,8 @@ class GraphServices:
     def __init__(self, node: Node, keeper: GraphKeeper, files: GraphFiles) -> None:
         self._node, self._keeper, self._files = node, keeper, files
         self._planning_scene: Any = None  # publisher, once somebody has asked for it
-        self._exported: set[str] = set()  # ids that the planning scene has from here
+        self._exported: set[str] | None = None  # ids that the planning scene has from here, once they are needed
+        self._exported_file = f"planning_scene{node.get_fully_qualified_name().replace('/', '.')}.json"
         group = MutuallyExclusiveCallbackGroup()
         for name, kind in _KINDS.items():
             served = _served(getattr(self, f"_{name}"))
@@ -57,12 +58,14 @@ class GraphServices:
         if request.format == ExportSceneGraph.Request.GRAPHML:
             return {"written": self._files.write_text(request.path, to_graphml(self._keeper.snapshot()))}
         if request.format == ExportSceneGraph.Request.MOVEIT:
-            return {"written": self._to_moveit()}
+            return self._to_moveit()
         raise GraphError(f"format must be graphml or moveit, got '{request.format}'")
 
-    def _to_moveit(self) -> str:
-        """Publish the difference since the last export; the name of the topic."""
+    def _to_moveit(self) -> Mapping[str, Any]:
+        """Publish the difference since the last export, also that of an earlier run of the node."""
         messages, snapshot = moveit_messages(), self._keeper.snapshot()
+        if self._exported is None:
+            self._exported = self._files.read_ids(self._exported_file)
         if self._planning_scene is None:
             kept = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                               durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -70,7 +73,15 @@ class GraphServices:
         ids = {known.id for known in snapshot.objects}
         self._planning_scene.publish(planning_scene_diff(snapshot, self._exported - ids, messages))
         self._exported = ids
-        return self._planning_scene.topic_name
+        return {"written": self._planning_scene.topic_name, "message": self._kept_exported()}
+
+    def _kept_exported(self) -> str:
+        """Keep for the next run of the node what the planning scene has; empty, or why that is not possible."""
+        try:
+            self._files.write_ids(self._exported_file, self._exported)
+        except GraphError as error:
+            return f"after a restart of the node, objects that are gone by then will not be removed: {error}"
+        return ""
 
 
 def _served(errand: Callable[[Any], Mapping[str, Any]]) -> Callable[[Any, Any], Any]:

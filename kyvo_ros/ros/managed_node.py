@@ -22,6 +22,7 @@ from kyvo_ros.ros.bond import Bond
 from kyvo_ros.ros.camera_settings import Configuration
 from kyvo_ros.ros.frames import FrameDropped, Pipeline
 from kyvo_ros.ros.model_slot import PipelineFactory, kyvo_pipeline
+from kyvo_ros.ros.worker import WorkerStoppedError
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
@@ -36,6 +37,8 @@ def _told(transition: Callable) -> Callable:
     def guarded(node: ManagedKyvoNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             return transition(node, state)
+        except WorkerStoppedError:  # the process ends, which lets all go
+            return FAILURE
         except Exception:  # the boundary of a transition
             node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
             return ERROR

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields
 
@@ -97,11 +97,17 @@ class NodeParameters:
 
     def _declare_deleted(self, parameters) -> None:
         """What a camera has no longer of its own (`ros2 param delete`) may be set again."""
-        for parameter in parameters:
-            camera, _, name = parameter.name.rpartition(".")
-            if camera in self.current.own and name in OWN_SETTINGS and not self._node.has_parameter(parameter.name):
+        from kyvo_ros.ros.distributions import once_stored
+        deleted = [parameter.name for parameter in parameters if parameter.value is None]
+        if deleted:
+            once_stored(self._node, lambda: self._declare_again(deleted))
+
+    def _declare_again(self, names: Sequence[str]) -> None:
+        for full_name in names:
+            camera, _, name = full_name.rpartition(".")
+            if camera in self.current.own and name in OWN_SETTINGS and not self._node.has_parameter(full_name):
                 with self._quiet():
-                    self._node.declare_parameter(parameter.name, None, _own_descriptor(name), ignore_override=True)
+                    self._node.declare_parameter(full_name, None, _own_descriptor(name), ignore_override=True)
 
 
 #: The node's own settings, by name.

@@ -1,8 +1,9 @@
 """One frame from message to result: decode, camera, pose over the plane, pipeline, names, output frame.
 
 All that the node does with an image, without a node: it reads messages by their fields, asks a TransformSource and a
-pipeline, and gives a `Recognition`. A frame that cannot be used raises FrameDropped with a reason that the diagnostics
-count, and a message that says what to do.
+pipeline, and gives a `Recognition`. A frame of the stream waits for transforms and depth in its camera's slot of the
+mailbox, as long as `patience_s` says, and holds up no other camera's; `prepare` does not wait for them. A frame that
+cannot be used raises FrameDropped with a reason that the diagnostics count, and a message that says what to do.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.cameras import CameraInfoError, camera_from_msg
 from kyvo_ros.ros.conversions.images import ImageMessageError, image_from_compressed_msg, image_from_msg
 from kyvo_ros.ros.conversions.placing import place
-from kyvo_ros.ros.depth import DepthGuide, DepthRequest, DepthStore
+from kyvo_ros.ros.depth import DepthGuide, DepthMissing, DepthProblem, DepthRequest, DepthStore
 from kyvo_ros.ros.frames import DEFAULT_CAMERA_FRAME, Frame, FrameDropped, Pipeline, Recognition, Sight
 from kyvo_ros.ros.identity import IdentityKeeper
 from kyvo_ros.ros.regions import Region, RegionError, cut_lens, shown_points
-from kyvo_ros.ros.settings import Settings
+from kyvo_ros.ros.settings import MOST_CAMERAS, Settings
 from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformError
 from kyvo_ros.scene import (
@@ -61,7 +62,8 @@ class Recognizer:
         self._infos = infos
         self._transforms = transforms
         self._status = status
-        self._depth = DepthGuide(depth or DepthStore(), transforms.lookup, status)
+        self._depth_store = depth or DepthStore()
+        self._depth = DepthGuide(self._depth_store, transforms.lookup, status)
         self._identities = IdentityKeeper()
         self._region = Region()
         self._epoch = 0
@@ -71,20 +73,44 @@ class Recognizer:
         return self._depth.figures()
 
     def recognize(self, frame: Frame, pipeline: Pipeline, settings: Settings) -> Recognition:
-        """The newest frame of the stream; objects keep their names from frame to frame. Raises FrameDropped."""
-        return self._recognize(self.prepare(frame, pipeline, settings), pipeline)
+        """The newest frame of the stream, waiting for what it lacks; objects keep their names from frame to frame.
+        Raises FrameDropped.
+        """
+        self._follow_time(frame)
+        return self._recognize(self._sight(frame, None, pipeline, settings, self._identities), pipeline)
 
     def recognize_once(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline,
                        settings: Settings) -> Recognition:
-        """A single image, with its own CameraInfo if given; names hold within the answer only. Raises FrameDropped."""
+        """A single image, with its own CameraInfo if given, waiting for what it lacks; names hold within the answer
+        only. Raises FrameDropped.
+        """
         return self._recognize(self._sight(frame, camera_info, pipeline, settings, IdentityKeeper()), pipeline)
 
     def prepare(self, frame: Frame, pipeline: Pipeline, settings: Settings) -> Sight:
-        """All that comes before the pipeline, for the newest frame of the stream. Raises FrameDropped."""
-        if frame.epoch != self._epoch:
-            self._epoch = frame.epoch
-            self._identities.reset()
-        return self._sight(frame, None, pipeline, settings, self._identities)
+        """All that comes before the pipeline, for a frame of the stream that has waited enough. Raises FrameDropped."""
+        self._follow_time(frame)
+        sight = self._sight(frame, None, pipeline, _without_waiting(settings), self._identities)
+        return replace(sight, settings=settings)
+
+    def patience_s(self, frame: Frame, settings: Settings) -> float:
+        """How many seconds after its arrival a frame may wait for what it lacks now, transforms and depth; 0 where it
+        lacks nothing. Does not wait, and may be asked from any thread.
+        """
+        camera_frame = _camera_frame(frame.message.header, settings)
+        needed = _frames_needed(settings, frame.stamp_ns)
+        patience_s = 0.0
+        if settings.depth_source != "none":
+            try:
+                depth = self._depth_store.nearest(frame.stamp_ns, settings.depth_tolerance_s, 0.0)
+                if not hasattr(depth, "encoding"):
+                    needed.add(depth.header.frame_id)
+            except DepthMissing:  # it does not come at all
+                pass
+            except DepthProblem:
+                patience_s = settings.depth_timeout_s
+        if all(self._knows(name, camera_frame, frame.stamp_ns) for name in needed - {"", camera_frame}):
+            return patience_s
+        return max(patience_s, settings.tf_timeout_s)
 
     def finish(self, sight: Sight, scene: Scene, inference_s: float, pipeline: Pipeline) -> Recognition:
         """All that comes after the pipeline, which gave this scene after so long. Raises FrameDropped."""
@@ -96,7 +122,7 @@ class Recognizer:
         if sight.depth_points is not None and settings.depth_refines:
             scene = self._depth.refined(scene, view, sight.depth_points)
         scene = _named(scene, known, sight)
-        frame_id, frame_T_plane = self._output_frame(known, sight.camera_frame, sight.stamp_ns, settings)
+        frame_id, frame_T_plane = self._output_frame(known, sight)
         relations = relations_of(scene, RELATION_EPSILON_UNITS * sight.unit_m)
         return Recognition(scene, sight.image_rgb, known, sight.camera_frame, frame_id, frame_T_plane, sight.unit_m,
                            place(scene, frame_T_plane), relations, inference_s, named, sight.mask)
@@ -106,11 +132,25 @@ class Recognizer:
         scene = infer(sight, pipeline)
         return self.finish(sight, scene, time.monotonic() - start, pipeline)
 
+    def _follow_time(self, frame: Frame) -> None:
+        """Objects of another time have other names."""
+        if frame.epoch != self._epoch:
+            self._epoch = frame.epoch
+            self._identities.reset()
+
+    def _knows(self, name: str, camera_frame: str, stamp_ns: int) -> bool:
+        """Whether TF can tell now where the camera was in a frame, or the other way round."""
+        try:
+            self._transforms.lookup(name, camera_frame, stamp_ns, 0.0)
+        except TransformError:
+            return False
+        return True
+
     def _sight(self, frame: Frame, camera_info: Any | None, pipeline: Pipeline, settings: Settings,
                identities: IdentityKeeper) -> Sight:
         image = _image(frame.message, settings.max_image_megapixels * 1e6)
         header = frame.message.header
-        camera_frame = settings.camera_frame or header.frame_id or DEFAULT_CAMERA_FRAME
+        camera_frame = _camera_frame(header, settings)
         if not (settings.camera_frame or header.frame_id):
             self._status.failed("image", WARN, "the image's header.frame_id is empty; set it in the driver or give the "
                                 f"parameter camera_frame ('{DEFAULT_CAMERA_FRAME}' is used)")
@@ -127,7 +167,7 @@ class Recognizer:
         view, points = self._by_depth(view, request, lens, mask, settings)
         unit_m = self._metres_per_unit(view.plane, pipeline, settings)
         return Sight(frame.stamp_ns, image, mask, replace(view, intrinsics=lens), camera_frame, unit_m, settings,
-                     identities, points)
+                     identities, points, settings.tf_timeout_s)
 
     def _camera(self, camera_info: Any | None, frame_id: str, image: np.ndarray,
                 settings: Settings) -> PinholeCamera | None:
@@ -163,7 +203,7 @@ class Recognizer:
             raise FrameDropped("bad_camera_info", str(error)) from error
         try:
             if settings.plane_frame and settings.plane_by in ("tf", "depth"):
-                pose = self._lookup(settings.plane_frame, camera_frame, stamp_ns, settings)
+                pose = _lookup(self._transforms, settings.plane_frame, camera_frame, stamp_ns, settings.tf_timeout_s)
                 return view_from_pose(view.intrinsics, pose, settings.plane_height_m)
             if settings.plane_distance_m > 0 and settings.plane_by in ("parameter", "depth"):
                 elevation = settings.plane_elevation_rad or pipeline.nominal_plane().elevation_rad
@@ -212,31 +252,29 @@ class Recognizer:
                 f"nothing recognised with a score above {least:.2f} ({found}); is the camera looking at objects that "
                 "the model knows, at about the height and tilt that it was trained with?"))
 
-    def _output_frame(self, view: CameraView, camera_frame: str, stamp_ns: int,
-                      settings: Settings) -> tuple[str, Transform]:
+    def _output_frame(self, view: CameraView, sight: Sight) -> tuple[str, Transform]:
         """Name of the output's frame, and the transform from the support plane to it."""
+        settings = sight.settings
         if settings.broadcasts_plane:
             return settings.support_plane_frame, Transform.identity()
         target = settings.output_frame
-        if target in ("", camera_frame):
-            return camera_frame, optical_T_plane(view)
-        return target, self.frame_T_plane(target, view, camera_frame, stamp_ns, settings)
+        if target in ("", sight.camera_frame):
+            return sight.camera_frame, optical_T_plane(view)
+        return target, frame_T_plane(self._transforms, target, view, sight.camera_frame, sight.stamp_ns, settings,
+                                     sight.tf_timeout_s)
 
     def frame_T_plane(self, target: str, view: CameraView, camera_frame: str, stamp_ns: int,
                       settings: Settings) -> Transform:
-        """As the function `frame_T_plane`."""
+        """As the function `frame_T_plane`, without waiting."""
         return frame_T_plane(self._transforms, target, view, camera_frame, stamp_ns, settings)
-
-    def _lookup(self, target: str, source: str, stamp_ns: int, settings: Settings) -> Transform:
-        return _lookup(self._transforms, target, source, stamp_ns, settings)
 
 
 def frame_T_plane(transforms: Transforms, target: str, view: CameraView, camera_frame: str, stamp_ns: int,
-                  settings: Settings) -> Transform:
-    """Pose of a view's support plane in a TF frame at the image's stamp. Raises FrameDropped."""
+                  settings: Settings, timeout_s: float = 0.0) -> Transform:
+    """Pose of a view's support plane in a TF frame at the image's stamp, waited for so long. Raises FrameDropped."""
     if target == settings.plane_frame and view.world_T_plane is not None:
         return view.world_T_plane
-    return _lookup(transforms, target, camera_frame, stamp_ns, settings) @ optical_T_plane(view)
+    return _lookup(transforms, target, camera_frame, stamp_ns, timeout_s) @ optical_T_plane(view)
 
 
 def infer(sight: Sight, pipeline: Pipeline) -> Scene:
@@ -247,9 +285,29 @@ def infer(sight: Sight, pipeline: Pipeline) -> Scene:
         raise FrameDropped("plane_not_visible", str(error)) from error
 
 
-def _lookup(transforms: Transforms, target: str, source: str, stamp_ns: int, settings: Settings) -> Transform:
+@lru_cache(maxsize=MOST_CAMERAS)
+def _without_waiting(settings: Settings) -> Settings:
+    """Kept, since a copy is checked anew."""
+    return replace(settings, tf_timeout_s=0.0, depth_timeout_s=0.0)
+
+
+def _camera_frame(header: Any, settings: Settings) -> str:
+    return settings.camera_frame or header.frame_id or DEFAULT_CAMERA_FRAME
+
+
+def _frames_needed(settings: Settings, stamp_ns: int) -> set[str]:
+    """Names of the TF frames in which a frame's camera must be known; an empty one means none."""
+    needed = {settings.plane_frame} if settings.plane_by in ("tf", "depth") else set()
+    if not settings.broadcasts_plane:
+        needed.add(settings.output_frame)
+    if stamp_ns:  # the scene graph takes no image without a stamp
+        needed.add(settings.memory_frame)
+    return needed
+
+
+def _lookup(transforms: Transforms, target: str, source: str, stamp_ns: int, timeout_s: float) -> Transform:
     try:
-        return transforms.lookup(target, source, stamp_ns, settings.tf_timeout_s)
+        return transforms.lookup(target, source, stamp_ns, timeout_s)
     except TransformError as error:
         raise FrameDropped("no_transform", str(error)) from error
 

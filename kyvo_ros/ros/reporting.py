@@ -12,6 +12,7 @@ from rclpy.node import Node
 
 from kyvo_ros.ros.cameras import Cameras
 from kyvo_ros.ros.diagnostics import reports_to_msg
+from kyvo_ros.ros.gpu_memory import memory_figures
 from kyvo_ros.ros.model_slot import ModelSlot
 from kyvo_ros.ros.status import OK, Report
 
@@ -31,7 +32,7 @@ class Reporter:
     def _report(self) -> None:
         model, (name, device) = self._slot.report(), self._slot.name_and_device()
         reports = {camera.name: (camera.report(model), camera.figures()) for camera in self._cameras}
-        extra = {"model": name, "device": device, **self._figures()}
+        extra = {"model": name, "device": device, **memory_figures(device), **self._figures()}
         full_name = f"{self._node.get_namespace().rstrip('/')}/{self._node.get_name()}"
         stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(reports_to_msg(reports, full_name, device, extra, stamp))

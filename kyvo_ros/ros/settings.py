@@ -175,7 +175,7 @@ class Settings:
         "of the topic `scene_graph`. Empty: no graph is kept. A change starts an empty one."))
     memory_viewpoint: str = _setting("camera", (
         "From where left and behind hold in the graph: camera is that of the newest image (of several cameras, of the "
-        "first), frame is somebody who looks along +y of memory_frame."
+        "first that has delivered), frame is somebody who looks along +y of memory_frame."
     ), choices=("camera", "frame"))
     memory_forget_after_s: float = _setting(0.0, (
         "Objects of the graph that no image showed for this long are forgotten; 0 means never."

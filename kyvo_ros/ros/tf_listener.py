@@ -7,7 +7,10 @@ the first `start`, since a busy /tf costs CPU that a node without TF need not pa
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections import deque
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,10 +21,13 @@ from tf2_msgs.msg import TFMessage
 
 from kyvo_ros.ros.conversions.transforms import transforms_from_msg
 from kyvo_ros.ros.executor import BriefCallbackGroup
-from kyvo_ros.ros.transforms import TransformBuffer, TransformError
+from kyvo_ros.ros.frames import stamp_to_ns
+from kyvo_ros.ros.transforms import JUMP_BACK_NS, TransformBuffer, TransformError
 from kyvo_ros.scene import Transform
 
 _POLL_S = 0.005
+#: For so long, in real time, what comes on /tf is remembered beside tf2: an image is never so much later than its TF.
+_REMEMBERED_S = 2.0
 
 
 class TransformSource(Protocol):
@@ -93,11 +99,12 @@ class Tf2Transforms:
         self._node = node
         self._tf2_ros = tf2_ros
         self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=length_s))
+        self._input = Tf2Input(self._buffer)
         self._listener = None
 
     def start(self) -> None:
         if self._listener is None:
-            self._listener = self._tf2_ros.TransformListener(self._buffer, self._node)
+            self._listener = self._tf2_ros.TransformListener(self._input, self._node)
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Transform:
         from rclpy.time import Time
@@ -113,7 +120,60 @@ class Tf2Transforms:
             time.sleep(_POLL_S)
 
     def jumped_back(self, stamp_ns: int) -> None:
-        self._buffer.clear()
+        self._input.clear_after(stamp_ns)
+
+
+class Tf2Input:
+    """What a TransformListener fills in place of tf2's buffer: hands everything on, and remembers what has just come,
+    to put it back after a `clear`, since tf2 can only forget all that is not static. Thread-safe.
+    """
+
+    def __init__(self, buffer: Any) -> None:
+        self._buffer = buffer
+        self._guard = threading.Lock()
+        self._newest_ns = 0  # of what is in the buffer
+        self._recent: deque[tuple[float, Any, str]] = deque()  # time.monotonic(), TransformStamped, who sent it
+
+    def set_transform(self, transform: Any, authority: str) -> None:
+        """As tf2_ros.Buffer."""
+        with self._guard:
+            now_s = time.monotonic()
+            self._recent.append((now_s, transform, authority))
+            while self._recent[0][0] < now_s - _REMEMBERED_S:
+                self._recent.popleft()
+            self._set(transform, authority)
+
+    def set_transform_static(self, transform: Any, authority: str) -> None:
+        """As tf2_ros.Buffer."""
+        self._buffer.set_transform_static(transform, authority)
+
+    def clear_after(self, stamp_ns: int) -> None:
+        """Time has gone back to a moment: forget what is later, and of the rest what did not just come. Where nothing
+        is later, as for all but the first of several cameras whose time has jumped, nothing is forgotten.
+        """
+        with self._guard:
+            if self._newest_ns <= stamp_ns + JUMP_BACK_NS:
+                return
+            self._buffer.clear()
+            self._newest_ns = 0
+            for transform, authority in _of_the_new_time(self._recent, stamp_ns):
+                self._set(transform, authority)
+
+    def _set(self, transform: Any, authority: str) -> None:
+        self._newest_ns = max(self._newest_ns, stamp_to_ns(transform.header.stamp))
+        self._buffer.set_transform(transform, authority)
+
+
+def _of_the_new_time(recent: Iterable[tuple[float, Any, str]], stamp_ns: int) -> list[tuple[Any, str]]:
+    """Of the transforms that have come, in this order, those of a time that began again at about `stamp_ns`."""
+    by_frame: dict[str, list[tuple[int, Any, str]]] = {}
+    for _, transform, authority in recent:
+        when_ns, known = stamp_to_ns(transform.header.stamp), by_frame.setdefault(transform.child_frame_id, [])
+        if known and when_ns < known[-1][0] - JUMP_BACK_NS:
+            known.clear()  # they are of the time before
+        known.append((when_ns, transform, authority))
+    return [(transform, authority) for known in by_frame.values() for when_ns, transform, authority in known
+            if when_ns <= stamp_ns + JUMP_BACK_NS]
 
 
 def _from_msg(message: Any) -> Transform:

@@ -4,7 +4,11 @@ Frames form a tree of edges parent -> child, each with a history or static. A lo
 ancestor at one moment and interpolates each edge (translation linearly, rotation along the great arc); it never
 extrapolates. Time 0 means the newest moment that all edges of the chain know. Knows nothing of ROS messages.
 
-Source: the behaviour of tf2's BufferCore (static edges survive `clear`; one sample answers only for its own stamp).
+A sample that comes late finds its place among the others, as in tf2. Unlike there, time may jump back (a bag that
+loops): `clear_after` says so, and so does an edge of which nothing but old samples comes any more.
+
+Source: the behaviour of tf2's BufferCore (static edges survive `clear`; one sample answers only for its own stamp; what
+is older than the buffer keeps is ignored).
 """
 
 from __future__ import annotations
@@ -12,15 +16,17 @@ from __future__ import annotations
 import math
 import threading
 import time
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kyvo_ros.scene import Transform
 
-#: A stamp this much older than the newest of its edge means that time has jumped back (a bag that loops).
+#: A stamp this much older than the newest is late, or time has jumped back (a bag that loops): images tell which.
 JUMP_BACK_NS = 500_000_000
+#: Such samples of an edge that span so much time, with no newer one between them, are not late: time has jumped back.
+_STAYS_BACK_NS = 1_000_000_000
 _DEEPEST_TREE = 1000
 #: How far the square of a quaternion's length may be from 1, as in tf2.
 _UNIT_TOLERANCE = 0.01
@@ -41,6 +47,8 @@ class _Edge:
     parent: str
     static: bool
     samples: list[_Sample] = field(default_factory=list)
+    #: What came since the newest and is far older: late, or the first of a time that has jumped back.
+    behind: list[_Sample] = field(default_factory=list)
 
     def newest_ns(self) -> int:
         return self.samples[-1][0]
@@ -59,6 +67,21 @@ class _Edge:
             return None
         return _interpolate(self.samples[index - 1], after, stamp_ns)
 
+    def insert(self, sample: _Sample, length_ns: int) -> None:
+        """Take a sample into the history, which is so long."""
+        if sample[0] >= self.newest_ns() - JUMP_BACK_NS:
+            self.behind.clear()  # time goes on, so those were late
+        else:
+            _insert(self.behind, sample, length_ns)
+            if self.behind[-1][0] - self.behind[0][0] >= _STAYS_BACK_NS:
+                self.go_back()
+                return
+        _insert(self.samples, sample, length_ns)
+
+    def go_back(self) -> None:
+        """Time has jumped back: where samples of the new time have come, those of the old one are no more."""
+        self.samples, self.behind = self.behind or self.samples, []
+
 
 class TransformBuffer:
     """Thread-safe; keeps `length_s` seconds of history an edge, and no more edges than `max_frames`."""
@@ -73,7 +96,7 @@ class TransformBuffer:
 
     def set(self, parent: str, child: str, quaternion_xyzw: tuple[float, ...], translation_m: tuple[float, ...],
             stamp_ns: int, static: bool = False) -> None:
-        """Store parent_T_child. A stamp far older than the edge's newest starts its history anew.
+        """Store parent_T_child, also where it comes late; what is older than the edge's history is ignored.
 
         Raises ValueError for empty or equal frame names, for numbers that make no rigid transform, and for a new frame
         where there are too many.
@@ -91,27 +114,15 @@ class TransformBuffer:
             if static or edge is None or edge.static or edge.parent != parent:
                 self._edges[child] = _Edge(parent, static, [sample])
             else:
-                self._insert(edge, sample)
+                edge.insert(sample, self._length_ns)
             self._changed.notify_all()
-
-    def _insert(self, edge: _Edge, sample: _Sample) -> None:
-        stamp_ns = sample[0]
-        if stamp_ns < edge.newest_ns() - JUMP_BACK_NS:
-            edge.samples.clear()
-        index = bisect_left(edge.samples, (stamp_ns,))
-        if index < len(edge.samples) and edge.samples[index][0] == stamp_ns:
-            edge.samples[index] = sample
-        else:
-            insort(edge.samples, sample)
-        oldest_ns = edge.newest_ns() - self._length_ns
-        if edge.samples[0][0] < oldest_ns:
-            del edge.samples[: bisect_left(edge.samples, (oldest_ns,))]
 
     def clear_after(self, stamp_ns: int) -> None:
         """Forget what lies later than a moment that has come (again): it belongs to a time that is no more."""
         with self._changed:
             for child, edge in list(self._edges.items()):
                 if not edge.static:
+                    edge.go_back()
                     del edge.samples[bisect_left(edge.samples, (stamp_ns + JUMP_BACK_NS,)):]
                     if not edge.samples:
                         del self._edges[child]
@@ -191,6 +202,18 @@ class TransformBuffer:
                     "in the node's parameters or the image's header")
         return (f"TF has no chain between '{target}' (root '{up_target[-1]}') and '{source}' (root '{up_source[-1]}'); "
                 "publish the missing transform")
+
+
+def _insert(samples: list[_Sample], sample: _Sample, length_ns: int) -> None:
+    """Put a sample in its place by its stamp, unless it is older than what is kept; another of its stamp goes."""
+    index = bisect_left(samples, (sample[0],))
+    if index < len(samples) and samples[index][0] == sample[0]:
+        samples[index] = sample
+    else:
+        samples.insert(index, sample)
+    oldest_ns = samples[-1][0] - length_ns
+    if samples[0][0] < oldest_ns:
+        del samples[: bisect_left(samples, (oldest_ns,))]
 
 
 def _check(quaternion_xyzw: tuple[float, ...], translation_m: tuple[float, ...]) -> None:

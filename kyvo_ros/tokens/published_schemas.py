@@ -16,7 +16,7 @@ from kyvo_ros.tokens.schema import (
 #: Frame of Objectron's coordinates: z forward from the camera, x right, y down.
 CAMERA_FRAME = "camera_optical"
 
-#: Frame of CLEVR's coordinates: z up, and the camera somewhere near its usual place.
+#: Frame of CLEVR's and ObjaWorld's coordinates: z up, and the camera somewhere near its usual place.
 WORLD_FRAME = "clevr_world"
 
 #: Unlike ours without a yaw; z is written as it is, objects in the order of the file, in the coordinates of the file.
@@ -25,10 +25,12 @@ CLEVR = replace(CLEVR_SCHEMA, attributes=(*CLEVR_SCHEMA.words, LocationAttribute
 
 
 def objaworld(shapes: Sequence[str]) -> SceneSchema:
-    """Shape, x y z, and the rotation in radians, which follows the location without a marker of its own."""
+    """Shape, x y z, and the rotation in radians, which follows the location without a marker of its own; in the world
+    of the file, as CLEVR's.
+    """
     attributes = (WordAttribute("shape", "[SHAPE]", tuple(shapes)), LocationAttribute(resting=False),
                   YawAttribute(marker=None, attribute=None, period_rad=None))
-    return SceneSchema("objaworld", attributes, extents=None, order="as_given")
+    return SceneSchema("objaworld", attributes, extents=None, order="as_given", frame_id=WORLD_FRAME)
 
 
 def objectron(categories: Sequence[str]) -> SceneSchema:

@@ -41,6 +41,7 @@ class Segment:
     # instruction)
     role: str  # prompt or target
     field: str  # the argument of SequenceBuilder.build that it comes from
+    given: int = 0  # first tokens of the target, with its bracket, that the loss leaves out
 
 
 #: Letters of the task names; a prime marks an edited image or scene.
@@ -59,10 +60,12 @@ def _task(prompt: str, target: str) -> tuple[Segment, ...]:
 
 
 #: I image, 3 scene, S scene in which every object carries the codes of its shape, T instruction, Q question, A answer,
-#: P program that answers a question, E program that edits.
+#: P program that answers a question, E program that edits. `first3output`, a layout of the published code, takes the
+#: first three codes of the image as given.
 TASKS: dict[str, tuple[Segment, ...]] = {
     "I->3": _task("I", "3"),
     "3->I": _task("3", "I"),
+    "3->I-first3output": (Segment("scene", "prompt", "scene"), Segment("image", "target", "image_codes", given=4)),
     "I->S": _task("I", "S"),
     "S->I": _task("S", "I"),
     "Q->P": _task("Q", "P"),
@@ -166,7 +169,9 @@ class SequenceBuilder:
             raise TaskError(f"the {' and '.join(roles)} of {task} needs {sorted(needed)}, got {sorted(given)}")
         tokens = {role: [] for role in ("prompt", "target")}
         for segment in segments:
-            tokens[segment.role] += self._write(task, segment, fields[segment.field])
+            written = self._write(task, segment, fields[segment.field])
+            untaught = [(token_id, False) for token_id, _ in written[:segment.given]]
+            tokens[segment.role] += untaught + written[segment.given:]
         prompt = [(self._id("[BOS]"), False), *tokens["prompt"], (self._id("[OUTPUT-SEP]"), False)]
         return prompt, tokens["target"]
 

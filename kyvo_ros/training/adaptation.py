@@ -9,10 +9,12 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.embedding import UnifiedEmbedding
 from kyvo_ros.training.full_recipe import FullRecipe, LoraSettings
 from kyvo_ros.training.trainer import TrainingError, decayed_groups, optimizer_for
 
@@ -23,7 +25,9 @@ _TRAINED_BESIDE_LORA = ("embedding.", "head.")
 
 
 class PartlyFrozenTable(nn.Module):
-    """An embedding table whose first rows are not trained, and cost neither gradients nor optimizer state."""
+    """An embedding table whose first rows are not trained, and cost neither gradients nor optimizer state; `weight`
+    puts it together, which training does without (`freeze_text`).
+    """
 
     def __init__(self, weight: Tensor, frozen_rows: int) -> None:
         super().__init__()
@@ -49,9 +53,31 @@ def adapt(decoder: Decoder, recipe: FullRecipe) -> None:
 
 
 def freeze_text(decoder: Decoder) -> None:
-    """Train no embedding of text; the head's rows stay free, as in the published training."""
-    rows = len(decoder.config.vocabulary.range("text"))
-    decoder.embedding.learned = PartlyFrozenTable(decoder.embedding.learned.weight, rows)
+    """Train no embedding of text; the head's rows stay free, as in the published training.
+
+    Of a decoder with the published embedding: a forward pass looks text up in the frozen rows, and all else in a table
+    of its own, so that neither the whole table nor its gradient (1 GiB each at Llama-3.2-1B's size) is ever made.
+    """
+    embedding = decoder.embedding
+    embedding.learned = PartlyFrozenTable(embedding.learned.weight, len(decoder.config.vocabulary.range("text")))
+    embedding.forward = partial(_look_up_apart, embedding)
+
+
+def _look_up_apart(embedding: UnifiedEmbedding, token_ids: Tensor, cells: Tensor | None = None) -> Tensor:
+    """As `UnifiedEmbedding.forward` of a published embedding, which knows no `cells`."""
+    frozen, others = embedding.learned.frozen, _trained_rows(embedding)
+    text = (token_ids >= 0) & (token_ids < len(frozen))
+    other = (token_ids >= len(frozen)) & (token_ids < len(frozen) + len(others))  # further ids are zero
+    return (F.embedding(token_ids.where(text, 0), frozen) * text.unsqueeze(-1)
+            + F.embedding((token_ids - len(frozen)).where(other, 0), others) * other.unsqueeze(-1))
+
+
+def _trained_rows(embedding: UnifiedEmbedding) -> Tensor:
+    """(V - text, D): `UnifiedEmbedding.table` behind the text: numbers, structure, image codes."""
+    free, features, kind = embedding.learned.free.weight, embedding.number_features, embedding.config.number_embedding
+    learned, codes = free[:len(features)], embedding.code_projection(embedding.codebook)
+    numbers = learned if kind == "learned" else features if kind == "fixed" else learned + features
+    return torch.cat((numbers, free[len(features):-len(codes)], codes))
 
 
 def checkpoint_activations(decoder: Decoder) -> None:

@@ -64,7 +64,7 @@ vocabulary, grammar, canonical camera), `decoder.safetensors`, `image_tokenizer.
 
 ## Training
 
-    python3 -m kyvo_ros.cli train all --recipe {recipe} --shapes DIR
+    python3 -m kyvo_ros.cli train all --recipe {recipe} --shapes DIR --out models/{name}
 
 Data: synthetic scenes of the project's procedural objects, {objects}, drawn by a
 rasteriser, and images without objects; all mirrored at random. The image encoder is trained with an auxiliary dense
@@ -141,7 +141,8 @@ def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, 
               for name in TRAINED if (work / name / METRICS).exists()}
     seen = recipe.examples
     cameras = {"elevation_deg": seen.elevation_deg, "distance_factor": seen.distance_factor}
-    run = {"id": own, "recipe": recipe.name, "cameras": cameras if seen.other_cameras else None, "started_from": source,
+    run = {"id": own, "recipe": recipe.name, "started_from": source,
+           "cameras": cameras if seen.other_cameras and recipe.objects is None else None,
            "objects": None if recipe.objects is None else asdict(recipe.objects), "hardware": hardware(),
            "torch": torch.__version__, "examples": examples, "stages": stages}
     path.write_text(json.dumps({"runs": [*earlier, run]}, indent=1) + "\n", encoding="utf-8")

@@ -8,12 +8,16 @@ is one process and every function here does nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+#: Numbers that are copied together to be sent in one message: 64 MiB in float32.
+BUCKET = 2**24
 
 
 def start(device: torch.device) -> None:
@@ -60,15 +64,36 @@ def synchronise(model: nn.Module, ends: bool) -> bool:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
     vote = torch.tensor([float(ends)], device=gradients[0].device)
-    flat = torch.cat([*(g.flatten() for g in gradients), vote])
+    _in_buckets(_average, [*gradients, vote])
+    _in_buckets(partial(dist.broadcast, src=0), [b for b in model.buffers() if b.is_floating_point()])
+    return bool(vote > 0)
+
+
+def _average(flat: Tensor) -> None:
     dist.all_reduce(flat)
-    _scatter(flat[:-1] / world_size(), gradients)
-    buffers = [b for b in model.buffers() if b.is_floating_point()]
-    if buffers:
-        flat_buffers = torch.cat([b.flatten() for b in buffers])
-        dist.broadcast(flat_buffers, 0)
-        _scatter(flat_buffers, buffers)
-    return bool(flat[-1] > 0)
+    flat /= world_size()
+
+
+def _in_buckets(collective: Callable[[Tensor], object], tensors: Iterable[Tensor]) -> None:
+    """Send tensors through a collective that works in place: small ones joined, so that there are few messages, a
+    large one where it lies, since a copy of it may not fit into memory.
+    """
+    for bucket in _buckets(tensors):
+        flat = bucket[0].flatten() if len(bucket) == 1 else torch.cat([tensor.flatten() for tensor in bucket])
+        collective(flat)
+        _scatter(flat, bucket)
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors that follow each other, BUCKET numbers at most unless it is a single one."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(t.numel() for t in bucket) + tensor.numel() > BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
 
 
 def _scatter(flat: Tensor, tensors: Iterable[Tensor]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.published import LAYOUTS, published_config
 from kyvo_ros.tokens.sequences import TASKS
 from kyvo_ros.training.recipe import RecipeError, read_block, read_document
+from kyvo_ros.training.token_weights import LossSettings
 from kyvo_ros.training.trainer import RunSettings
 
 #: `adamw8bit` keeps the moments in 8 bits, by torchao.
@@ -50,7 +53,7 @@ class FullRecipe:
 
     name: str
     run: RunSettings
-    task: str = "I->3"  # of tokens.sequences.TASKS
+    task: str | Mapping[str, float] = "I->3"  # of tokens.sequences.TASKS, or several with their shares
     layout: str = "clevr"  # of model.published.LAYOUTS
     method: str = "full"  # one of METHODS
     sizes: FullSizes = field(default_factory=FullSizes)
@@ -60,13 +63,16 @@ class FullRecipe:
     optimizer: str = "adamw"  # one of OPTIMIZERS
     compile: bool = False  # blocks by torch.compile, which takes a minute at the start
     shard: bool = False  # every process holds a part of the model (FSDP2) instead of the whole
-    reorder: bool = False  # images are drawn from the middle outwards, as in the published rendering
+    #: Tasks that write images have them from the middle outwards, as in the published drawing and editing.
+    reorder: bool = False
+    loss: LossSettings = field(default_factory=LossSettings)  # what each token weighs in it
     held_out: int = 64  # the last samples, kept for measuring
 
     def __post_init__(self) -> None:
-        for name, known in (("task", TASKS), ("layout", LAYOUTS), ("method", METHODS), ("optimizer", OPTIMIZERS)):
+        for name, known in (("layout", LAYOUTS), ("method", METHODS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {tuple(known)}, got {getattr(self, name)!r}")
+        self._check_tasks()
         if self.freeze_text and self.method == "scratch":
             raise ValueError("freeze_text would keep random embeddings; switch it off for method scratch")
         if self.shard and self.optimizer == "adamw8bit":
@@ -78,6 +84,24 @@ class FullRecipe:
             raise ValueError(f"held_out must be at least 1, got {self.held_out}")
         self.decoder_config()  # raises ValueError with the size that does not fit
 
+    def _check_tasks(self) -> None:
+        given = self.task if isinstance(self.task, Mapping) else {self.task: 1.0}
+        unknown = [task for task in given if task not in TASKS]
+        if unknown or not given:
+            raise ValueError(f"task must be one of {tuple(TASKS)}, got {', '.join(map(repr, unknown)) or 'none'}")
+        if not all(isinstance(share, (int, float)) and 0 < share < math.inf for share in given.values()):
+            raise ValueError(f"the share of a task must be a positive number, got {dict(given)}")
+        written = [s for task in given for s in TASKS[task] if s.modality == "image" and s.role == "target"]
+        if self.loss.first_tokens and not any(s.given == 0 for s in written):
+            raise ValueError(f"loss: first_tokens weighs the first codes of an image that is written, and "
+                             f"{', '.join(given)} writes none, or has them given; leave it out")
+
+    @property
+    def tasks(self) -> dict[str, float]:
+        """Every task's share of the sequences; together 1."""
+        given = self.task if isinstance(self.task, Mapping) else {self.task: 1.0}
+        return {task: share / sum(given.values()) for task, share in given.items()}
+
     def decoder_config(self) -> DecoderConfig:
         """The decoder that is trained."""
         return published_config(self.layout, **asdict(self.sizes))
@@ -85,7 +109,7 @@ class FullRecipe:
 
 def load_full_recipe(path: Path) -> FullRecipe:
     """Read a recipe. Raises RecipeError where the file is missing, broken, or has a wrong entry."""
-    blocks = {"run": RunSettings, "sizes": FullSizes, "lora": LoraSettings}
+    blocks = {"run": RunSettings, "sizes": FullSizes, "lora": LoraSettings, "loss": LossSettings}
     try:
         document = {name: read_block(blocks[name], value, name) if name in blocks else value
                     for name, value in read_document(path).items()}

@@ -16,6 +16,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizerConfig
 from kyvo_ros.data.object_scenes import ObjectSettings
 from kyvo_ros.model.config import NUMBER_EMBEDDINGS
+from kyvo_ros.model.files import STORAGE
 from kyvo_ros.questions import ATTRIBUTES
 from kyvo_ros.tokens.image_orders import ORDERS
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA, SceneSchema
@@ -133,6 +134,7 @@ class Recipe:
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int | None = None  # largest number of objects in a scene; None: the schema's
+    storage: str = "float16"  # of the model folder's matrices, one of `model.files.STORAGE`
 
     def __post_init__(self) -> None:
         for name in ("render_ratio", "camera_dropout", "sentence_ratio", "rendering_ratio", "answer_ratio"):
@@ -149,6 +151,8 @@ class Recipe:
             self._check_shares_with_objects()
         elif self.sentence_ratio or self.answer_ratio:
             self._check_words()
+        if self.storage not in STORAGE:
+            raise ValueError(f"storage must be one of {STORAGE}, got {self.storage!r}")
         if self.image_order not in ORDERS:
             raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
         for name in ("label_sigma", "dense_weight"):

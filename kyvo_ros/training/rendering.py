@@ -101,15 +101,22 @@ class DrawingLesson:
         """
         ids, start = self._sequences(pictures, rows)
         shares = rng.uniform(0.0, self.settings.wrong_codes, (len(ids), 1))
-        entropies, _ = self._predicted(decoder, ids, start, pictures.cells[rows], self._spoilt(ids, shares, rng))
-        return (entropies * torch.as_tensor(self._weights(pictures, rows), device=entropies.device)).mean()
+        entropies, _ = self._predicted(decoder, ids, start, pictures.cells[rows], self.spoilt(ids, shares, rng))
+        return (entropies * torch.as_tensor(self.weights(pictures, rows), device=entropies.device)).mean()
 
-    def _weights(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
-        """(B, h*w) float32 with a mean of 1, in the order of writing."""
+    def weights(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
+        """(B, h*w) float32, of the loss on each code, in the order of writing; their mean is 1."""
         weights = np.tile(self.first_codes.weights(pictures.codes.shape[1]), (len(rows), 1))
         if self.settings.object_weight != 1.0:
             weights[self._near_objects(pictures, rows)] *= self.settings.object_weight
         return weights / weights.mean()
+
+    def spoilt(self, ids: Tensor, shares: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """(B, S) sequences -> the same with those shares (B, 1) of the picture's codes replaced by any."""
+        image = self.vocabulary.range("image")
+        others = rng.integers(image.start, image.stop, tuple(ids.shape))
+        wrong = (rng.random(tuple(ids.shape)) < shares) & ((ids >= image.start) & (ids < image.stop)).numpy()
+        return torch.where(torch.from_numpy(wrong), torch.from_numpy(others), ids)
 
     def _near_objects(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
         """(B, h*w) bool in the order of writing: the cell holds an object's centre or is next to one that does."""
@@ -140,7 +147,7 @@ class DrawingLesson:
         """
         if len(rows) < 2:
             return []
-        given = self._spoilt(ids, np.ones((len(ids), 1)), np.random.default_rng(0))
+        given = self.spoilt(ids, np.ones((len(ids), 1)), np.random.default_rng(0))
         other = torch.cat((given[:, :start].roll(1, dims=0), given[:, start:]), dim=1)
         own, others = (self._predicted(decoder, ids, start, pictures.cells[rows], read)[0] for read in (given, other))
         near = torch.as_tensor(self._near_objects(pictures, rows), device=own.device)
@@ -165,13 +172,6 @@ class DrawingLesson:
         image = self.vocabulary.range("image")
         likeliest = logits[..., image.start:image.stop].argmax(-1) + image.start
         return entropies.view(len(ids), -1), likeliest == codes
-
-    def _spoilt(self, ids: Tensor, shares: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """(B, S) sequences -> the same with those shares (B, 1) of the picture's codes replaced by any."""
-        image = self.vocabulary.range("image")
-        others = rng.integers(image.start, image.stop, tuple(ids.shape))
-        wrong = (rng.random(tuple(ids.shape)) < shares) & ((ids >= image.start) & (ids < image.stop)).numpy()
-        return torch.where(torch.from_numpy(wrong), torch.from_numpy(others), ids)
 
     def _sequences(self, pictures: CodeSet, rows: np.ndarray) -> tuple[Tensor, int]:
         """(B, S) ids up to and with [IMAGE-END], and the tokens of the prompt; the rows' scenes have one length."""

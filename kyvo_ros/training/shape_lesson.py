@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
@@ -24,7 +23,7 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.recipe import ShapeShares
-from kyvo_ros.training.rendering import CYCLED, FirstCodes, cycle_scores
+from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores
 
 #: The least code of a block that a surface passes; those below say outside and inside.
 _FIRST_SURFACE = 2
@@ -49,8 +48,7 @@ class ShapeLesson:
     grammar: SceneGrammar  # of scenes with codes
     codes: np.ndarray  # (2 K, L) by the names of shapes in the examples
     shares: ShapeShares
-    first_codes: FirstCodes
-    tokenizer: ImageTokenizer  # for inference, see `folded`
+    drawing: DrawingLesson  # how the codes of a picture weigh, and which are replaced
     device: torch.device
 
     def loss_of(self, decoder: Decoder, pictures: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -59,7 +57,11 @@ class ShapeLesson:
         kinds = {"shapes": shares.seen, "whole_scenes": shares.whole, "asset_drawing": shares.drawn}
         kind = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / shares.total))
         rows = self._draw(pictures, rng)
-        loss = self._loss(decoder, pictures, rows, self._text(kind, pictures, rows, rng), kind == "asset_drawing")
+        text = self._text(kind, pictures, rows, rng)
+        if kind == "asset_drawing":
+            loss = self._drawing_loss(decoder, pictures, rows, text, rng)
+        else:
+            loss = F.cross_entropy(*self._predicted(decoder, pictures, rows, text))
         return loss, {kind: float(loss.detach())}
 
     @torch.no_grad()
@@ -85,7 +87,7 @@ class ShapeLesson:
         if self.shares.drawn:
             drawn = rows[:CYCLED]
             scenes = [self.scene(pictures, row) for row in drawn]
-            scores |= cycle_scores(decoder, self.tokenizer, self.builder, self.grammar.layout, scenes,
+            scores |= cycle_scores(decoder, self.drawing.tokenizer, self.builder, self.grammar.layout, scenes,
                                    pictures.cells[drawn], "S->I", "asset_")
         return scores
 
@@ -135,18 +137,22 @@ class ShapeLesson:
         sequence = self.builder.build("S->I", image_codes=image_codes, scene=scene)
         return sequence.token_ids.tolist(), sequence.loss_mask, sequence.prompt_length
 
-    def _loss(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text, drawing: bool) -> Tensor:
-        logits, truth = self._predicted(decoder, pictures, rows, text)
-        entropies = F.cross_entropy(logits, truth, reduction="none")
-        if not drawing:
-            return entropies.mean()
-        weights = torch.as_tensor(self.first_codes.weights(decoder.config.cells), device=entropies.device)
-        return (entropies.view(len(rows), -1) * weights).mean()
+    def _drawing_loss(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text,
+                      rng: np.random.Generator) -> Tensor:
+        """As of 3->I: some codes to continue from are replaced, and codes weigh by where they stand."""
+        shares = rng.uniform(0.0, self.drawing.settings.wrong_codes, (len(rows), 1))
+        given = self.drawing.spoilt(text.ids.cpu(), shares, rng).to(self.device)
+        logits, truth = self._predicted(decoder, pictures, rows, text, given)
+        entropies = F.cross_entropy(logits, truth, reduction="none").view(len(rows), -1)
+        return (entropies * torch.as_tensor(self.drawing.weights(pictures, rows), device=entropies.device)).mean()
 
-    def _predicted(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text) -> tuple[Tensor, Tensor]:
-        """(N, V) logits and (N,) true ids where a loss lies, row after row."""
-        start = text.prompt_length - 1
+    def _predicted(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text,
+                   given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(N, V) logits and (N,) true ids where a loss lies, row after row; `given` (B, S) is read in place of the
+        text's ids.
+        """
+        start, read = text.prompt_length - 1, text.ids if given is None else given
         cells = torch.as_tensor(pictures.cells[rows]).to(self.device)
-        hidden = decoder.hidden(text.ids[:, :-1], cells=cells, prefix_length=start, start=start)
+        hidden = decoder.hidden(read[:, :-1], cells=cells, prefix_length=start, start=start)
         worth = text.worth[:, start + 1:]
         return decoder.logits(hidden[worth]), text.ids[:, start + 1:][worth]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kyvo_ros.autoencoders.slat_encoding import encode_slat
-from kyvo_ros.autoencoders.slats import COLOR, FEATURES, OPENNESS, RESOLUTION, CubeFrame, Slat, to_grid
+from kyvo_ros.autoencoders.slats import COLOR, DISTANCE, FEATURES, OPENNESS, RESOLUTION, Slat, to_grid
 from kyvo_ros.data.arrays import write_arrays
-from kyvo_ros.data.assets import assets, make_asset
+from kyvo_ros.data.assets import assets, categories, make_asset
 from kyvo_ros.training.trainer import TrainingError
 
 #: Objects a file.
@@ -33,6 +34,7 @@ class SlatSet:
     coords: np.ndarray  # (sum N, 3) uint8
     feats: np.ndarray  # (sum N, 8) uint8; 0 to 254 over the feature's range
     ends: np.ndarray  # (S,) int64 where each slat ends
+    inside: np.ndarray  # (S, R^3 / 8) uint8; of the voxels that are not active, those within the solid, a bit each
     resolution: int = RESOLUTION  # voxels along each side, at most 256
 
     def __len__(self) -> int:
@@ -47,44 +49,51 @@ class SlatSet:
         feats[:, _UNIT] = 2 * feats[:, _UNIT] - 1
         return cls(np.concatenate([slat.coords for slat in slats]).astype(np.uint8),
                    np.round(127 * feats.clip(-1, 1) + 127).astype(np.uint8),
-                   np.cumsum([len(slat.coords) for slat in slats]), slats[0].resolution)
+                   np.cumsum([len(slat.coords) for slat in slats]),
+                   np.stack([np.packbits(to_grid(slat)[DISTANCE] == -1) for slat in slats]), slats[0].resolution)
 
     def grid(self, index: int) -> Tensor:
         """(8, R, R, R) float32 of one slat."""
         chosen = slice(self.ends[index - 1] if index else 0, self.ends[index])
         feats = (self.feats[chosen].astype(np.float32) - 127) / 127
-        feats[:, 0] *= 0.999  # what was active stays so
+        feats[:, DISTANCE] *= 0.999  # what was active stays so
         feats[:, _UNIT] = (feats[:, _UNIT] + 1) / 2
-        return torch.as_tensor(to_grid(Slat(self.coords[chosen], feats, CubeFrame(), self.resolution)))
+        sides = (self.resolution,) * 3
+        inside = np.unpackbits(self.inside[index], count=self.resolution**3).reshape(sides)
+        grid = np.zeros((len(FEATURES), *sides), np.float32)
+        grid[DISTANCE] = 1 - 2 * inside.astype(np.float32)
+        grid[(slice(None), *self.coords[chosen].T)] = feats.T
+        return torch.from_numpy(grid)
 
     def save(self, path: Path) -> None:
         """Write an .npz; inverse of `load`. A crash leaves no half file."""
         write_arrays(path, compressed=True, coords=self.coords, feats=self.feats, ends=self.ends,
-                     resolution=self.resolution)
+                     inside=self.inside, resolution=self.resolution)
 
     @classmethod
     def load(cls, paths: list[Path]) -> SlatSet:
         """Read files of one resolution, one after the other."""
-        coords, feats, ends, total = [], [], [], 0
+        coords, feats, ends, inside, total = [], [], [], [], 0
         for path in paths:
             with np.load(path) as file:
                 coords.append(file["coords"])
                 feats.append(file["feats"])
                 ends.append(file["ends"] + total)
+                inside.append(file["inside"])
                 resolution = int(file["resolution"])
             total += len(coords[-1])
-        return cls(np.concatenate(coords), np.concatenate(feats), np.concatenate(ends), resolution)
+        return cls(*map(np.concatenate, (coords, feats, ends, inside)), resolution)
 
 
 def prepared_slats(folder: Path, split: str, count: int, resolution: int, workers: int,
                    names: Sequence[str] = ()) -> SlatSet:
-    """The first `count` assets of a split as slats, made where files are missing; `names` as for `assets`, always the
-    same in a folder. Raises TrainingError for none.
+    """The first `count` assets of a split as slats, made where files are missing; `names` as for `assets`. Raises
+    TrainingError for none.
     """
     if count < 1:
         raise TrainingError(f"expected at least one object of the split {split}, got {count}")
     shards = range((count + SHARD - 1) // SHARD)
-    paths = [folder / f"{split}_{resolution}_{shard:04d}_of_{count}.npz" for shard in shards]
+    paths = [folder / f"{split}_{resolution}_{names_key(names or categories(split))}_{shard:04d}_of_{count}.npz" for shard in shards]
     missing = [(shard, path) for shard, path in zip(shards, paths) if not path.exists()]
     make = partial(_write_shard, list(assets(split, count, names)), resolution)
     if workers <= 1:
@@ -94,6 +103,11 @@ def prepared_slats(folder: Path, split: str, count: int, resolution: int, worker
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             list(tqdm(pool.map(make, missing), desc=f"slats {split}", total=len(missing), unit=f"{SHARD} objects"))
     return SlatSet.load(paths)
+
+
+def names_key(names: Sequence[str]) -> str:
+    """What tells files of objects of these categories from those of others."""
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
 
 
 def _write_shard(library: list[tuple[str, int]], resolution: int, job: tuple[int, Path]) -> None:

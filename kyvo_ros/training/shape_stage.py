@@ -101,10 +101,11 @@ class ShapeStage:
         return numbers
 
     @torch.no_grad()
-    def warm_up_codes(self, rng: np.random.Generator, spare: float = 1.5) -> None:
-        """Fit the codebook to latents, before the first step through the quantiser."""
+    def warm_up_codes(self, rng: np.random.Generator, each: int = 6) -> None:
+        """Fit the codebook to `each` times as many latents as it has codes, before the first step through the quantiser.
+        """
         self.tokenizer.eval()
-        wanted, latents = int(spare * len(self.tokenizer.quantizer.codebook)), []
+        wanted, latents = each * len(self.tokenizer.quantizer.codebook), []
         while sum(map(len, latents)) < wanted:
             latents.append(self.tokenizer.latents(*self.tokenizer.split(self._draw(rng, self.batch_size))))
         self.tokenizer.quantizer.fit(torch.cat(latents), rounds=4)

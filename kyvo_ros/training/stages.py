@@ -42,12 +42,15 @@ from kyvo_ros.training.preparation import answer_lesson, digest, prepared_codes,
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.shape_lesson import ShapeLesson
+from kyvo_ros.training.shape_sources import names_key
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
-from kyvo_ros.training.starting import start_from, state_for
+from kyvo_ros.training.starting import longer_tables, start_from, state_for
 from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
 
 log = logging.getLogger(__name__)
 
+#: Beside the decoder's checkpoint: the shape tokenizer whose codes it has learned.
+_SHAPE_CODES = "shape_codes.txt"
 #: The score of the last evaluation that a model must have reached before it offers a task: the share of held-out
 #: sentences whose program or answer is right, the Jaccard index of what it recognises in its own drawings of held-out
 #: scenes, and the overlap of the blocks that surfaces pass.
@@ -235,19 +238,33 @@ class Workshop:
         recipe = self.recipe
         if recipe.objects is None:
             return None
-        path = self.work / "sequences" / f"shapes_{len(library(recipe.objects))}_{digest(self.shape_tokenizer)}.npz"
+        self.check_shape_codes()
+        key = f"{names_key(recipe.objects.names)}_{digest(self.shape_tokenizer)}"
+        path = self.work / "sequences" / f"shapes_{len(library(recipe.objects))}_{key}.npz"
         if distributed.rank() == 0:
             make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, path, self.workers)
         distributed.wait()
-        return ShapeLesson(self.builder, self.grammar, load_shape_codes(path), recipe.shapes, recipe.first_codes,
-                           folded(tokenizer), self.device)
+        return ShapeLesson(self.builder, self.grammar, load_shape_codes(path), recipe.shapes,
+                           self.drawing_lesson(tokenizer), self.device)
+
+    def check_shape_codes(self) -> None:
+        """Note whose shape codes the work folder's decoder learns. Raises TrainingError where they were another's."""
+        path, own = self.work / "decoder" / _SHAPE_CODES, digest(self.shape_tokenizer)
+        begun = (self.work / "decoder" / CHECKPOINT).exists()
+        if begun and path.exists() and path.read_text(encoding="utf-8").strip() != own:
+            raise TrainingError(f"the decoder in {self.work} has learned the codes of another shape tokenizer than "
+                                "--shapes names; give that one, or start in another --work")
+        if distributed.rank() == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{own}\n", encoding="utf-8")
 
     def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
         torch.manual_seed(self.recipe.examples.seed)
         config = decoder_config(self.recipe, self.grammar, tokenizer)
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
-            start_from(model.decoder, state_for(self.started_from.decoder, tokenizer), "decoder")
+            state = state_for(self.started_from.decoder, tokenizer)
+            start_from(model.decoder, longer_tables(model.decoder, self.started_from.vocabulary, state), "decoder")
         return model
 
 
@@ -334,6 +351,8 @@ def export(shop: Workshop) -> None:
         return
     tokenizer = shop.tokenizer()
     decoder = shop.trained("decoder", shop.new_language_model(tokenizer)).decoder
+    if shop.shape_tokenizer is not None:
+        shop.check_shape_codes()
     if not torch.allclose(decoder.embedding.codebook, tokenizer.codebook, atol=1e-3):
         raise TrainingError("the decoder was trained on codes of another image tokenizer; train it again")
     decoder.embedding.codebook.copy_(tokenizer.codebook)  # the same but for rounding
@@ -343,7 +362,7 @@ def export(shop: Workshop) -> None:
                          text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
                          canonical=shop.recipe.canonical, shape_tokenizer=shop.shape_tokenizer,
                          tasks=("I->3", *learned_tasks(shop.work / "decoder" / METRICS)))
-    save_model(shop.out, bundle)
+    save_model(shop.out, bundle, shop.recipe.storage)
     synthetic, renders, held_out = shop.examples
     counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()),
               "held-out renders" if shop.recipe.objects is None else "held-out scenes": len(held_out)}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.trainer import TrainingError
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,20 @@ def start_without_numbers(model: Decoder, other: Decoder) -> None:
         state[name] = torch.cat((rows[:old.start], own[name][new.start:new.stop], rows[old.stop:]))
     numbers = ("embedding.number_scale", "embedding.number_features", "number_head")
     model.load_state_dict({name: state[name] for name in own if name not in numbers}, strict=False)
+
+
+def longer_tables(model: Decoder, before: Vocabulary, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights to start from, of a vocabulary `before`, with the model's own rows for shape codes, where `before` is the
+    beginning of the model's vocabulary; as they are where it is not.
+    """
+    vocabulary = model.config.vocabulary
+    if before.shape_codes or replace(vocabulary, shape_codes=0) != before:
+        return state
+    own, state = model.state_dict(), dict(state)
+    for name in ("embedding.learned.weight", "head.weight"):
+        if state[name].shape[1:] == own[name].shape[1:]:
+            state[name] = torch.cat((state[name], own[name][before.size:].to(state[name])))
+    return state
 
 
 def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, Tensor]:

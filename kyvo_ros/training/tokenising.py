@@ -1,15 +1,15 @@
-"""Omni3D data as published pre-tokenised JSON, by the image tokenizer and the grammar of a model folder.
+"""Images with their scenes as published pre-tokenised JSON, by the image tokenizer and the grammar of a model folder.
 
 Images are stretched to the tokenizer's square, as the published code does whatever their camera; numbers beyond the
-ends of the grid go to them. Objects of other categories than the model's are left out, and so are those beyond its
-most objects, the farthest first.
+ends of the grid go to them. Objects of other names than the model's are left out, and so are those beyond its most
+objects: the farthest first where the camera's frame tells, else the last.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import torch
 from tqdm import tqdm
 
 from kyvo_ros.autoencoders.image_tokenizer import ImageCodec, images_to_tensor
-from kyvo_ros.data.omni3d import Omni3dSample
 from kyvo_ros.model.folder import ModelBundle
 from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.schema import SceneSchema
@@ -42,23 +41,27 @@ def codes_of(images_rgb: Sequence[np.ndarray], tokenizer: ImageCodec) -> np.ndar
 
 
 def writable(scene: Scene, schema: SceneSchema) -> Scene:
-    """What a schema can say of a scene in the camera's frame, objects in their order."""
-    known = [o for o in scene.objects if o.attributes["category"] in schema.words[0].values]
-    near = sorted(known, key=lambda o: o.position_m[2])[:schema.max_objects]
+    """What a schema of one word can say of a scene in its frame, objects in their order."""
+    (word,), depth = schema.words, schema.location.depth
+    known = [o for o in scene.objects if o.attributes[word.name] in word.values]
+    near = sorted(known, key=lambda o: o.position_m[2] if depth else 0.0)[:schema.max_objects]
     return replace(scene, objects=tuple(o for o in known if any(o is kept for kept in near)))
 
 
 @torch.no_grad()
-def tokenise_omni3d(samples: Sequence[Omni3dSample], bundle: ModelBundle, folder: str | Path) -> tuple[Path, Path]:
-    """Write IMAGES and SCENES of the samples, keyed by their file_path; the paths of the two."""
+def tokenise(samples: Iterable[tuple[str, np.ndarray, Scene]], count: int, bundle: ModelBundle,
+             folder: str | Path) -> tuple[Path, Path]:
+    """Write IMAGES and SCENES of `count` samples, each a key, an image (H, W, 3) uint8 RGB and its scene in the frame
+    of the bundle's schema; the paths of the two.
+    """
     folder = Path(folder)
     images, scenes, left_out = {}, {}, 0
-    for sample in tqdm(samples, desc="tokens", unit="image", mininterval=5):
-        scene = writable(sample.scene(), bundle.schema)
-        left_out += len(sample.boxes) - len(scene)
-        images[sample.file_path] = codes_of([sample.image()], bundle.image_tokenizer).ravel().tolist()
-        scenes[sample.file_path] = {"token_ids": [int(i) for i in bundle.grammar.encode_scene(scene, "clamp")],
-                                    "string": {"file_path": sample.file_path}}
+    for key, image, whole in tqdm(samples, desc="tokens", total=count, unit="image", mininterval=5):
+        scene = writable(whole, bundle.schema)
+        left_out += len(whole) - len(scene)
+        images[key] = codes_of([image], bundle.image_tokenizer).ravel().tolist()
+        scenes[key] = {"token_ids": [int(i) for i in bundle.grammar.encode_scene(scene, "clamp")],
+                       "string": {"file_path": key}}
     if left_out:
         log.warning("%d objects that the model has no words or no room for were left out", left_out)
     folder.mkdir(parents=True, exist_ok=True)

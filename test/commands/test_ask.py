@@ -10,6 +10,7 @@ from kyvo_ros.cli import main
 from kyvo_ros.data.images import read_rgb, write_rgb
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.model.programs import ProgramWriter
+from kyvo_ros.pipeline import KyvoPipeline
 from kyvo_ros.questions import Executor, Program, program_to_nodes
 from kyvo_ros.scene import RELATION_EPSILON_UNITS, PlaneCamera, Scene, SceneObject
 from kyvo_ros.scene.records import scene_to_dict
@@ -93,6 +94,19 @@ def test_direct_answers_are_scored_also_where_the_model_does_not_offer_them(mode
                  str(written)]) == 0
     scores = json.loads(written.read_text())
     assert scores["route"] == "direct" and scores["questions"] == 3 and scores["refused"] == 0
+
+
+def test_the_published_text_accuracy_compares_letters(model, data, tmp_path, capsys, monkeypatch):
+    command = ["evaluate", "qa", "--data", str(data), "--scene", "true", "--model", model, "--json",
+               str(tmp_path / "qa.json")]
+    said = {"1": 100.0, " 1": 100.0, "One": 0.0}
+    for text, percent in said.items():
+        monkeypatch.setattr(KyvoPipeline, "answer_directly", lambda self, *args: (text, 1.0))
+        assert main([*command, "--route", "direct", "--metric", "published"]) == 0
+        assert json.loads((tmp_path / "qa.json").read_text())["published_text_accuracy"] == percent
+        assert f"published text accuracy: {percent:.2f} %" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "published_text_accuracy" not in json.loads((tmp_path / "qa.json").read_text())
 
 
 def test_own_questions_in_held_out_phrasings(model, data, tmp_path):

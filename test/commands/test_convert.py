@@ -12,7 +12,7 @@ from tiny_model import text_tokenizer
 
 from kyvo_ros.cli import main
 from kyvo_ros.commands import convert
-from kyvo_ros.model import published
+from kyvo_ros.model import config, published
 from kyvo_ros.model.checkpoint import load_decoder
 from kyvo_ros.tokens import TextTokenizer
 
@@ -45,7 +45,11 @@ def test_a_start_from_llama(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "must hold a codebook (K, code_dim) of floats, got (3,) torch.int64" in capsys.readouterr().err
     np.save(tmp_path / "codebook.npy", np.ones((20, 6), np.float32))
     assert main([*arguments, "--codebook", str(tmp_path / "codebook.npy")]) == 0
+    assert main([*arguments, "--codebook", str(tmp_path / "codebook.npy"), "--number-embedding", "learned", "--out",
+                 str(tmp_path / "other")]) == 0
+    assert load_decoder(tmp_path / "other").config.number_embedding == "learned"
     decoder = load_decoder(tmp_path / "model")
+    assert decoder.config.number_embedding == "both"
     assert decoder(torch.tensor([[1, decoder.config.vocabulary.size - 1]])).isfinite().all()
     assert main(["convert", "--to-published", str(tmp_path / "model"), "--out", str(tmp_path / "meta_model_0.pt")]) == 0
 
@@ -68,5 +72,7 @@ def test_errors_take_one_line_and_write_nothing(
 
 
 def test_defaults_are_those_of_the_model() -> None:
-    assert convert.LAYOUTS == tuple(published.LAYOUTS)
+    assert convert.LAYOUTS == tuple(published.LAYOUTS) and convert.DRAWN_ORDER == published.DRAWN_ORDER
+    assert convert.TASKS == published.PIPELINE_TASKS
     assert (convert.HEADS, convert.MAX_LENGTH) == (published.HEADS, published.MAX_LENGTH)
+    assert convert.NUMBER_EMBEDDINGS == config.NUMBER_EMBEDDINGS

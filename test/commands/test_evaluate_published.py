@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from kyvo_ros.cli import main
+from kyvo_ros.commands import published
+from kyvo_ros.evaluation.published import DATASETS
 
 CUBE = {"size": "large", "color": "cyan", "material": "metal", "shape": "cube", "3d_coords": [0.0, 0.0, 0.7]}
 BOOK = {"category": "book", "center_cam": [0.0, 0.0, 0.5], "dimensions": [0.2, 0.3, 0.1]}
@@ -34,6 +36,23 @@ def test_clevr(clevr: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "published", *clevr]) == 0
     assert capsys.readouterr().out == (
         "published Jaccard index at 0.05: 0.0000\n2 scenes, 0 left out; 1 objects found, 0 wrong, 0 missed\n")
+
+
+def test_objaworld(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The truth numbers its shapes and keeps the rotation apart; the second prediction is turned too far."""
+    objects = [{"shape": "barrel-12", "3d_coords": [0, 0, 0.3], "rotation": 1.57},
+               {"shape": "vase", "3d_coords": [1, 1, 0.2], "rotation": 0.0}]
+    write(tmp_path / "truth" / "0.json", {"image_filename": "0.png", "objects": objects})
+    predicted = [{"shape": "barrel", "3d_coords": [0, 0, 0.3, 1.57]}, {"shape": "vase", "3d_coords": [1, 1, 0.2, 0.2]}]
+    path = write(tmp_path / "predicted.json", {"scenes": [{"key": "0.png", "objects": predicted}]})
+    assert main(["evaluate", "published", "--dataset", "ObjaWorld", "--truth", str(tmp_path / "truth"),
+                 "--predictions", path]) == 0
+    assert capsys.readouterr().out == (
+        "published Jaccard index at 0.05: 0.3333\n1 scenes, 0 left out; 1 objects found, 1 wrong, 1 missed\n")
+
+
+def test_every_published_data_set_is_offered() -> None:
+    assert tuple(published._PAIRS) == DATASETS
 
 
 def test_objectron(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,13 +10,14 @@ import pytest
 import torch
 from published_files import CODE_DIM, CODES, DIM, FFN_DIM, HEADS, KV_HEADS, LAYERS, published_tensors
 from taming_reference import TamingReference
-from tiny_model import text_tokenizer
+from tiny_model import text_tokenizer, tiny_bundle
 
 from kyvo_ros.cli import main
 from kyvo_ros.data.omni3d import read_omni3d
-from kyvo_ros.model.folder import load_model
+from kyvo_ros.model.folder import load_model, save_model
 from kyvo_ros.model.published import CODEBOOK
-from kyvo_ros.scene import Scene, SceneObject
+from kyvo_ros.pipeline import KyvoPipeline
+from kyvo_ros.scene import PLANE_FRAME, Scene, SceneObject
 from kyvo_ros.tokens.published_schemas import CAMERA_FRAME, objectron
 from kyvo_ros.training.tokenising import writable
 
@@ -121,6 +122,28 @@ def test_faults_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert f"dim is {DIM}, in the recipe {2 * DIM}" in capsys.readouterr().err
     assert main(["train", "decoder", "--dry-run", "--device", "cpu"]) == 2
     assert "belong to stage full, not to decoder" in capsys.readouterr().err
+
+
+def test_a_folder_recognises_through_the_pipeline(folder: Path) -> None:
+    """Objects in the camera's frame come to that of the plane, on which the nominal camera looks down."""
+    pipeline = KyvoPipeline.from_pretrained(folder / "start", "cpu")
+    samples = read_omni3d(folder / "data" / "Synthetic_train.json", folder / "data")
+    scenes = pipeline.recognize_batch([sample.image() for sample in samples], [sample.camera for sample in samples])
+    optical_T_plane = pipeline.nominal_plane().plane_T_optical().inverse()
+    assert {scene.frame_id for scene in scenes} == {PLANE_FRAME} and any(map(len, scenes))
+    for seen in (o for scene in scenes for o in scene.objects):
+        x, y, z = optical_T_plane.apply(seen.position_m)
+        assert -0.21 < x < 17.51 and -0.21 < y < 17.51 and -0.01 < z < 17.51, "the published numbers"
+        assert seen.attributes["category"] in ("cube", "sphere", "cylinder") and seen.yaw_rad is None
+        assert seen.size_m.shape == (3,) and (seen.size_m >= 0).all()
+
+
+def test_a_model_of_other_objects_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(folder / "tiny", tiny_bundle())
+    for command in ("tokenize", "predict"):
+        assert main(["omni3d", command, *data(folder), "--model", str(folder / "tiny"), "--out",
+                     str(folder / "nothing")]) == 2
+        assert "not by category alone; give a model that `kyvo convert --layout objectron" in capsys.readouterr().err
 
 
 def test_what_a_model_has_no_words_or_room_for_is_left_out() -> None:

@@ -64,6 +64,19 @@ def test_scores_of_a_folder(model, data, tmp_path, capsys) -> None:
     assert read_rgb(written["png"]).shape == (2 * (20 * 20 + 18), 3 * 640, 3)
 
 
+def test_the_published_scores_of_drawings_come_beside_our_own(model, data, tmp_path, capsys) -> None:
+    written = {name: tmp_path / f"{name}.json" for name in ("own", "published")}
+    for metric, path in written.items():
+        assert main(["evaluate", "render", "--data", str(data), "--limit", "2", "--model", str(model), "--metric",
+                     metric, "--json", str(path)]) == 0
+    own, both = (json.loads(path.read_text()) for path in written.values())
+    published = both.pop("published")
+    assert both == own and set(published) == {"ssim", "l2"}
+    # Theirs are of grey images, in which differences between colours cancel in part.
+    assert -1 <= published["ssim"] <= 1 and 0 < published["l2"] < both["l2"]
+    assert f"published SSIM: {published['ssim']:.4f}, L2: {published['l2']:.6f}" in capsys.readouterr().out
+
+
 def test_faults_are_named(model, scenes, tmp_path, capsys) -> None:
     out = str(tmp_path / "picture.png")
     (tmp_path / "many.json").write_text(json.dumps({"scenes": [scene_to_dict(Scene((BALL,) * 5))]}))

@@ -11,6 +11,7 @@ from tiny_model import text_tokenizer
 
 from kyvo_ros.data.objaworld import ObjaworldFormatError, objaworld_schema, read_objaworld
 from kyvo_ros.tokens import SceneGrammar, Vocabulary
+from kyvo_ros.tokens.published_schemas import WORLD_FRAME
 
 SCENE = {"image_filename": "0.png", "objects": [
     {"shape": "barrel-12", "3d_coords": [0.1234, -1.0, 0.3], "rotation": 1.57},
@@ -27,6 +28,7 @@ def folder(tmp_path: Path) -> Path:
 def test_scenes_with_their_tokens(folder: Path) -> None:
     samples = read_objaworld(folder)
     assert [sample.image_filename for sample in samples] == ["0.png", "1.png"]
+    assert {sample.scene.frame_id for sample in samples} == {WORLD_FRAME}
     schema = objaworld_schema(samples)
     assert schema.words[0].values == ("barrel", "crate")
     grammar = SceneGrammar(Vocabulary.published_clevr(), text_tokenizer().with_words(["barrel", "crate"]), schema)

@@ -52,6 +52,39 @@ def test_a_file_by_hand(document: dict, tmp_path: Path) -> None:
     assert scene.frame_id == CAMERA_FRAME and scene.objects[0].size_m.tolist() == [0.08, 0.1, 0.07]
 
 
+def test_arkitscenes(tmp_path: Path) -> None:
+    """Frames of a tablet upright in a room, furniture turned about the vertical; boxes without 3D hold -1."""
+    turn = [[0.8, 0.0, 0.6], [0.0, 1.0, 0.0], [-0.6, 0.0, 0.8]]
+    frame = {"id": 30, "dataset_id": 11, "width": 192, "height": 256, "K": [[211.9, 0.0, 95.4], [0.0, 211.9, 127.1],
+             [0.0, 0.0, 1.0]], "src_90_rotate": 1, "src_flagged": False,
+             "file_path": "ARKitScenes/Training/41069021/41069021_frames/lowres_wide/41069021_305.377.png"}
+    unknown = {"valid3D": False, "center_cam": [-1, -1, -1], "dimensions": [-1, -1, -1], "R_cam": -1, "bbox3D_cam": -1}
+    entries = [annotation(0, image_id=30, category_name="cabinet", center_cam=[-0.5, 0.4, 2.6],
+                          dimensions=[0.6, 0.9, 1.2], R_cam=turn, lidar_pts=512, depth_error=0.02),
+               annotation(1, image_id=30, category_name="night stand", center_cam=[0.7, 0.5, 3.1],
+                          dimensions=[0.4, 0.5, 0.4], R_cam=turn),
+               annotation(2, image_id=30, category_name="sofa", **unknown)]
+    (sample,) = read_omni3d(write(tmp_path, {"images": [frame], "annotations": entries}), tmp_path)
+    assert (sample.camera.width, sample.camera.height, sample.camera.fx) == (192, 256, 211.9)
+    assert sample.image_path == tmp_path / frame["file_path"]
+    cabinet, stand = sample.boxes
+    assert (cabinet.category, stand.category) == ("cabinet", "night stand")
+    first, second = cabinet.corners_m()[:2]
+    assert second - first == pytest.approx([0.96, 0.0, -0.72]), "1.2 m along its length"
+    assert [o.attributes["category"] for o in sample.scene().objects] == ["cabinet", "night"]
+
+
+def test_a_category_of_two_words_is_said_by_the_first(document: dict, tmp_path: Path) -> None:
+    """As the published evaluation reads it: see the case multiword_category of test/reference/scene_parsing.json."""
+    document["annotations"] = [annotation(0, category_name="cereal box")]
+    sample = read_omni3d(write(tmp_path, document), tmp_path)[0]
+    assert sample.boxes[0].category == "cereal box"
+    grammar = SceneGrammar(Vocabulary.published_objectron(), text_tokenizer().with_words(["cereal"]),
+                           objectron(["cereal"]))
+    (said,) = grammar.decode_scene(grammar.encode_scene(sample.scene(), "clamp")).objects
+    assert said.attributes == {"category": "cereal"}
+
+
 def test_corners_are_in_the_order_of_the_file() -> None:
     """Width 1, height 2, length 3: length lies along x, height along y (down), width along z."""
     corners = Box("cup", np.array([10.0, 0, 0]), np.array([1.0, 2, 3]), np.eye(3)).corners_m()
@@ -76,6 +109,7 @@ def test_the_published_grid(document: dict, tmp_path: Path) -> None:
     (lambda d: d["annotations"][0].update(center_cam=[1, 2]), r"center_cam must be finite and of shape \(3,\)"),
     (lambda d: d["annotations"][0].update(image_id=99), "KeyError.99"),
     (lambda d: d["images"][0].update(K=[[1, 0], [0, 1]]), "must be 3x3"),
+    (lambda d: d["annotations"][0].update(category_name=" "), "category_name must name a category"),
     (lambda d: d.pop("images"), "must hold images and annotations"),
 ])
 def test_broken_files_are_named(document: dict, tmp_path: Path, change, message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from kyvo_ros.evaluation.image_metrics import ssim
 from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.evaluation.published import (
-    Counts, PublishedMetricError, clevr_objects, image_scores, published_jaccard, text_accuracy)
+    Counts, PublishedMetricError, clevr_objects, image_scores, mean_image_scores, published_jaccard, text_accuracy)
 from kyvo_ros.scene import Scene, SceneObject
 
 CASES = json.loads((Path(__file__).parents[1] / "reference" / "jaccard.json").read_text())
@@ -82,3 +82,12 @@ def test_image_scores_are_of_grey_images_over_the_generated_range() -> None:
     width = np.ptp(generated @ weights)
     greys = [(image @ weights)[..., None] for image in (truth, generated)]
     assert structural == pytest.approx(ssim(*(grey / width for grey in greys))) != pytest.approx(ssim(*greys))
+
+
+def test_image_scores_of_a_set_are_means_over_its_pictures() -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8)
+    pairs = list(zip(pictures[:2], pictures[2:]))
+    each = [image_scores(generated / 255, truth / 255) for generated, truth in pairs]
+    assert mean_image_scores(pairs) == pytest.approx(np.mean(each, axis=0))
+    with pytest.raises(PublishedMetricError, match="no images to score"):
+        mean_image_scores([])

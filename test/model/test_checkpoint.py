@@ -200,6 +200,21 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(tmp_path: Path
     assert target.read_bytes() == b"before" and not list(tmp_path.glob("*.part"))
 
 
+def test_the_codebook_of_a_decoder_alone(tmp_path: Path, checkpoint: Path) -> None:
+    from_published(checkpoint, "clevr", tmp_path / "model", heads=HEADS)
+    to_published(tmp_path / "model", tmp_path / "back.pt", codebook=tmp_path / "codebook.npy")
+    stored = np.load(tmp_path / "codebook.npy")
+    assert stored.dtype == np.float32 and (stored == published_tensors()[CODEBOOK].float().numpy()).all()
+    from_published(checkpoint, "clevr", tmp_path / "same", heads=HEADS, codebook=tmp_path / "codebook.npy")
+
+
+def test_no_image_tokenizer_becomes_no_checkpoint(tmp_path: Path, checkpoint: Path) -> None:
+    from_published(checkpoint, "clevr", tmp_path / "model", heads=HEADS)
+    with pytest.raises(PublishedCheckpointError, match="only a VQGAN becomes .* holds no image tokenizer"):
+        to_published(tmp_path / "model", tmp_path / "back.pt", vqgan=tmp_path / "last.ckpt")
+    assert not (tmp_path / "back.pt").exists() and not (tmp_path / "last.ckpt").exists()
+
+
 def test_a_folder_with_tensors_of_another_size(tmp_path: Path, checkpoint: Path) -> None:
     from_published(checkpoint, "clevr", tmp_path / "model", heads=HEADS)
     name, config, weights = read_decoder(tmp_path / "model")

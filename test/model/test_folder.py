@@ -117,6 +117,33 @@ def test_a_calibration_that_cannot_be_written_loses_nothing(folder: Path, monkey
     assert (folder / "config.json").read_bytes() == before and {p.name for p in folder.iterdir()} == set(FILES)
 
 
+def test_matrices_in_bytes_take_half_the_room_and_come_back_to_a_step_of_their_row(
+        bundle: ModelBundle, saved: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "small", bundle, "int8")
+    small, large = ((folder / "decoder.safetensors").stat().st_size for folder in (tmp_path / "small", saved))
+    assert small < 0.6 * large
+    loaded = load_model(tmp_path / "small")
+    for module, original in ((loaded.decoder, bundle.decoder), (loaded.image_tokenizer, bundle.image_tokenizer)):
+        expected = original.state_dict()
+        for name, tensor in module.state_dict().items():
+            if tensor.ndim < 2:
+                assert torch.equal(tensor, expected[name]), name
+                continue
+            error, step = (tensor - expected[name]).flatten(1).abs().amax(1), expected[name].flatten(1).abs().amax(1) / 127
+            assert (error <= 0.501 * step + 1e-9).all(), name
+    with pytest.raises(ValueError, match="storage must be one of .*got 'int4'"):
+        save_model(tmp_path / "other", bundle, "int4")
+    assert not (tmp_path / "other").exists()
+
+
+def test_bytes_without_their_scales_are_no_weights(bundle: ModelBundle, tmp_path: Path) -> None:
+    save_model(tmp_path / "small", bundle, "int8")
+    (tmp_path / "small" / "SHA256SUMS").unlink()
+    change_tensors(tmp_path / "small" / "decoder.safetensors", lambda tensors: tensors.pop(f"{TENSOR}:scale"))
+    with pytest.raises(ModelFolderError, match=rf"{TENSOR} has whole numbers .* no {TENSOR}:scale"):
+        load_model(tmp_path / "small")
+
+
 def test_matrices_are_stored_in_half_precision_and_the_codebook_once(saved: Path) -> None:
     decoder = load_file(saved / "decoder.safetensors")
     assert {t.dtype for t in decoder.values() if t.ndim > 1} == {torch.float16}

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from kyvo_ros.model.config import ScaledRope
+from kyvo_ros.model.config import NUMBER_EMBEDDINGS, ScaledRope
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.embedding import index_features
 from kyvo_ros.model.llama_start import llama_start
-from kyvo_ros.model.published import PublishedCheckpointError
+from kyvo_ros.model.published import PublishedCheckpointError, config_of, published_weights
 
 TEXT, DIM, HEADS = 128256, 16, 4
 CODEBOOK = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
@@ -105,6 +106,18 @@ def test_the_seed_draws_the_new_rows(tmp_path: Path) -> None:
     assert torch.equal(one, same) and torch.equal(one[:TEXT], other[:TEXT])
     assert not torch.equal(one[TEXT:], other[TEXT:])
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("kind", NUMBER_EMBEDDINGS)
+def test_every_published_number_embedding_can_be_started_with(tmp_path: Path, kind: str) -> None:
+    random_llama(tied=True).save_pretrained(tmp_path)
+    config, weights = llama_start(tmp_path, "clevr", CODEBOOK, number_embedding=kind)
+    ids = torch.tensor([[TEXT, TEXT + 1200]])
+    numbers = decoder_of(config, weights).embedding(ids)[0]
+    features, learned = index_features(1201, DIM)[[0, -1]], weights["embedding.learned.weight"][[TEXT, TEXT + 1200]]
+    expected = {"both": learned + features, "learned": learned, "fixed": features}[kind]
+    assert torch.allclose(numbers, expected, atol=1e-5)
+    assert config_of(published_weights(weights, config), "clevr", heads=HEADS).number_embedding == kind
 
 
 @pytest.fixture

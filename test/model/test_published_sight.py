@@ -14,7 +14,7 @@ from kyvo_ros.autoencoders.canonical import to_canonical
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.published import PublishedCheckpointError
-from kyvo_ros.model.published_sight import in_plane_frame, published_schema, stretched_camera
+from kyvo_ros.model.published_sight import from_plane_frame, in_plane_frame, published_schema, stretched_camera
 from kyvo_ros.scene import PLANE_FRAME, CameraView, PlaneCamera, Scene, SceneObject
 from kyvo_ros.tokens.published_schemas import CAMERA_FRAME, WORLD_FRAME
 
@@ -50,14 +50,36 @@ def test_what_the_camera_looks_at_lies_at_the_origin_of_the_plane() -> None:
     assert moved.objects[0].position_covariance_m2[2, 2] == pytest.approx(3 * 0.25 + 2 * 0.75)
 
 
+@pytest.mark.parametrize(("frame", "yaw_rad"), [(WORLD_FRAME, 1.0), (WORLD_FRAME, None), (CAMERA_FRAME, None)])
+def test_a_scene_in_the_plane_s_frame_comes_back_as_it_was_said(frame: str, yaw_rad: float | None) -> None:
+    covariance = np.diag([1.0, 2.0, 3.0])
+    said = SceneObject({"shape": "cup"}, [0.3, -0.2, 8.0], yaw_rad, [1, 2, 3], position_covariance_m2=covariance)
+    scene = Scene((said,), frame)
+    (back,) = from_plane_frame(in_plane_frame(scene, PLANE), frame, PLANE).objects
+    assert back.position_m == pytest.approx(said.position_m) and back.size_m.tolist() == [1, 2, 3]
+    assert back.yaw_rad == (None if yaw_rad is None else pytest.approx(yaw_rad))
+    assert back.position_covariance_m2 == pytest.approx(covariance)
+
+
+def test_a_box_before_the_camera_has_no_yaw() -> None:
+    box = SceneObject({"category": "cup"}, [0.0, 0.0, 0.0], 0.5, [3, 1, 2])
+    moved = from_plane_frame(Scene((box,)), CAMERA_FRAME, PLANE)
+    assert moved.frame_id == CAMERA_FRAME and moved.objects[0].position_m == pytest.approx([0, 0, 10.0])
+    assert moved.objects[0].yaw_rad is None and moved.objects[0].size_m.tolist() == [1, 2, 3]
+
+
 def test_other_scenes_stay() -> None:
     scene = Scene((SceneObject({"shape": "cube"}, [1.0, 2.0, 0.5]),))
     assert in_plane_frame(scene, PLANE) is scene
+    assert from_plane_frame(scene, PLANE_FRAME, PLANE) is scene
+    elsewhere = Scene(scene.objects, "map")
+    assert from_plane_frame(elsewhere, WORLD_FRAME, PLANE) is elsewhere
 
 
 def test_schemas_by_layout() -> None:
     assert published_schema("clevr").frame_id == WORLD_FRAME
-    assert published_schema("clevr", ["barrel"]).words[0].values == ("barrel",)
+    barrels = published_schema("clevr", ["barrel"])
+    assert barrels.words[0].values == ("barrel",) and barrels.frame_id == WORLD_FRAME
     assert published_schema("objectron", ["cup", "shoe"]).words[0].values == ("cup", "shoe")
     with pytest.raises(PublishedCheckpointError, match="--names"):
         published_schema("objectron")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -236,9 +237,9 @@ def publish(tester: Any) -> Iterator[Any]:
         tester.node.destroy_publisher(publisher)
 
 
-def _live(image: str, camera_info: str = "", **settings: Any) -> list[Finding]:
+def _live(image: str, camera_info: str = "", camera: str = "", **settings: Any) -> list[Finding]:
     from kyvo_ros.ros.doctor.system import examine_system
-    return examine_system(Settings(**settings), FakePipeline(), image, camera_info, 2.0)
+    return examine_system(Settings(**settings), FakePipeline(), image, camera_info, 2.0, camera=camera)
 
 
 def _camera(tester: Any, publish: Any, qos: Any = 10, infos: bool = True) -> None:
@@ -299,6 +300,86 @@ def test_what_the_node_says_of_itself(node, tester, publish) -> None:
     assert _found(findings, "node", "/kyvo_node runs with model fake").level == OK
     assert "unknown image encoding 'purple8'" in _found(findings, "node", "it says of its image").message
     assert "diagnostics" in _found(findings, "node", "it says of its image").type_this
+
+
+@pytest.fixture
+def ward(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A node with the cameras front and left, which see something, in a DDS domain where nothing else runs."""
+    rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
+    import harness
+    from rclpy.executors import SingleThreadedExecutor
+    domain = int(harness.os.environ["ROS_DOMAIN_ID"]) % 101 + 1
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    arguments = ("-p", "cameras:=[front, left]", "-r", "front/image:=/bed/image_raw", "-r",
+                 "front/camera_info:=/bed/camera_info")
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context, domain_id=domain)
+    patient, executor = rclpy.create_node("patient", context=context), SingleThreadedExecutor(context=context)
+    executor.add_node(patient)
+    stop = threading.Event()
+    with harness.Child([*harness.FAKE_NODE, "--ros-args", *arguments], tmp_path / "log") as node:
+        cameras = threading.Thread(target=_two_cameras, args=(patient, stop))
+        cameras.start()
+        try:
+            _until_scenes_come(patient, executor, node)
+            yield
+        finally:
+            stop.set()
+            cameras.join()
+            executor.shutdown()
+            patient.destroy_node()
+            rclpy.shutdown(context=context)
+
+
+def _two_cameras(patient: Any, stop: threading.Event) -> None:
+    """Publish the images and calibrations of front, at /bed, and of left."""
+    import harness
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import CameraInfo, Image
+    images = [patient.create_publisher(Image, topic, qos_profile_sensor_data)
+              for topic in ("/bed/image_raw", "/left/image")]
+    infos = [patient.create_publisher(CameraInfo, f"{name}/camera_info", 10) for name in ("/bed", "/left")]
+    stamp_ns = S
+    while not stop.wait(0.05):
+        stamp_ns += S // 20
+        for image, info in zip(images, infos):
+            info.publish(harness.calibration("camera"))
+            image.publish(harness.image_to_msg(WHITE, harness.Header(stamp=harness.stamp(stamp_ns), frame_id="camera")))
+
+
+def _until_scenes_come(patient: Any, executor: Any, node: Any) -> None:
+    from diagnostic_msgs.msg import DiagnosticArray
+    said: list[Any] = []
+    ear = patient.create_subscription(DiagnosticArray, "/diagnostics", said.append, 10)
+    deadline = time.monotonic() + 20.0
+    while not (said and all(status.level == b"\0" for status in said[-1].status) and any(
+            value.key == "frames published" and int(value.value) > 10 for value in said[-1].status[0].values)):
+        assert time.monotonic() < deadline and node.running(), said[-1:]
+        executor.spin_once(timeout_sec=0.2)
+    patient.destroy_subscription(ear)
+
+
+def test_the_cameras_of_a_running_node_are_looked_at_in_turn(ward) -> None:
+    findings = _live("")
+    assert exit_code(findings) == 0, report(findings)
+    for name in ("front", "left"):
+        assert "the first 3 show 3, 3, 3 objects" in _found(findings, f"{name}: image", "can be used").message
+    assert len([f for f in findings if f.about == "node"]) == 1
+
+
+def test_one_camera_of_a_running_node_is_asked_for(ward) -> None:
+    findings = _live("", camera="left")
+    assert exit_code(findings) == 0, report(findings)
+    assert {f.about for f in findings} == {"node", "left: image"}
+    unknown = _live("", camera="rear")
+    said = _found(unknown, "node", "it has no camera 'rear'; it has front, left")
+    assert exit_code(unknown) == 1 and said.type_this == "ros2 param get /kyvo_node cameras"
+
+
+def test_the_node_s_own_pictures_are_no_camera_s(node, tester, publish) -> None:
+    _camera(tester, publish)
+    said = _found(_live("", "/clinic/camera_info"), "image", "topics with images; name one with --image").message
+    assert "/clinic/image_raw" in said and "/annotated_image" not in said
 
 
 def test_messages_that_were_built_from_other_definitions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,14 @@ def test_the_transform_is_that_of_the_image_s_stamp(bench: Bench) -> None:
     assert len(bench.ids()) == 3
     bench.see(255, bench.stamp_ns + 3 * S)
     assert "after its newest" in bench.worst()[2] and bench.keeper.snapshot().stamp_ns == bench.stamp_ns + S
+
+
+def test_the_graph_waits_for_no_transform() -> None:
+    """The frame has waited for it before it was computed; here it would hold up other cameras."""
+    bench = Bench(replace(SETTINGS, memory_frame="odom", tf_timeout_s=5.0))
+    start_s = time.monotonic()
+    bench.look(frames=1)
+    assert time.monotonic() - start_s < 2.5 and bench.keeper.figures()["frames left out of the scene graph"] == "1"
 
 
 @pytest.mark.parametrize("memory_frame, stamp_ns, stage, text", [
@@ -362,6 +371,31 @@ def test_left_and_right_are_the_first_camera_s() -> None:
     pair.look_with("back", 5)
     assert pair.keeper.snapshot().behind_rad == behind_rad and np.array_equal(pair.keeper.newest().eye_m, eye_m)
     assert len(pair.told) == told, "nothing has changed"
+
+
+def test_the_viewpoint_is_that_of_the_first_camera_that_has_delivered() -> None:
+    """The first one in `cameras` is switched off at first; after a reset nobody has delivered."""
+    pair = Pair()
+
+    def viewpoint() -> tuple[float, list[float]]:
+        return round(pair.keeper.snapshot().behind_rad, 6), pair.keeper.newest().eye_m.round(3).tolist()
+    pair.look_with("back", 5)
+    of_back = viewpoint()
+    assert math.remainder(of_back[0] - 0.3 - math.pi / 2 - math.pi, 2 * math.pi) == pytest.approx(0.0, abs=1e-5)
+    pair.look_with("front", 1)
+    of_front = viewpoint()
+    assert abs(math.remainder(of_front[0] - of_back[0], 2 * math.pi)) == pytest.approx(math.pi)
+    pair.look_with("back", 2)
+    assert viewpoint() == of_front
+    pair.keeper.reset()
+    pair.look_with("back", 1)
+    assert viewpoint() == of_back
+    pair.settings = replace(pair.settings, cameras=("back", "front"))
+    pair.look_with("front", 1)
+    assert viewpoint() == of_back
+    pair.settings = replace(pair.settings, cameras=("front",))  # back has been taken away
+    pair.look_with("front", 1)
+    assert viewpoint() == of_front
 
 
 def test_each_camera_s_time_may_jump() -> None:

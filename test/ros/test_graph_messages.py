@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,9 @@ from kyvo_ros.ros.conversions.collisions import (  # noqa: E402
 from kyvo_ros.ros.conversions.graph_markers import GraphMarkerBook  # noqa: E402
 from kyvo_ros.ros.conversions.graphs import query_from_msg, snapshot_to_msg, stamp_to_msg  # noqa: E402
 from kyvo_ros.ros.conversions.scenes import scene_from_graph_msg  # noqa: E402
+from kyvo_ros.ros.graph import GraphError  # noqa: E402
+from kyvo_ros.ros.graph_files import GraphFiles  # noqa: E402
+from kyvo_ros.ros.graph_services import GraphServices  # noqa: E402
 from kyvo_ros.scene import PinholeCamera, PlaneCamera, Scene, SceneObject  # noqa: E402
 from kyvo_ros.scene.memory import (  # noqa: E402
     NEAR, ON, PAIR_RELATIONS, SUPPORT_PLANE_ID, MemoryInputError, SceneMemory, Viewpoint)
@@ -169,6 +173,58 @@ def test_moveit_gets_nothing_of_unknown_size(moveit: ModuleType) -> None:
     plain = copy.copy(THINGS[0])
     object.__setattr__(plain, "size_m", None)
     assert planning_scene_diff(_remembered(plain).snapshot(), (), moveit).world.collision_objects == []
+
+
+class _Node:
+    """What GraphServices needs of a node; what is published is kept in `sent`."""
+
+    def __init__(self) -> None:
+        self.sent: list[_Message] = []
+
+    def create_service(self, *_: object, **__: object) -> None: ...
+
+    def get_fully_qualified_name(self) -> str:
+        return "/arm/kyvo_node"
+
+    def create_publisher(self, kind: object, topic: str, qos: object) -> SimpleNamespace:
+        return SimpleNamespace(topic_name=f"/arm/{topic}", publish=self.sent.append)
+
+
+def _exported(services: GraphServices) -> tuple[str, list[str], list[str]]:
+    """What an export to MoveIt says, removes and has in the planning scene."""
+    response = services._to_moveit()
+    assert response["written"] == "/arm/planning_scene"
+    objects = services._node.sent[-1].world.collision_objects
+    removed = [o.id for o in objects if o.operation == _Message.REMOVE]
+    return response["message"], removed, [o.id for o in objects if o.id not in removed]
+
+
+def test_what_is_gone_is_removed_from_the_planning_scene_also_after_a_restart(
+        moveit: ModuleType, tmp_path: Path) -> None:
+    memory = _remembered(*THINGS)
+
+    def started() -> GraphServices:
+        return GraphServices(_Node(), SimpleNamespace(snapshot=memory.snapshot), GraphFiles(str(tmp_path)))
+    ids = [known.id for known in memory.snapshot().objects]
+    first = started()
+    assert _exported(first) == ("", [], ids)
+    memory.forget(ids[0])
+    assert _exported(first) == ("", ids[:1], ids[1:])
+    memory.forget(ids[1])
+    second = started()
+    assert _exported(second) == ("", ids[1:2], ids[2:]) and _exported(second) == ("", [], ids[2:])
+    assert _exported(started()) == ("", [], ids[2:]), "once is enough"
+    (tmp_path / "planning_scene.arm.kyvo_node.json").write_text('{"a": 1}')
+    with pytest.raises(GraphError, match="planning_scene.arm.kyvo_node.json holds no list of ids; delete it"):
+        started()._to_moveit()
+
+
+def test_an_export_to_moveit_says_where_a_restart_would_forget_it(moveit: ModuleType, tmp_path: Path) -> None:
+    memory, folder = _remembered(*THINGS), tmp_path / "graphs"
+    services = GraphServices(_Node(), SimpleNamespace(snapshot=memory.snapshot), GraphFiles(str(folder)))
+    folder.write_text("a file, where a folder is needed")
+    said, _, added = _exported(services)
+    assert "after a restart of the node" in said and "cannot write" in said and len(added) == 3
 
 
 def test_without_moveit_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,12 @@ def slot(box: Mailbox[int]) -> Slot[int]:
     return box.slot()
 
 
-def test_the_newest_wins(box: Mailbox[int], slot: Slot[int]) -> None:
-    assert [slot.put(i) for i in range(1, 6)] == [None, 1, 2, 3, 4]
-    assert box.take(0.0) == [5]
+def test_the_newest_wins(box: Mailbox[int]) -> None:
+    replaced: list[int] = []
+    slot = box.slot(replaced=replaced.append)
+    for i in range(1, 6):
+        slot.put(i)
+    assert replaced == [1, 2, 3, 4] and box.take(0.0) == [5]
     assert box.take(0.0) == []
 
 
@@ -51,8 +54,8 @@ def test_a_letter_survives_an_interruption(box: Mailbox[int], slot: Slot[int]) -
 
 def test_clear_gives_the_letter_back(slot: Slot[int]) -> None:
     slot.put(3)
-    assert slot.clear() == 3
-    assert slot.clear() is None
+    assert slot.clear() == [3] and not slot.filled
+    assert slot.clear() == []
 
 
 def test_none_cannot_be_stored(slot: Slot[int]) -> None:
@@ -84,7 +87,8 @@ def test_several_senders_are_served_at_once_each_with_one_letter(box: Mailbox[in
 
 
 def test_the_least_period_holds_one_sender_and_no_other(box: Mailbox[str]) -> None:
-    limited, free = box.slot(lambda: 0.2), box.slot()
+    replaced: list[str] = []
+    limited, free = box.slot(lambda: 0.2, replaced=replaced.append), box.slot()
     limited.put("first")
     assert box.take(0.0) == ["first"]
     start = time.monotonic()
@@ -92,21 +96,23 @@ def test_the_least_period_holds_one_sender_and_no_other(box: Mailbox[str]) -> No
     free.put("free")
     assert limited.held and not free.held
     assert box.take(0.0) == ["free"] and box.take(0.0) == []
-    assert limited.put("third") == "second"
+    limited.put("third")
+    assert replaced == ["second"]
     assert box.take(5.0) == ["third"] and 0.15 < time.monotonic() - start < 2.0
 
 
 def test_a_sender_that_goes_leaves_nothing(box: Mailbox[int], slot: Slot[int]) -> None:
     slot.put(1)
-    assert box.remove(slot) == 1
+    assert box.remove(slot) == [1]
     slot.put(2)
     assert box.take(0.0) == []
 
 
 def test_no_letter_is_lost_or_doubled_between_threads(box: Mailbox[tuple[int, int]]) -> None:
-    letters, slots = 2000, [box.slot() for _ in range(3)]
     taken: list[tuple[int, int]] = []
-    replaced: Counter[int] = Counter()
+    replaced: list[tuple[int, int]] = []
+    lacking = {0: lambda letter: 0.0, 1: lambda letter: 0.001, 2: lambda letter: 0.002 * (letter[1] % 2)}
+    letters, slots = 2000, [box.slot(patience_s=lacking[n], replaced=replaced.append) for n in range(3)]
     done = threading.Event()
 
     def taker() -> None:
@@ -115,7 +121,7 @@ def test_no_letter_is_lost_or_doubled_between_threads(box: Mailbox[tuple[int, in
 
     def sender(number: int) -> None:
         for i in range(letters):
-            replaced[number] += slots[number].put((number, i)) is not None
+            slots[number].put((number, i))
 
     threads = [threading.Thread(target=sender, args=(n,)) for n in range(3)]
     receiver = threading.Thread(target=taker)
@@ -128,4 +134,64 @@ def test_no_letter_is_lost_or_doubled_between_threads(box: Mailbox[tuple[int, in
     for number in range(3):
         mine = [i for n, i in taken if n == number]
         assert mine == sorted(set(mine)) and mine[-1] == letters - 1
-        assert len(mine) + replaced[number] == letters
+        assert len(mine) + sum(n == number for n, _ in replaced) == letters
+
+
+class Lacking:
+    """Letters that lack something until it is said that they do not."""
+
+    def __init__(self, box: Mailbox[str], patience_s: float = 60.0) -> None:
+        self.complete: set[str] = set()
+        self.replaced: list[str] = []
+        self.slot = box.slot(patience_s=lambda letter: 0.0 if letter in self.complete else patience_s,
+                             replaced=self.replaced.append)
+
+
+def test_a_letter_that_lacks_something_holds_up_no_other_sender(box: Mailbox[str]) -> None:
+    lacking, other = Lacking(box), box.slot()
+    lacking.slot.put("early")
+    for number in range(3):
+        other.put(f"other {number}")
+        assert box.take(5.0) == [f"other {number}"]
+    assert box.take(0.0) == [] and lacking.slot.filled
+    threading.Timer(0.05, lacking.complete.add, ["early"]).start()
+    start = time.monotonic()
+    assert box.take(5.0) == ["early"] and time.monotonic() - start < 1.0, "without a word to the mailbox"
+
+
+def test_patience_ends(box: Mailbox[str]) -> None:
+    start = time.monotonic()
+    Lacking(box, 0.1).slot.put("never complete")
+    assert box.take(5.0) == ["never complete"] and 0.08 < time.monotonic() - start < 1.0
+
+
+def test_newer_letters_do_not_push_out_the_one_that_is_waited_for(box: Mailbox[str]) -> None:
+    """What a letter lacks comes later than the letters that follow it, always."""
+    lacking, taken = Lacking(box), []
+    for number in range(30):
+        lacking.complete.add(str(number - 4))
+        lacking.slot.put(str(number))
+        taken += box.take(0.0)
+    assert taken == ["0", "4", "8", "12", "16", "20", "24"]
+    assert len(taken) + len(lacking.replaced) + len(lacking.slot.clear()) == 30
+
+
+def test_of_complete_letters_the_newest_is_given_even_where_a_newer_one_is_not_complete(box: Mailbox[str]) -> None:
+    lacking = Lacking(box)
+    for letter in ("a", "b", "c"):
+        lacking.slot.put(letter)
+    lacking.complete |= {"a", "c"}
+    lacking.slot.put("d")
+    assert lacking.replaced == ["b", "c"], "what comes while one is waited for gives way to the newest"
+    lacking.complete.add("d")
+    assert box.take(0.0) == ["d"] and lacking.replaced == ["b", "c", "a"]
+    lacking.slot.put("e")
+    lacking.complete.add("e")
+    lacking.slot.put("f")
+    lacking.slot.put("g")
+    assert box.take(0.0) == ["e"] and lacking.slot.clear() == ["f", "g"]
+
+
+def test_a_letter_that_cannot_be_judged_is_given(box: Mailbox[str]) -> None:
+    box.slot(patience_s=lambda letter: 1 / 0).put("odd")
+    assert box.take(0.0) == ["odd"]

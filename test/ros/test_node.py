@@ -240,6 +240,8 @@ def test_diagnostics_name_model_device_rates_and_latency(node, tester) -> None:
     values = tester.values()
     assert (values["model"], values["device"], values["image topic"]) == ("fake", "cpu", "/image")
     assert float(values["latency p50 [ms]"]) > 0 and float(values["latency p95 [ms]"]) > 0
+    ages_ms = [time.time() * 1000 - tester.now_ns / 1e6 - float(values[f"age {p} [ms]"]) for p in ("p50", "p95")]
+    assert all(abs(age_ms) < 3.6e6 for age_ms in ages_ms), "stamps of 1970 by a clock of today"
     assert float(values["uptime [s]"]) > 0 and int(values["frames published"]) >= 3
     assert set(tester.statuses()) == {"", "model", "image", "camera_info", "transforms", "depth", "inference"}
     between = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in tester.heard["/diagnostics"]]

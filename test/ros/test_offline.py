@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 import pytest
 import recordings
-from fake_pipeline import FakePipeline
+from fake_pipeline import NOMINAL, OBJECTS, FakePipeline
 from tiny_model import tiny_bundle
 
 from kyvo_ros.cli import main
+from kyvo_ros.commands.bag import report
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.pipeline import KyvoPipeline
 from kyvo_ros.ros.conversions import camera_from_msg, image_from_compressed_msg
@@ -27,7 +28,7 @@ from kyvo_ros.ros.offline.pictures import camera_info_of, heard_in_video
 from kyvo_ros.ros.setting_options import settings_of
 from kyvo_ros.ros.settings import SettingError, Settings
 from kyvo_ros.ros.transforms import TransformBuffer
-from kyvo_ros.scene import PinholeCamera, view_from_pose
+from kyvo_ros.scene import PinholeCamera, Transform, view_from_pose
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDING = ROOT / "demo" / "recording"
@@ -49,7 +50,8 @@ sys.meta_path[:] = [NoRos if finder is PathFinder else finder for finder in sys.
 from fake_pipeline import FakePipeline
 from kyvo_ros.ros.offline.jobs import Job, run_job
 from kyvo_ros.ros.settings import Settings
-job = Job(Path("demo/recording"), Path(sys.argv[1]), Settings(plane_frame="world"), storage="sqlite3")
+settings = Settings(plane_frame="world", memory_frame="world")
+job = Job(Path("demo/recording"), Path(sys.argv[1]), settings, storage="sqlite3")
 assert run_job(job, lambda settings: FakePipeline()).scenes == 12
 assert "rclpy" not in sys.modules
 """
@@ -123,13 +125,15 @@ def test_detections_and_markers_come_with_each_scene_at_the_image_s_stamp(result
 
 def test_without_ros_the_messages_are_the_same(tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="with ROS or without, it would be the same run")
-    run_job(Job(RECORDING, tmp_path / "ros", Settings(plane_frame="world")), _fake)
+    run_job(Job(RECORDING, tmp_path / "ros", Settings(plane_frame="world", memory_frame="world")), _fake)
     path = os.pathsep.join((str(ROOT), str(Path(__file__).parent)))
     done = subprocess.run([sys.executable, "-c", WITHOUT_ROS, str(tmp_path / "bare")], cwd=ROOT, text=True,
                           capture_output=True, timeout=100, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stdout + done.stderr
     with_ros, without = (recordings.read_bag(tmp_path / name) for name in ("ros", "bare"))
-    assert len(with_ros) == len(without) == 3 * 12
+    assert len(with_ros) == len(without)
+    assert {topic.strip("/") for _, topic, _ in with_ros} == {
+        "scene", "detections", "markers", "scene_graph", "scene_graph_markers"}
     for (when_a, topic_a, a), (when_b, topic_b, b) in zip(with_ros, without):
         assert (when_a, topic_a) == (when_b, topic_b)
         assert recordings.typestore().serialize_cdr(a, a.__msgtype__) == recordings.typestore().serialize_cdr(
@@ -149,6 +153,39 @@ def test_raw_images_the_plane_s_frame_and_a_namespace(tmp_path: Path, storage: s
     transform = next(m for _, topic, m in found if topic == "/tf").transforms[0]
     assert (transform.header.frame_id, transform.child_frame_id) == ("camera", "support_plane")
     assert [len(m.objects) for _, topic, m in found if topic == "/robot/scene"] == [3, 3, 3]
+
+
+def test_the_scene_graph_of_a_recording(tmp_path: Path) -> None:
+    place = Transform.from_yaw(0.3, np.array([2.0, 1.0, 0.0]))
+    heard = [(S, "/cam/camera_info", recordings.camera_info(S)),
+             (S, "/tf_static", recordings.transform(S, place @ NOMINAL.plane_T_optical(), "map"))]
+    heard += [(S + i, "/cam/image_raw", recordings.image(S + i, WHITE)) for i in range(S // 10, S, S // 10)]
+    bag = recordings.write_bag(tmp_path / "in", heard)
+    settings = Settings(memory_frame="map", plane_frame="map")
+    ledger = run_job(Job(bag, tmp_path / "out", settings, namespace="robot"), _fake)
+    found = recordings.read_bag(tmp_path / "out")
+    told = [(when_ns, m) for when_ns, topic, m in found if topic == "/robot/scene_graph"]
+    assert [(when_ns, len(m.objects)) for when_ns, m in told] == [(S + S // 10, 0), (S + 3 * S // 10, 3)], (
+        "empty at the first image, and when all three are sure")
+    last = told[-1][1]
+    assert (last.header.frame_id, last.header.stamp.nanosec, last.objects[0].sightings) == ("map", 3 * S // 10, 3)
+    places = [[o.pose.pose.position.x, o.pose.pose.position.y] for o in last.objects]
+    assert np.allclose(places, place.apply([[o["x"], o["y"], 0.0] for o in OBJECTS])[:, :2], atol=1e-6)
+    drawn = [m.markers for _, topic, m in found if topic == "/robot/scene_graph_markers"]
+    assert [sum(m.ns == "objects" for m in markers) for markers in drawn] == [0, 3]
+    assert ledger.graph == {"scene graph frame": "map", "scene graph objects": "3",
+                            "frames in the scene graph": "9", "frames left out of the scene graph": "0"}
+
+
+def test_frames_without_a_transform_to_the_graph_s_frame_are_explained(tmp_path: Path) -> None:
+    heard = [(S, "/camera_info", recordings.camera_info(S)), (S + 1, "/image", recordings.image(S + 1, WHITE))]
+    job = Job(recordings.write_bag(tmp_path / "in", heard), tmp_path / "out", Settings(memory_frame="map"))
+    ledger = run_job(job, _fake)
+    said = report(jobs.Outcome(job, ledger))
+    assert ledger.scenes == 1 and "the scene graph leaves frames out: TF does not know frame 'map'" in said
+    assert "scene graph objects: 0" in said and "frames left out of the scene graph: 1" in said
+    graphs = [m for _, topic, m in recordings.read_bag(tmp_path / "out") if topic == "/scene_graph"]
+    assert [len(graph.objects) for graph in graphs] == [0]
 
 
 def test_folders_of_images(tmp_path: Path, capsys: pytest.CaptureFixture, model: str) -> None:

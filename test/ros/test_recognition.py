@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from types import SimpleNamespace
 
 import fake_messages as messages
 import numpy as np
@@ -11,8 +13,9 @@ from fake_pipeline import NOMINAL, OBJECTS, FakePipeline
 
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.conversions.placing import UNKNOWN_YAW_VARIANCE
+from kyvo_ros.ros.depth import DepthStore
 from kyvo_ros.ros.frames import DEFAULT_CAMERA_FRAME, Frame, FrameDropped
-from kyvo_ros.ros.recognition import Recognizer
+from kyvo_ros.ros.recognition import Recognizer, infer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN, Status
 from kyvo_ros.ros.transforms import TransformBuffer
@@ -241,3 +244,62 @@ def test_a_camera_that_looks_up_is_told_so(bench: Bench) -> None:
 def test_a_plane_above_the_camera_is_not_visible(bench: Bench) -> None:
     bench.look_from(WORLD_T_PLANE @ PLANE.plane_T_optical())
     assert bench.drop(plane_frame="world", plane_height_m=50.0).reason == "plane_not_visible"
+
+
+@pytest.mark.parametrize("settings, waits", [
+    ({}, False), ({"plane_frame": "world"}, True), ({"output_frame": "world"}, True), ({"memory_frame": "world"}, True),
+    ({"output_frame": "support_plane"}, False), ({"output_frame": "camera"}, False),
+    ({"plane_frame": "world", "plane_source": "parameter", "plane_distance_m": 2.0}, False),
+])
+def test_a_frame_waits_for_the_transforms_that_it_needs(bench: Bench, settings: dict, waits: bool) -> None:
+    chosen, frame = Settings(tf_timeout_s=0.7, **settings), _frame(2 * S)
+    assert bench.recognizer.patience_s(frame, chosen) == (0.7 if waits else 0.0)
+    bench.look_from(WORLD_T_PLANE @ PLANE.plane_T_optical(), S)
+    assert bench.recognizer.patience_s(frame, chosen) == (0.7 if waits else 0.0), "not at the image's stamp yet"
+    bench.look_from(WORLD_T_PLANE @ PLANE.plane_T_optical(), 3 * S)
+    assert bench.recognizer.patience_s(frame, chosen) == 0.0
+
+
+def test_an_image_without_a_stamp_does_not_wait_for_the_scene_graph(bench: Bench) -> None:
+    settings = Settings(memory_frame="world", tf_timeout_s=0.7)
+    assert bench.recognizer.patience_s(_frame(0), settings) == 0.0
+
+
+def test_a_frame_waits_for_depth_while_depth_comes() -> None:
+    now_s = [0.0]
+    store = DepthStore(clock=lambda: now_s[0])
+    recognizer = Recognizer(CameraInfoCache(), TransformBuffer(), Status(), store)
+    settings = Settings(depth_source="image", depth_timeout_s=0.3, plane_source="depth")
+    assert recognizer.patience_s(_frame(2 * S), settings) == 0.0, "none has ever come"
+    store.store(messages.image(np.ones((240, 320), np.uint16), "16UC1", header=messages.header("camera", S)))
+    assert recognizer.patience_s(_frame(2 * S), settings) == 0.3
+    assert recognizer.patience_s(_frame(S), settings) == 0.0
+    now_s[0] = 5.0
+    assert recognizer.patience_s(_frame(2 * S), settings) == 0.0, "it comes no more"
+
+
+def test_a_frame_waits_for_the_place_of_its_cloud() -> None:
+    store, tf = DepthStore(), TransformBuffer()
+    recognizer = Recognizer(CameraInfoCache(), tf, Status(), store)
+    settings = Settings(depth_source="points", plane_source="depth", tf_timeout_s=0.7, depth_timeout_s=0.3)
+    store.store(SimpleNamespace(header=messages.header("lidar", S)))
+    assert recognizer.patience_s(_frame(S), settings) == 0.7
+    tf.set("lidar", "camera", (0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 0, static=True)
+    assert recognizer.patience_s(_frame(S), settings) == 0.0
+
+
+def test_a_frame_that_has_waited_is_prepared_and_finished_at_once(bench: Bench) -> None:
+    settings = Settings(plane_frame="world", output_frame="map", tf_timeout_s=5.0)
+    start_s = time.monotonic()
+    with pytest.raises(FrameDropped, match="TF does not know frame 'world'"):
+        bench.recognizer.prepare(_frame(S), bench.pipeline, settings)
+    bench.look_from(WORLD_T_PLANE @ PLANE.plane_T_optical())
+    sight = bench.recognizer.prepare(_frame(S), bench.pipeline, settings)
+    assert sight.settings is settings
+    with pytest.raises(FrameDropped, match="TF does not know frame 'map'"):
+        bench.recognizer.finish(sight, infer(sight, bench.pipeline), 0.1, bench.pipeline)
+    assert time.monotonic() - start_s < 2.5
+
+
+def _frame(stamp_ns: int) -> Frame:
+    return Frame(messages.image(WHITE, header=messages.header("camera", stamp_ns)), 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import struct
+import sys
 import time
 import xml.etree.ElementTree
 import zlib
@@ -32,9 +33,16 @@ PICTURE = np.zeros((48, 64, 3), np.uint8)
 
 # ---------------------------------------------------------------- the access policy
 
-def _policy(namespace: str) -> dict[tuple[str, str], set[str]]:
-    """{(kind, right): full names} that the policy allows a node in a namespace."""
-    profile = xml.etree.ElementTree.parse(ROOT / "config" / "sros2_policy.xml").find(".//profile")
+#: By enclave of the policy: the program that it is for, with the fake pipeline, and what makes it have all names.
+PROGRAMS = {"kyvo_node": ("fake_pipeline.py", ()),
+            "kyvo_managed_node": ("fake_managed_node.py", ("-p", "autostart:=true"))}
+
+
+def _policy(namespace: str, enclave: str = "kyvo_node") -> dict[tuple[str, str], set[str]]:
+    """{(kind, right): full names} that an enclave of the policy allows a node in a namespace."""
+    root = xml.etree.ElementTree.parse(ROOT / "config" / "sros2_policy.xml")
+    (profile,) = root.findall(f".//enclave[@path='/{enclave}']//profile")
+    assert (profile.get("ns"), profile.get("node")) == ("/", "kyvo_node")
     allowed: dict[tuple[str, str], set[str]] = {}
     for group in profile:
         (right, verdict), = group.attrib.items()
@@ -58,29 +66,47 @@ def _running(tester, namespace: str) -> dict[tuple[str, str], set[str]]:
     return {**found, ("actions", "execute"): actions}
 
 
-def test_the_policy_allows_exactly_what_the_node_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("enclave", PROGRAMS)
+def test_the_policy_allows_exactly_what_the_node_has(enclave: str, tmp_path: Path) -> None:
     harness = pytest.importorskip("harness", reason="needs ROS 2")
+    from kyvo_ros.ros.bond import status_type
     from kyvo_ros.ros.depth_input import SOURCES
     from kyvo_ros.ros.inputs import TRANSPORTS
     arguments = ("-p", "plane_frame:=world", "-p", "image_transport:=compressed", "-p", "use_sim_time:=true",
                  "-p", "depth_source:=points")
-    allowed, namespace = _policy("/guarded"), "/guarded"
+    program, more = PROGRAMS[enclave]
+    command = (sys.executable, str(Path(__file__).with_name(program)))
+    allowed, namespace = _policy("/guarded", enclave), "/guarded"
     # One node has one transport, and depth from one source at most; the policy serves all.
     choices = (*TRANSPORTS.values(), *SOURCES.values())
     allowed["topics", "subscribe"] -= {f"/guarded/{topic}" for topic, _ in choices} - {
         "/guarded/image/compressed", "/guarded/points"}
     allowed["topics", "publish"] -= {"/guarded/planning_scene"}  # which the first export to MoveIt makes
-    with harness.Tester(namespace) as tester, harness.FakeNode(tester, tmp_path / "log", arguments, ready=False):
+    if status_type() is None:  # then a managed node has no bond
+        allowed = {kind: names - {"/guarded/bond"} for kind, names in allowed.items()}
+    with harness.Tester(namespace) as tester, harness.FakeNode(
+            tester, tmp_path / "log", (*arguments, *more), ready=False, command=command):
         tester.wait(lambda: ("kyvo_node", namespace) in tester.node.get_node_names_and_namespaces(), "the node", 30.0)
         deadline = time.monotonic() + 20.0
         while (found := _running(tester, namespace)) != allowed and time.monotonic() < deadline:
             time.sleep(0.2)
+    assert found.keys() == allowed.keys()
     for kind in allowed:
         missing, idle = found[kind] - allowed[kind], allowed[kind] - found[kind]
         assert not missing, f"config/sros2_policy.xml: add {missing} to {kind}"
         # Humble's nodes do not offer the type descriptions that later ones do.
         idle = {name for name in idle if not name.endswith("/get_type_description")}
         assert not idle, f"config/sros2_policy.xml: take {idle} from {kind}"
+
+
+def test_the_managed_node_may_do_what_the_plain_one_may_and_what_the_life_cycle_needs() -> None:
+    plain, managed = _policy(""), _policy("", "kyvo_managed_node")
+    added = {kind: names - plain[kind] for kind, names in managed.items()}
+    assert all(plain[kind] <= managed[kind] for kind in plain) and added == {
+        ("topics", "subscribe"): {"/bond"}, ("topics", "publish"): {"/bond", "/kyvo_node/transition_event"},
+        ("services", "reply"): {f"/kyvo_node/{name}" for name in (
+            "change_state", "get_state", "get_available_states", "get_available_transitions", "get_transition_graph")},
+        ("actions", "execute"): set()}
 
 
 def test_the_policy_serves_every_transport_and_source_of_depth() -> None:

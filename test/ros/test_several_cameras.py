@@ -186,6 +186,20 @@ def test_nobody_listens_and_nothing_is_computed_where_that_is_wished(rig: Tester
     assert _own(rig, "left.lazy", False) == ""
 
 
+def test_a_camera_without_tf_holds_up_no_other(rig: Tester, eyes) -> None:
+    left = eyes("left")
+    assert rig.set_parameters(tf_timeout_s=2.0) == "" and _own(rig, "left.plane_frame", "nowhere") == ""
+    start_s = time.monotonic()
+    for _ in range(5):
+        left.send()
+        assert eyes("front").answer().objects
+    assert time.monotonic() - start_s < 5.0, "and not each time two seconds later"
+    rig.wait(lambda: (left.send(), time.sleep(0.1), "does not know frame 'nowhere'" in left.said("transforms")[1])[2],
+             "what left waits for")
+    assert _own(rig, "left.plane_frame", None) == "" and rig.set_parameters(tf_timeout_s=0.2) == ""
+    assert left.answer().objects
+
+
 def test_every_camera_has_a_support_plane(rig: Tester, eyes) -> None:
     assert _own(rig, "output_frame", "support_plane") == ""
     assert eyes("front").answer().header.frame_id == "front_support_plane"

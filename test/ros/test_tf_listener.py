@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 harness = pytest.importorskip("harness", reason="needs ROS 2")
 
 import rclpy  # noqa: E402
+from builtin_interfaces.msg import Time  # noqa: E402
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3  # noqa: E402
 from geometry_msgs.msg import Transform as TransformMsg  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
 
 from kyvo_ros.ros.tf_listener import OwnTransforms, Tf2Transforms, transform_source  # noqa: E402
 from kyvo_ros.ros.transforms import TransformError  # noqa: E402
@@ -23,11 +26,13 @@ class TransformException(Exception):
 
 
 class Buffer:
-    """tf2_ros.Buffer as far as it is used: knows one transform from its third look-up on."""
+    """tf2_ros.Buffer as far as it is used: knows one transform from its third look-up on, and keeps what is set."""
 
     def __init__(self, cache_time) -> None:
         self.cache_s = cache_time.nanoseconds / 1e9
         self.asked: list[tuple] = []
+        self.moving: list[TransformStamped] = []
+        self.static: list[TransformStamped] = []
         self.cleared = 0
 
     def lookup_transform(self, target, source, time) -> TransformStamped:
@@ -37,8 +42,19 @@ class Buffer:
         found = TransformMsg(translation=Vector3(x=1.0, y=2.0, z=3.0), rotation=Quaternion(w=1.0))
         return TransformStamped(transform=found)
 
+    def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        self.moving.append(transform)
+
+    def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
+        self.static.append(transform)
+
     def clear(self) -> None:
+        self.moving.clear()  # as tf2: the static ones stay
         self.cleared += 1
+
+    def known(self) -> list[tuple[str, int]]:
+        """Frame and second of all that is known, but the static ones."""
+        return [(t.child_frame_id, t.header.stamp.sec) for t in self.moving]
 
 
 @pytest.fixture
@@ -78,16 +94,59 @@ def test_tf2_ros_is_used_where_it_is_installed(bare_node, tf2_ros) -> None:
     assert isinstance(source, Tf2Transforms) and not tf2_ros.listeners
     source.start()
     source.start()
-    (buffer, node), = tf2_ros.listeners
+    (_, node), = tf2_ros.listeners
+    buffer = source._buffer
     assert node is bare_node and buffer.cache_s == 7.0
     found = source.lookup("world", "camera", 123, 1.0)
     assert np.allclose(found.translation, [1.0, 2.0, 3.0]) and np.allclose(found.rotation, np.eye(3))
     assert buffer.asked == [("world", "camera", 123)] * 3, "asked again while waiting"
-    source.jumped_back(5)
-    assert buffer.cleared == 1
 
 
 def test_tf2_errors_become_ours_in_time(bare_node, tf2_ros) -> None:
     source = transform_source(bare_node, 7.0)
     with pytest.raises(TransformError, match="no transform from 'camera' to 'nowhere'.*does not exist"):
         source.lookup("nowhere", "camera", 1, 0.02)
+
+
+def _stamped(child: str, second: int) -> TransformStamped:
+    return TransformStamped(header=Header(frame_id="world", stamp=Time(sec=second)), child_frame_id=child)
+
+
+@pytest.fixture
+def filled(bare_node, tf2_ros) -> tuple[Tf2Transforms, Buffer]:
+    """A source whose listener has heard of two moving frames and a static one, and of one the new time after a jump."""
+    source = transform_source(bare_node, 60.0)
+    source.start()
+    (heard, _), = tf2_ros.listeners
+    heard.set_transform_static(_stamped("lamp", 0), "somebody")
+    for child, second in (("base", 40), ("arm", 40), ("base", 41), ("base", 10), ("base", 11)):
+        heard.set_transform(_stamped(child, second), "somebody")
+    return source, source._buffer
+
+
+def test_tf2_forgets_the_old_time_and_keeps_what_the_new_one_has_brought(filled) -> None:
+    source, buffer = filled
+    source.jumped_back(11 * 10**9)
+    assert buffer.cleared == 1 and buffer.known() == [("base", 10), ("base", 11)]
+    assert [t.child_frame_id for t in buffer.static] == ["lamp"]
+
+
+def test_one_jump_of_several_cameras_clears_tf2_once(filled, tf2_ros) -> None:
+    source, buffer = filled
+    source.jumped_back(11 * 10**9)
+    (heard, _), = tf2_ros.listeners
+    heard.set_transform(_stamped("arm", 12), "somebody")
+    source.jumped_back(12 * 10**9)  # another camera has followed
+    assert buffer.cleared == 1 and buffer.known() == [("base", 10), ("base", 11), ("arm", 12)]
+    source.jumped_back(5 * 10**9)
+    assert buffer.cleared == 2 and buffer.known() == []
+
+
+def test_what_came_long_ago_is_not_put_back(filled, tf2_ros, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, buffer = filled
+    later_s = time.monotonic() + 60.0
+    monkeypatch.setattr("kyvo_ros.ros.tf_listener.time", SimpleNamespace(monotonic=lambda: later_s))
+    (heard, _), = tf2_ros.listeners
+    heard.set_transform(_stamped("base", 12), "somebody")
+    source.jumped_back(11 * 10**9 + 9 * 10**8)
+    assert buffer.known() == [("base", 12)]

@@ -122,10 +122,46 @@ def test_history_is_bounded_and_late_samples_find_their_place() -> None:
         buffer.lookup("a", "b", 2 * S)
 
 
-def test_time_that_jumps_back_starts_the_history_anew(buffer: TransformBuffer) -> None:
-    buffer.set("world", "base", IDENTITY, (7.0, 0.0, 0.0), 1)
-    assert buffer.lookup("world", "base", 1).translation[0] == 7.0
-    with pytest.raises(TransformError):
+def test_a_sample_that_comes_very_late_finds_its_place_and_costs_none_of_the_others(buffer: TransformBuffer) -> None:
+    buffer.set("world", "base", IDENTITY, (7.0, 0.0, 0.0), S + S // 2)
+    assert buffer.lookup("world", "base", S + S // 2).translation[0] == 7.0
+    assert buffer.lookup("world", "base", 2 * S + 1).translation[0] == 2.0
+    assert buffer.lookup("world", "base", 0).translation[0] == 4.0
+    for late_ns in (2 * S, 2 * S + S // 2):  # from a publisher that is always late, beside one that is not
+        buffer.set("world", "base", IDENTITY, (9.0, 0.0, 0.0), late_ns)
+        buffer.set("world", "base", IDENTITY, (4.0, 0.0, 0.0), late_ns + 3 * S)
+    assert buffer.lookup("world", "base", S + 1).translation[0] == 1.0
+
+
+def test_a_sample_older_than_the_buffer_keeps_is_ignored() -> None:
+    buffer = TransformBuffer(length_s=2.0)
+    for second in (10, 11, 12):
+        buffer.set("a", "b", IDENTITY, (float(second), 0.0, 0.0), second * S)
+    buffer.set("a", "b", IDENTITY, (0.0, 0.0, 0.0), 9 * S)
+    with pytest.raises(TransformError, match="before its oldest"):
+        buffer.lookup("a", "b", 9 * S)
+    assert buffer.lookup("a", "b", 10 * S).translation[0] == 10.0
+
+
+@pytest.mark.parametrize("length_s", [10.0, 2.0])
+def test_once_time_is_known_to_have_jumped_back_the_old_samples_are_gone(length_s: float) -> None:
+    buffer = TransformBuffer(length_s)
+    for tenth in range(51):
+        buffer.set("a", "b", IDENTITY, (1.0, 0.0, 0.0), S + tenth * S // 10)
+    for stamp_ns in (S, S + S // 4):  # just before the first image of the new time
+        buffer.set("a", "b", IDENTITY, (7.0, 0.0, 0.0), stamp_ns)
+    buffer.clear_after(S)
+    assert buffer.lookup("a", "b", S + S // 8).translation[0] == 7.0, "nothing of the old time is between them"
+    assert buffer.lookup("a", "b", 0).translation[0] == 7.0
+    with pytest.raises(TransformError, match="after its newest"):
+        buffer.lookup("a", "b", S + S // 3)
+
+
+def test_tf_that_stays_behind_has_jumped_back_though_no_image_says_so(buffer: TransformBuffer) -> None:
+    for tenth in range(20):
+        buffer.set("world", "base", IDENTITY, (7.0, 0.0, 0.0), tenth * S // 10)
+    assert buffer.lookup("world", "base", 0).translation[0] == 7.0
+    with pytest.raises(TransformError, match="after its newest"):
         buffer.lookup("world", "base", 2 * S)
 
 

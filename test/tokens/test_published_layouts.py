@@ -83,6 +83,11 @@ def test_the_paper_vocabulary_has_the_published_size(behaviours: Path) -> None:
 OURS = ("Q->P", "T->E", "I->S", "S->I")
 
 
+def test_all_15_published_layouts_are_tasks(behaviours: Path) -> None:
+    published = json.loads((behaviours / "task_layouts.json").read_text())["tasks"]
+    assert {t.replace("->", "-") for t in TASKS if t not in OURS} == set(published) and len(published) == 15
+
+
 @pytest.mark.parametrize("task", [t for t in TASKS if t not in OURS])
 def test_task_layouts_and_masks(
         behaviours: Path, grammar: SceneGrammar, text_tokenizer: TextTokenizer, task: str) -> None:
@@ -107,11 +112,13 @@ def test_task_layouts_and_masks(
             piece = [PUBLISHED.structure_id("[TEXT-START]"), *text, PUBLISHED.structure_id("[TEXT-END]")]
         after_separator |= name == "OUTSEP"
         expected_ids += piece
-        expected_mask += [loss == "loss"] * len(piece)
+        masked = 3 if loss == "masked_first_3" else 0 if loss == "loss" else len(piece)
+        expected_mask += [False] * masked + [True] * (len(piece) - masked)
 
     assert sequence.token_ids.tolist() == expected_ids
-    # The published loss lies on all that follows the separator; ours within that, where there is a choice.
-    assert (np.arange(len(sequence)) >= sequence.prompt_length).tolist() == expected_mask
+    # The published loss lies on all that follows the separator and is not given; ours within, where there is a choice.
+    given = sum(s.given for s in TASKS[task])
+    assert (np.arange(len(sequence)) >= sequence.prompt_length + given).tolist() == expected_mask
     assert not (sequence.loss_mask & ~np.array(expected_mask)).any()
 
 

@@ -36,14 +36,26 @@ def test_layouts_and_masks(task: str, layout: str) -> None:
     assert labels.tolist() == published[f"example_labels_{layout}"]
 
 
-def test_only_images_that_are_drawn_are_reordered() -> None:
-    vocabulary = Vocabulary.published_clevr()
-    codes, sequences = np.arange(16), PublishedSequences(vocabulary, reorder=True)
-    drawn = sequences.build("3->I", scene=np.array([7]), image_codes=codes).token_ids
-    seen = sequences.build("I->3", scene=np.array([7]), image_codes=codes).token_ids
+#: By the published code's rule for `reorder`: whether the images of a task, in the order of the sequence, are reordered.
+REORDERED = {
+    "3->I": [True], "3->I-first3output": [True], "I->3": [True], "I+Q->A": [True], "I+3+Q->A": [True],
+    "3+I+Q->A": [True], "I+T->T": [True], "I+3+T->T": [True], "I+3+T->3": [True], "I+T->3": [True], "3+T->3": [],
+    "I+T->I": [True, True], "I+T->I+3": [True, True], "I+3+T->I+3": [False, True], "3+I+T->3+I": [False, True]}
+
+
+@pytest.mark.parametrize("task", REORDERED)
+def test_images_are_reordered_as_the_published_code_does(task: str) -> None:
+    vocabulary, codes = Vocabulary.published_clevr(), np.arange(16)
+    fields = {s.field: codes if s.modality == "image" else np.array([7]) for s in TASKS[task]}
+    ids = PublishedSequences(vocabulary, reorder=True).build(task, **fields).token_ids
     start = vocabulary.range("image").start
-    assert (drawn[drawn >= start] - start).tolist() == written_order("alternating", (4, 4)).tolist()
-    assert (seen[seen >= start] - start).tolist() == codes.tolist()
+    images = (ids[ids >= start] - start).reshape(-1, 16).tolist()
+    order = written_order("alternating", (4, 4)).tolist()
+    assert images == [order if reordered else codes.tolist() for reordered in REORDERED[task]]
+
+
+def test_the_order_is_known_for_every_published_task() -> None:
+    assert set(REORDERED) == {task for task in TASKS if task not in OURS}
 
 
 def test_what_does_not_fit_is_refused() -> None:

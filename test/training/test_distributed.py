@@ -82,6 +82,25 @@ def test_one_process_needs_no_group():
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
 
 
+def test_a_large_gradient_is_averaged_where_it_lies_and_small_ones_together(monkeypatch):
+    model, sent = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), []
+    for number, parameter in enumerate(model.parameters()):
+        parameter.grad = torch.full_like(parameter, float(number))
+
+    def all_reduce(flat):  # with another process that has the same
+        sent.append((flat.numel(), flat.data_ptr()))
+        flat *= 2
+
+    monkeypatch.setattr(distributed, "BUCKET", 16)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed.dist, "all_reduce", all_reduce)
+    assert distributed.synchronise(model, ends=True) and not distributed.synchronise(model, ends=False)
+    assert [size for size, _ in sent[:2]] == [8 * 4, 4 + 2 * 4 + 2 + 1]  # the last one asks who wants to end
+    assert sent[0][1] == model[0].weight.grad.data_ptr()
+    assert [set(p.grad.flatten().tolist()) for p in model.parameters()] == [{0.0}, {1.0}, {2.0}, {3.0}]
+
+
 def test_processes_draw_different_batches():
     assert step_generator(0, 5, 0).random() != step_generator(0, 5, 1).random()
     assert step_generator(0, 5, 1).random() == step_generator(0, 5, 1).random()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from kyvo_ros.cli import _parser, main
+from kyvo_ros.cli import main
 from kyvo_ros.model.decoder import Decoder
+from kyvo_ros.model.folder import save_converted
 from kyvo_ros.training.adaptation import adapt, checkpoint_activations, freeze_text, whole_state
 from kyvo_ros.training.budget import budget_of
+from kyvo_ros.training.full import starting_decoder
 from kyvo_ros.training.full_recipe import FullRecipe, FullSizes, LoraSettings, load_full_recipe
 from kyvo_ros.training.recipe import RecipeError
+from kyvo_ros.training.token_weights import LossSettings
 from kyvo_ros.training.trainer import RunSettings, TrainingError
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "full").glob("*.yaml"))
@@ -111,7 +113,32 @@ def test_a_dry_run_of_a_billion(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes(path: Path) -> None:
     recipe = load_full_recipe(path)
-    assert recipe.name == path.stem and recipe.decoder_config().vocabulary.size == 130495
+    ids = {"clevr": 130495, "objectron": 129396}
+    assert recipe.name == path.stem and recipe.decoder_config().vocabulary.size == ids[recipe.layout]
+
+
+def test_drawing_is_trained_as_the_published_configuration_has_it() -> None:
+    recipe = load_full_recipe(next(path for path in RECIPES if path.stem == "llama-1b-drawing"))
+    assert recipe.tasks == {"3->I": 1.0} and recipe.reorder
+    assert recipe.loss == LossSettings("published", first_tokens=5, first_weight=10.0)
+    assert load_full_recipe(next(path for path in RECIPES if path.stem == "llama-1b")).loss == LossSettings()
+
+
+def test_shares_of_tasks_add_up_to_one() -> None:
+    assert replace(SMALL, task={"I->3": 1, "3->I": 3}).tasks == {"I->3": 0.25, "3->I": 0.75}
+
+
+@pytest.mark.parametrize("kind", ["learned", "fixed"])
+@pytest.mark.parametrize("method", ["full", "scratch"])
+def test_other_number_embeddings_need_a_folder_that_has_them(tmp_path: Path, method: str, kind: str) -> None:
+    sizes = replace(SMALL.sizes, number_embedding=kind)
+    recipe = replace(SMALL, method=method, freeze_text=method == "full", sizes=sizes)
+    kept = Decoder(recipe.decoder_config(), torch.randn(6, 4))
+    save_converted(tmp_path, "start", kept.config, kept.state_dict())
+    numbers = gradients(starting_decoder(recipe, tmp_path))["embedding.learned.weight"][TEXT + 3]
+    assert numbers.any() == (kind == "learned")
+    with pytest.raises(RecipeError, match=f"number_embedding is {kind}, in the recipe both.*--number-embedding"):
+        starting_decoder(SMALL, tmp_path)
 
 
 @pytest.mark.parametrize(("line", "message"), [
@@ -119,6 +146,11 @@ def test_shipped_recipes(path: Path) -> None:
     ("method: scratch", "switch it off"), ("lora: {rank: 0}", "rank and alpha"),
     ("optimizer: sgd", "optimizer must be one of"), ("shard: true\noptimizer: adamw8bit", "choose one of the two"),
     ("shard: true\nrun: {steps: 1, average: 0.9}", "a running mean of the weights"),
+    ("task: {I->3: 0}", "the share of a task must be a positive number"),
+    ("task: {}", "task must be one of .* got none"), ("task: {I->3: 1, I->4: 1}", "task must be one of .* got 'I->4'"),
+    ("loss: {first_tokens: 5}", "belong together"), ("loss: {colour: red}", "loss has no setting colour"),
+    ("loss: {first_tokens: 5, first_weight: 10.0}", "I->3 writes none"),
+    ("task: 3->I-first3output\nloss: {first_tokens: 5, first_weight: 10.0}", "or has them given"),
     ("colour: red", "has no setting colour"), ("sizes: {dim: 100}", "dim 100 is not a multiple of heads 32")])
 def test_wrong_entries_are_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "wrong.yaml"
@@ -131,12 +163,3 @@ def test_training_needs_a_start_and_data(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["train", "full", "--recipe", str(RECIPES[0]), "--device", "cpu", "--out",
                  str(tmp_path / "out")]) == 2
     assert "needs --from" in capsys.readouterr().err
-
-
-def test_the_commands_of_the_page_are_commands() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "full_size.md").read_text(encoding="utf-8")
-    commands = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("kyvo ")]
-    assert len(commands) == 6
-    for command in commands:
-        assert callable(_parser(with_training=True).parse_args(command).run), command
-    assert {path.stem for path in RECIPES} == {"llama-1b", "llama-1b-lora", "scratch-1b"}

@@ -104,9 +104,29 @@ def test_throughput_leaves_the_first_batch_out() -> None:
     assert [unknown.begin(10) for _ in range(3)][2] == {"tokens_per_second": 10.0}
 
 
+def test_the_head_counts_for_the_tokens_worth_a_loss() -> None:
+    times = iter([0.0, 1.0, 3.0])
+    counter = Throughput(3.0, 6000.0, clock=lambda: next(times), operations_per_scored=30.0)
+    assert [counter.begin(1000, scored=100) for _ in range(3)][2] == {
+        "tokens_per_second": 500.0, "model_flops_utilisation": (1000 * 3 + 100 * 30) / 2 / 6000}
+
+
+def test_the_time_of_evaluations_and_checkpoints_is_left_out() -> None:
+    times = iter([0.0, 10.0, 12.0, 62.0, 62.0, 74.0, 74.0])
+    counter, seen = Throughput(1.0, None, clock=lambda: next(times)), []
+    assert [counter.begin(10) for _ in range(2)] == [{}, {}]
+    with counter.paused():  # 12 .. 62
+        seen.append("checkpoint")
+    evaluate = counter.paused()(lambda: seen.append("evaluation"))
+    evaluate()  # 62 .. 74
+    assert counter.begin(10) == {"tokens_per_second": 10 / 2} and seen == ["checkpoint", "evaluation"]
+
+
 @pytest.mark.parametrize(("name", "peak"), [
     ("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H100 PCIe", 756e12), ("NVIDIA A100-SXM4-80GB", 312e12),
-    ("Abacus", None)])
+    ("NVIDIA L40", 181e12), ("NVIDIA L40S", 362e12), ("NVIDIA L4", 121e12), ("NVIDIA GH200 480GB", 989e12),
+    ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None), ("NVIDIA GeForce RTX 4090", 165e12),
+    ("NVIDIA GeForce RTX 4090 Laptop GPU", None), ("Abacus", None)])
 def test_peaks_by_the_name_of_the_device(monkeypatch: pytest.MonkeyPatch, name: str, peak: float | None) -> None:
     monkeypatch.setattr(throughput.torch.cuda, "get_device_name", lambda device: name)
     assert device_peak(torch.device("cuda"), "bfloat16") == peak

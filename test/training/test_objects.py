@@ -19,6 +19,7 @@ from kyvo_ros.tokens import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.object_examples import library
 from kyvo_ros.training.recipe import RecipeError, ShapeShares, load_recipe
+from kyvo_ros.training.rendering import DrawingSettings
 from kyvo_ros.training.stages import Workshop
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -102,6 +103,35 @@ def test_one_shape_is_the_whole_scene_with_the_other_codes_left_out(shop: Worksh
         assert ids[prompt_length:-9] == layout
         seen.add(which)
     assert len(seen) > 1
+
+
+def test_codes_of_another_shape_tokenizer_are_not_mixed_in(trained: Path, tmp_path: Path, capsys) -> None:
+    torch.manual_seed(1)
+    other = ShapeTokenizer(ShapeTokenizerConfig(resolution=16, block=8, width=16, part_width=8, layers=1,
+                                                codebook_size=20, code_dim=8))
+    save_shape_tokenizer(tmp_path / "other", "other", other)
+    for stage in ("decoder", "export"):
+        assert _train(trained, stage, "--shapes", str(tmp_path / "other")) == 2
+        assert "has learned the codes of another shape tokenizer" in capsys.readouterr().err
+    assert _train(trained, "export", "--shapes", str(trained / "shapes")) == 0
+
+
+def test_codes_to_draw_given_shapes_weigh_as_those_of_other_drawings(shop: Workshop, pictures: CodeSet) -> None:
+    lesson = shop.shape_lesson(shop.tokenizer())
+    row = int(np.flatnonzero(pictures.truth.count > 1)[0])
+    rows, rng = np.array([row]), np.random.default_rng(0)
+    text = lesson._text("asset_drawing", pictures, rows, rng)
+    decoder = shop.new_language_model(shop.tokenizer()).decoder.eval()
+    weighted = replace(lesson, drawing=replace(lesson.drawing, settings=DrawingSettings(object_weight=50.0)))
+    with torch.no_grad():
+        logits, truth = lesson._predicted(decoder, pictures, rows, text)
+        entropies = torch.nn.functional.cross_entropy(logits, truth, reduction="none")
+        near = torch.as_tensor(weighted.drawing.weights(pictures, rows)[0])
+        loss = weighted._drawing_loss(decoder, pictures, rows, text, rng)
+        spoilt = replace(weighted, drawing=replace(weighted.drawing, settings=DrawingSettings(1.0, 50.0)))
+        assert float(loss) == pytest.approx(float((entropies * near).mean()), rel=1e-5)
+        assert near.max() > 20 * near.min()
+        assert float(spoilt._drawing_loss(decoder, pictures, rows, text, rng)) != pytest.approx(float(loss), rel=1e-6)
 
 
 def test_mirrored_examples_name_the_mirrored_shapes(shop: Workshop, pictures: CodeSet) -> None:

@@ -10,17 +10,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tiny_model import tiny_bundle, tiny_shape_bundle
 
 from kyvo_ros import cli
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
 from kyvo_ros.model.folder import load_model
 from kyvo_ros.pipeline import KyvoPipeline
-from kyvo_ros.tokens import CLEVR_SCHEMA
+from kyvo_ros.tokens import CLEVR_SCHEMA, Vocabulary
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, train_text_tokenizer
 from kyvo_ros.training.preparation import held_out_names
 from kyvo_ros.training.recipe import load_recipe
 from kyvo_ros.training.stages import Workshop, learned_tasks
-from kyvo_ros.training.starting import resized_grid, state_for
+from kyvo_ros.training.starting import longer_tables, resized_grid, state_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -209,6 +210,17 @@ def test_a_decoder_starts_with_other_image_codes_by_what_does_not_hang_on_them(t
     assert not rows[ids.start:ids.stop].any() and torch.equal(rows[:ids.start], before["embedding.learned.weight"][:ids.start])
     assert "embedding.code_projection.weight" not in other and torch.equal(other["embedding.codebook"], finer.codebook)
     assert other["embedding.image_positions"].shape == (12 * 16, 32)
+
+
+def test_a_model_with_shapes_starts_with_all_rows_of_one_without() -> None:
+    before, model = tiny_bundle(), tiny_shape_bundle().decoder
+    size, state, own = before.vocabulary.size, before.decoder.state_dict(), model.state_dict()
+    assert model.config.vocabulary.size == size + 20
+    longer = longer_tables(model, before.vocabulary, state)
+    for name in ("embedding.learned.weight", "head.weight"):
+        assert torch.equal(longer[name][:size], state[name]) and torch.equal(longer[name][size:], own[name][size:])
+    other = Vocabulary.small(number_step=0.5)
+    assert longer_tables(model, other, state) is state, "other ids"
 
 
 def test_a_grid_is_resized_place_by_place():

@@ -27,7 +27,6 @@ def points_from_msg(message: Any, max_points: float = math.inf, most_sent: float
     if count > most_sent:
         raise CloudMessageError(f"the cloud has {message.width}x{message.height} points, more than the {most_sent:g} "
                                 "of max_image_megapixels; let the driver send fewer, or raise it")
-    kind = _point_type(message)
     step = message.point_step
     if message.row_step < message.width * step or len(message.data) != message.row_step * message.height:
         raise CloudMessageError(f"the cloud has {len(message.data)} bytes in {message.height} rows of "
@@ -35,6 +34,7 @@ def points_from_msg(message: Any, max_points: float = math.inf, most_sent: float
                                 "clouds")
     if count == 0:
         return np.empty((0, 3))
+    kind = _point_type(message)  # after the sizes: numpy makes no type of a point_step that no data could have
     rows = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.row_step)
     stored = np.ascontiguousarray(rows[:, :message.width * step]).view(kind).reshape(-1)
     taken = stored if count <= max_points else stored[np.arange(int(max_points)) * count // int(max_points)]

@@ -119,7 +119,8 @@ def _drops(ledger: Ledger, to_type: Callable[[str], str]) -> Iterator[Finding]:
     for reason, count in ledger.drops.items():
         stage, level = DROP_REASONS[reason]
         if level > OK:
-            yield Finding(ERROR, stage, f"{ledger.reasons[reason]} ({count} of {ledger.images} images)", to_type(reason))
+            yield Finding(ERROR, stage, f"{ledger.reasons[reason]} ({count} of {ledger.images} images)",
+                          to_type(reason))
 
 
 def _remarks(ledger: Ledger, settings: Settings, topics: Topics, watch: _Watch,

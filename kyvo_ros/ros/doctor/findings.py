@@ -18,7 +18,7 @@ class Finding:
     """One thing that was looked at."""
 
     level: int  # OK, WARN or ERROR of `status`
-    about: str  # a stage of `status.STAGES`, or versions, device, node, system
+    about: str  # a stage of `status.STAGES`, with its camera's name before it, or versions, device, node, system
     message: str
     type_this: str = ""  # a command that helps; empty where there is none
 

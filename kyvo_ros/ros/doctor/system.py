@@ -36,33 +36,59 @@ _NODE_NAME = "kyvo_node"
 
 
 def examine_system(settings: Settings, pipeline: Pipeline | None, image: str = "", camera_info: str = "",
-                   listen_s: float = 4.0, depth: str = "") -> list[Finding]:
-    """Listen to a system for a while; `image`, `camera_info` and `depth` name topics where they are not clear."""
+                   listen_s: float = 4.0, depth: str = "", camera: str = "") -> list[Finding]:
+    """Listen to a system for a while. `image`, `camera_info` and `depth` name topics where they are not clear, `camera`
+    one of several cameras of a running node, which without that are listened to in turn.
+    """
     context = Context()
     rclpy.init(context=context, args=[])
     try:
         # The first node stays to the end: with the last node of a context goes what it has learned of the graph.
         with _Ears(context, "kyvo_doctor") as graph:
             graph.settle()
-            return list(_examined(graph, settings, pipeline, image, camera_info, depth, listen_s))
+            named = Topics(image, camera_info, depth=depth)
+            return list(_examined(graph, settings, pipeline, named, listen_s, camera))
     finally:
         rclpy.shutdown(context=context)
 
 
-def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, image: str, camera_info: str, depth: str,
-              listen_s: float) -> Iterator[Finding]:
-    offered = dict(graph.topics())
+def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, named: Topics, listen_s: float,
+              camera: str) -> Iterator[Finding]:
+    cameras = {camera: graph.cameras.get(camera, {})}
+    if not (named.image or named.camera_info):
+        if camera and graph.cameras and camera not in graph.cameras:
+            yield from _nodes(graph)
+            known = graph.said.get("cameras", "one without a name")
+            yield Finding(ERROR, "node", f"it has no camera '{camera}'; it has {known}",
+                          f"ros2 param get {graph.said['name']} cameras")
+            return
+        cameras = cameras if camera else graph.cameras or cameras
+    for number, (name, said) in enumerate(cameras.items()):
+        ears, findings = _looked(graph, settings, pipeline, _completed(named, said, settings), listen_s)
+        if number == 0:
+            yield from _nodes(ears)
+        yield from (replace(found, about=f"{name}: {found.about}") if name else found for found in findings)
+
+
+def _completed(named: Topics, said: dict[str, str], settings: Settings) -> Topics:
+    """What the user has named, and else what the running node says that it listens to for a camera."""
+    depth = named.depth
     if not depth and settings.depth_source != "none":
-        said = graph.said.get("depth topic", "none")  # as Camera.report puts it
-        depth = "" if said == "none" else said
-    if not image and not camera_info:
-        image, camera_info = graph.said.get("image topic", ""), graph.said.get("camera_info topic", "")
+        depth = said.get("depth topic", "none")  # as Camera.figures puts it
+        depth = "" if depth == "none" else depth
+    if named.image or named.camera_info:
+        return replace(named, depth=depth)
+    return Topics(said.get("image topic", ""), said.get("camera_info topic", ""), depth=depth)
+
+
+def _looked(graph: _Ears, settings: Settings, pipeline: Pipeline | None, wanted: Topics,
+            listen_s: float) -> tuple[_Ears, list[Finding]]:
+    """What is wrong with one camera, and who has listened to it."""
+    offered = dict(graph.topics_of_others())
     try:
-        topics = _topics(offered, image, camera_info, depth, settings.depth_source)
+        topics = _topics(offered, wanted.image, wanted.camera_info, wanted.depth, settings.depth_source)
     except BagError as error:
-        yield from _nodes(graph)
-        yield Finding(ERROR, "image", str(error), "ros2 topic list -t")
-        return
+        return graph, [Finding(ERROR, "image", str(error), "ros2 topic list -t")]
     if topics.image in offered:
         transport = "compressed" if offered[topics.image] == COMPRESSED else "raw"
         settings = replace(settings, image_transport=transport)
@@ -70,11 +96,9 @@ def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, image
         ears.listen(listen_s)
         starved = ears.starved()
     silent = {finding.about for finding in starved}
-    yield from _nodes(ears)
-    yield from starved
     # What follows from a topic that is silent has been said already.
-    yield from (finding for finding in examine(ears.heard(), pipeline, settings, topics)
-                if finding.level == OK or finding.about not in silent)
+    return ears, starved + [finding for finding in examine(ears.heard(), pipeline, settings, topics)
+                            if finding.level == OK or finding.about not in silent]
 
 
 def _topics(offered: dict[str, str], image: str, camera_info: str, depth: str, depth_source: str) -> Topics:
@@ -108,6 +132,7 @@ class _Ears:
                  topics: Topics = Topics("")) -> None:
         self.context, self._name, self._settings, self._wanted = context, name, settings, topics
         self.said: dict[str, str] = {}  # the figures of kyvo_node's summary
+        self.cameras: dict[str, dict[str, str]] = {}  # those of each of its cameras by name, '' for one without
         self.stages: dict[str, tuple[int, str]] = {}  # level and message of its stages, with the name of their camera
         self._images: deque[Heard] = deque(maxlen=_IMAGES_KEPT)
         self._depth: deque[Heard] = deque(maxlen=_IMAGES_KEPT)
@@ -162,6 +187,12 @@ class _Ears:
             if name not in _EVERYWHERE and self._node.count_publishers(name):
                 yield name, types[0]
 
+    def topics_of_others(self) -> Iterator[tuple[str, str]]:
+        """The same without those that only kyvo_node publishes, whose pictures are no camera's."""
+        for name, kind in self.topics():
+            if {p.node_name for p in self._node.get_publishers_info_by_topic(name)} != {_NODE_NAME}:
+                yield name, kind
+
     def heard(self) -> list[Heard]:
         """All of the camera and TF, in the order of arrival."""
         return sorted([*self._images, *self._depth, *self._moving, *self._kept], key=lambda item: item.when_ns)
@@ -190,5 +221,7 @@ class _Ears:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         name = message.status[0].name if message.status else ""
         if name.rpartition("/")[2] == _NODE_NAME:
-            self.said = {"name": name, **{value.key: value.value for value in message.status[0].values}}
+            by_name = {s.name.partition(": ")[2]: {v.key: v.value for v in s.values} for s in message.status}
+            self.said = {"name": name, **by_name[""]}
+            self.cameras = {camera: by_name.get(camera, {}) for camera in self.said.get("cameras", "").split(", ")}
             self.stages = {s.name.partition(": ")[2]: (s.level[0], s.message) for s in message.status[1:]}

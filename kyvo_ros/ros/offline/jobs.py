@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,15 +64,19 @@ def run_job(job: Job, factory: PipelineFactory = kyvo_pipeline) -> Ledger:
     """Run a recording through a pipeline and write its results. Raises BagError and what loading the model raises."""
     from kyvo_ros.ros.offline.message_packages import provide
     provide()  # before the conversions, which import the message packages
-    from kyvo_ros.ros.offline.results import ResultWriter
+    from kyvo_ros.ros.offline.results import GraphWriter, ResultWriter
     ledger = Ledger()
     with ExitStack() as stack:
         source = open_source(job, stack)
         bag = stack.enter_context(BagWriter(job.output, job.storage))
         writer = ResultWriter(bag, source.settings, job.namespace)
-        replay = Replay(factory(source.settings), source.settings, ledger)
+        pipeline = factory(source.settings)
+        replay = Replay(pipeline, source.settings, ledger)
+        graph = GraphWriter(bag, source.settings, replay.locate, ledger, job.namespace)
         for when_ns, frame, result in replay.frames(source.heard):
             writer.write(when_ns, frame, result)
+            graph.write(when_ns, frame, result, partial(pipeline.field, result.view.plane, result.unit_m))
+        ledger.graph = graph.figures()
     return ledger
 
 

@@ -21,7 +21,7 @@ from kyvo_ros.ros.recognition import Recognizer
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import OK, WARN
 from kyvo_ros.ros.transforms import JUMP_BACK_NS, TransformBuffer
-from kyvo_ros.scene import Transform
+from kyvo_ros.scene import CameraView, Transform
 
 #: How much later than its depth an image may come in a recording, beyond the tolerance of their stamps.
 _DEPTH_AHEAD_NS = 1_000_000_000
@@ -38,6 +38,7 @@ class Ledger:
     reasons: dict[str, str] = field(default_factory=dict)  # the first message of each reason
     remarks: dict[tuple[str, int], str] = field(default_factory=dict)  # by stage and level, the first message
     time_jumps: int = 0
+    graph: dict[str, str] = field(default_factory=dict)  # figures of the scene graph; empty where none is kept
 
     def dropped(self, reason: str, message: str = "") -> None:
         """As Status.dropped."""
@@ -93,6 +94,10 @@ class Replay:
         if self._settings.depth_source != "none" and not self._depth.any:
             self._ledger.failed("depth", WARN, f"depth_source is {self._settings.depth_source}, but no depth has come; "
                                 "name its topic with --depth")
+
+    def locate(self, target: str, view: CameraView, camera_frame: str, stamp_ns: int, settings: Settings) -> Transform:
+        """Pose of a view's support plane in a TF frame, by what has been read so far. Raises FrameDropped."""
+        return self._recognizer.frame_T_plane(target, view, camera_frame, stamp_ns, settings)
 
     def known_frames(self) -> list[str]:
         """Names of the frames that TF has told of."""
