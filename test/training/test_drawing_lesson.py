@@ -82,8 +82,8 @@ def test_the_first_codes_weigh_more(bundle, lesson, pictures) -> None:
 def test_codes_where_objects_stand_weigh_more(bundle, lesson, pictures) -> None:
     rows = np.array([0, 2])
     plain = replace(lesson, first_codes=FirstCodes(0))
-    assert plain._weights(pictures, rows) == pytest.approx(1.0)
-    weights = replace(plain, settings=DrawingSettings(object_weight=3.0))._weights(pictures, rows)
+    assert plain.weights(pictures, rows) == pytest.approx(1.0)
+    weights = replace(plain, settings=DrawingSettings(object_weight=3.0)).weights(pictures, rows)
     assert weights.mean() == pytest.approx(1.0) and weights.max() == pytest.approx(3 * weights.min())
     raster = weights[:, np.argsort(bundle.builder.image_grammar.order)].reshape(2, *bundle.builder.image_grid)
     u, v = pictures.truth[rows].projected((bundle.canonical.fx, bundle.canonical.fy),
@@ -116,7 +116,7 @@ def test_wrong_codes_stand_in_the_picture_alone(bundle, lesson, pictures, monkey
 def test_wrong_codes_are_read_and_true_ones_scored(bundle, lesson, pictures) -> None:
     rows = np.array([0, 0])
     ids, start = lesson._sequences(pictures, rows)
-    given = lesson._spoilt(ids, np.ones((2, 1)), np.random.default_rng(0))
+    given = lesson.spoilt(ids, np.ones((2, 1)), np.random.default_rng(0))
     entropies, _ = lesson._predicted(bundle.decoder, ids, start, pictures.cells[rows], given)
     logits = bundle.decoder.logits(bundle.decoder.hidden(
         given[:, :-2], cells=torch.as_tensor(pictures.cells[rows]), prefix_length=start - 1, start=start))
