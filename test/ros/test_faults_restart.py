@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_latched_readers_get_the_new_node_s_data_and_no_name_stays_twice(tester,
             robot.see_graph()
             first.child.process.kill()
             assert first.child.process.wait(5.0) == -signal.SIGKILL
+        time.sleep(0.5)  # what it had sent is still on its way
         robot.forget()
         robot.kept_scenes.clear()
         with FakeNode(robot, tmp_path / "second", ARGUMENTS, ready=False) as second:
