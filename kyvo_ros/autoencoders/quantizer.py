@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 #: Vectors that are compared with the codebook at a time.
 _AT_ONCE = 1 << 15
 

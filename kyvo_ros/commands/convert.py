@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 LAYOUTS = ("clevr", "objectron")
 HEADS = 32
 MAX_LENGTH = 4096
-DRAWN_ORDER = "alternating"
 TASKS = ("I->3", "3->I")
-#: As `kyvo_ros.model.config.NUMBER_EMBEDDINGS`, likewise.
+#: As `kyvo_ros.model.config.NUMBER_EMBEDDINGS` and `kyvo_ros.tokens.published_sequences.DRAWN_ORDER`, likewise.
 NUMBER_EMBEDDINGS = ("both", "learned", "fixed")
+DRAWN_ORDER = "alternating"
 _DRAWING = "3->I"
 
 

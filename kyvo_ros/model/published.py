@@ -23,8 +23,6 @@ HEADS = 32
 MAX_LENGTH = 4096
 #: All published image tokenizers make 16 x 16 codes of an image.
 IMAGE_GRID = (16, 16)
-#: In which the published configurations of drawing and editing write images (`tokens.image_orders`).
-DRAWN_ORDER = "alternating"
 #: Those of the published tasks that the pipeline can do: seeing and drawing.
 PIPELINE_TASKS = ("I->3", "3->I")
 #: Of the published checkpoints.

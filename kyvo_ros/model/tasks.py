@@ -12,8 +12,8 @@ class UntrainedTaskError(ValueError):
 
 
 #: What the tasks of a pipeline are, in words.
-_WORDS = {"I->3": "recognising scenes", "Q->P": "answering questions", "T->E": "editing by instructions", "3->I": "drawing scenes",
-          "I->S": "the shapes of objects", "S->I": "drawing scenes of given shapes",
+_WORDS = {"I->3": "recognising scenes", "Q->P": "answering questions", "T->E": "editing by instructions",
+          "3->I": "drawing scenes", "I->S": "the shapes of objects", "S->I": "drawing scenes of given shapes",
           **dict.fromkeys(ANSWER_TASKS.values(), "answering at once, without a program")}
 #: Where the documentation tells how to train a task that has a page of its own.
 _PAGES = {"3->I": "docs/rendering.md", "I->S": "docs/shapes.md", "S->I": "docs/shapes.md"}

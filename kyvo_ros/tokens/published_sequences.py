@@ -15,6 +15,8 @@ from kyvo_ros.tokens.image_orders import written_order
 from kyvo_ros.tokens.sequences import TASKS, Segment, Sequence, TaskError
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
+#: In which the published configurations of drawing and editing write images (`image_orders`).
+DRAWN_ORDER = "alternating"
 #: Faithful to the published code, which leaves the image that is edited as it is in these tasks, and in no others.
 _RASTER_SOURCES = ("I+3+T->I+3", "3+I+T->3+I")
 
@@ -67,4 +69,4 @@ def _reordered(codes: np.ndarray) -> np.ndarray:
     side = math.isqrt(len(codes))
     if side * side != len(codes):
         raise TaskError(f"the published order knows square images only, got one of {len(codes)} codes")
-    return codes[written_order("alternating", (side, side))]
+    return codes[written_order(DRAWN_ORDER, (side, side))]

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.folder import load_decoder, replace_decoder
-from kyvo_ros.model.published import DRAWN_ORDER, PIPELINE_TASKS
+from kyvo_ros.model.published import PIPELINE_TASKS
+from kyvo_ros.tokens.published_sequences import DRAWN_ORDER
 from kyvo_ros.tokens.sequences import Sequence
 from kyvo_ros.training import distributed
 from kyvo_ros.training.adaptation import adapt, full_optimizer, whole_state

@@ -100,9 +100,16 @@ class DrawingLesson:
         codes to continue from that are replaced.
         """
         ids, start = self._sequences(pictures, rows)
-        shares = rng.uniform(0.0, self.settings.wrong_codes, (len(ids), 1))
-        entropies, _ = self._predicted(decoder, ids, start, pictures.cells[rows], self.spoilt(ids, shares, rng))
+        entropies, _ = self._predicted(decoder, ids, start, pictures.cells[rows], self.misled(ids, rng))
+        return self.weighted(entropies, pictures, rows)
+
+    def weighted(self, entropies: Tensor, pictures: CodeSet, rows: np.ndarray) -> Tensor:
+        """The mean of cross entropies (B, h*w) of codes in the order of writing, by their `weights`."""
         return (entropies * torch.as_tensor(self.weights(pictures, rows), device=entropies.device)).mean()
+
+    def misled(self, ids: Tensor, rng: np.random.Generator) -> Tensor:
+        """(B, S) sequences as training reads them: of every row a share of the picture's codes is replaced by any."""
+        return self.spoilt(ids, rng.uniform(0.0, self.settings.wrong_codes, (len(ids), 1)), rng)
 
     def weights(self, pictures: CodeSet, rows: np.ndarray) -> np.ndarray:
         """(B, h*w) float32, of the loss on each code, in the order of writing; their mean is 1."""

@@ -140,11 +140,10 @@ class ShapeLesson:
     def _drawing_loss(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text,
                       rng: np.random.Generator) -> Tensor:
         """As of 3->I: some codes to continue from are replaced, and codes weigh by where they stand."""
-        shares = rng.uniform(0.0, self.drawing.settings.wrong_codes, (len(rows), 1))
-        given = self.drawing.spoilt(text.ids.cpu(), shares, rng).to(self.device)
+        given = self.drawing.misled(text.ids.cpu(), rng).to(self.device)
         logits, truth = self._predicted(decoder, pictures, rows, text, given)
         entropies = F.cross_entropy(logits, truth, reduction="none").view(len(rows), -1)
-        return (entropies * torch.as_tensor(self.drawing.weights(pictures, rows), device=entropies.device)).mean()
+        return self.drawing.weighted(entropies, pictures, rows)
 
     def _predicted(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text,
                    given: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -92,8 +92,8 @@ def prepared_slats(folder: Path, split: str, count: int, resolution: int, worker
     """
     if count < 1:
         raise TrainingError(f"expected at least one object of the split {split}, got {count}")
-    shards = range((count + SHARD - 1) // SHARD)
-    paths = [folder / f"{split}_{resolution}_{names_key(names or categories(split))}_{shard:04d}_of_{count}.npz" for shard in shards]
+    shards, key = range((count + SHARD - 1) // SHARD), names_key(names or categories(split))
+    paths = [folder / f"{split}_{resolution}_{key}_{shard:04d}_of_{count}.npz" for shard in shards]
     missing = [(shard, path) for shard, path in zip(shards, paths) if not path.exists()]
     make = partial(_write_shard, list(assets(split, count, names)), resolution)
     if workers <= 1:

@@ -15,6 +15,9 @@ from kyvo_ros.training.trainer import TrainingError
 
 log = logging.getLogger(__name__)
 
+#: Of a decoder's weights those with a row for every id.
+_TABLES = ("embedding.learned.weight", "head.weight")
+
 
 def start_from(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
     """Take over the weights whose name and shape the model has; what stays new is logged.
@@ -39,7 +42,7 @@ def start_without_numbers(model: Decoder, other: Decoder) -> None:
     """
     own, state = model.state_dict(), other.state_dict()
     new, old = (decoder.config.vocabulary.range("numbers") for decoder in (model, other))
-    for name in ("embedding.learned.weight", "head.weight"):
+    for name in _TABLES:
         rows = state[name]
         state[name] = torch.cat((rows[:old.start], own[name][new.start:new.stop], rows[old.stop:]))
     numbers = ("embedding.number_scale", "embedding.number_features", "number_head")
@@ -54,7 +57,7 @@ def longer_tables(model: Decoder, before: Vocabulary, state: dict[str, Tensor]) 
     if before.shape_codes or replace(vocabulary, shape_codes=0) != before:
         return state
     own, state = model.state_dict(), dict(state)
-    for name in ("embedding.learned.weight", "head.weight"):
+    for name in _TABLES:
         if state[name].shape[1:] == own[name].shape[1:]:
             state[name] = torch.cat((state[name], own[name][before.size:].to(state[name])))
     return state

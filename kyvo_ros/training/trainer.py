@@ -3,7 +3,8 @@
 The learning rate warms up, stays, and decays only when the run is told to end (warm-up, stable, decay; arXiv
 2404.06395), so that a run continues without knowing its end. Batches are drawn from a generator seeded by (seed, step),
 so a run that resumes from a checkpoint goes on exactly as if it had not stopped. A running mean of the weights
-(`RunSettings.average`) is worth about what a decay is, at any step (arXiv 2306.03241). It knows neither images nor tokens.
+(`RunSettings.average`) is worth about what a decay is, at any step (arXiv 2306.03241). It knows neither images nor
+tokens.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class RunSettings:
     weight_decay: float = 0.05  # on matrices only
     gradient_clip: float = 1.0  # largest norm of the whole gradient
     beta2: float = 0.95  # AdamW's second moment decay
-    average: float = 0.0  # share that a running mean of the weights keeps a step; evaluation and later stages take the mean
+    average: float = 0.0  # share that a running mean of the weights keeps a step; what is scored and exported; 0: none
     precision: str = "float32"  # of activations; bfloat16 where the hardware has units for it (on GPUs; few CPUs do)
     seed: int = 0
     checkpoint_every: int = 500  # steps
@@ -170,7 +171,7 @@ class Trainer:
         self.optimizer = optimizer_for(model, settings) if optimizer is None else optimizer
         self.processes = Replicas() if processes is None else processes
         self.step = 0
-        self._other: list[Tensor] | None = None  # the weights that the model does not hold: their mean, or the last ones
+        self._other: list[Tensor] | None = None  # weights that the model does not hold: their mean, or the last ones
         self._holds_mean = False
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -15,6 +15,7 @@ from kyvo_ros.commands import convert
 from kyvo_ros.model import config, published
 from kyvo_ros.model.checkpoint import load_decoder
 from kyvo_ros.tokens import TextTokenizer
+from kyvo_ros.tokens.published_sequences import DRAWN_ORDER
 
 
 def test_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +73,7 @@ def test_errors_take_one_line_and_write_nothing(
 
 
 def test_defaults_are_those_of_the_model() -> None:
-    assert convert.LAYOUTS == tuple(published.LAYOUTS) and convert.DRAWN_ORDER == published.DRAWN_ORDER
+    assert convert.LAYOUTS == tuple(published.LAYOUTS) and convert.DRAWN_ORDER == DRAWN_ORDER
     assert convert.TASKS == published.PIPELINE_TASKS
     assert (convert.HEADS, convert.MAX_LENGTH) == (published.HEADS, published.MAX_LENGTH)
     assert convert.NUMBER_EMBEDDINGS == config.NUMBER_EMBEDDINGS

@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,20 @@ class FakeNode:
 
     def __exit__(self, *_) -> None:
         self.child.end()
+
+
+@contextmanager
+def sending(send: Callable[[], Any], period_s: float) -> Iterator[None]:
+    """A camera that runs meanwhile: `send` is called every `period_s` in a thread of its own."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(period_s):
+            send()
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 harness = pytest.importorskip("harness", reason="needs ROS 2")
 
-from harness import WHITE, Tester, calibration, image_to_msg  # noqa: E402
+from harness import WHITE, Tester, calibration, image_to_msg, sending  # noqa: E402
 from kyvo_msgs.srv import Recognize  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
@@ -19,23 +16,6 @@ from std_msgs.msg import Header  # noqa: E402
 
 CLIENTS, CHANGES = 50, 30
 WARN = 1
-
-
-@contextmanager
-def _frames(tester: Tester, period_s: float = 0.02) -> Iterator[None]:
-    """A camera that runs meanwhile."""
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(period_s):
-            tester.send_image()
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _accounted(tester: Tester) -> int:
@@ -51,7 +31,7 @@ def test_fifty_clients_are_all_answered_while_frames_come(node, tester) -> None:
     tester.meet(clients[-1], 20.0)
     request = Recognize.Request(image=image_to_msg(WHITE[:24, :32], Header(frame_id="caller")),
                                 camera_info=calibration("caller", width=32, height=24))
-    with _frames(tester):
+    with sending(tester.send_image, 0.02):
         scenes = len(tester.heard["scene"])
         answers = [client.call_async(request) for client in clients]
         tester.wait(lambda: all(answer.done() for answer in answers), f"{CLIENTS} answers", 60.0)
@@ -65,7 +45,7 @@ def test_fifty_clients_are_all_answered_while_frames_come(node, tester) -> None:
 def test_parameters_that_change_under_load_lose_no_frame_without_a_word(node, tester) -> None:
     tester.wait(tester.values, "diagnostics")
     failed = tester.values().get("dropped: inference_failed")  # by what other tests did
-    with _frames(tester):
+    with sending(tester.send_image, 0.02):
         for number in range(CHANGES):
             reason = tester.set_parameters(confidence_threshold=0.01 * number, max_rate_hz=float(10 * (number % 7)),
                                            output_frame=("", "support_plane")[number % 2], roi=[number, 0, 0, 0])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +12,7 @@ import pytest
 
 harness = pytest.importorskip("harness", reason="needs ROS 2")
 
-from harness import FakeNode, Tester  # noqa: E402
+from harness import FakeNode, Tester, sending  # noqa: E402
 from test_several_cameras import Eye  # noqa: E402
 
 BENCHMARKS = str(Path(__file__).resolve().parents[2] / "benchmarks")
@@ -33,23 +31,6 @@ def soak() -> Iterator[ModuleType]:
     sys.path.remove(BENCHMARKS)
 
 
-@contextmanager
-def _frames(eye: Eye, period_s: float = 0.05) -> Iterator[None]:
-    """The camera runs meanwhile."""
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(period_s):
-            eye.send()
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 def test_all_is_done_and_what_is_refused_is_noted(tester: Tester, soak: ModuleType, tmp_path: Path) -> None:
     parameters = ("cameras:=[camera0]", *soak.graph_parameters(tmp_path / "graphs"))
     arguments = tuple(word for parameter in parameters for word in ("-p", parameter))
@@ -59,7 +40,7 @@ def test_all_is_done_and_what_is_refused_is_noted(tester: Tester, soak: ModuleTy
         eye = Eye(rig, "camera0")
         eye.answer()
         stir = soak.Stir(rig)
-        with _frames(eye):
+        with sending(eye.send, 0.05):
             rig.wait(lambda: len(stir.call("get_scene_graph").scene.objects) == 3, "objects in the scene graph")
             for _ in stir.deeds:
                 stir.once()
