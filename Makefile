@@ -6,6 +6,7 @@
 # PYTHON=python3.12        the Python to make the environment from (3.10 to 3.12)
 # TORCH_INDEX=URL          package index to take torch from, and TORCH_SPEC='torch==VERSION' which one;
 #                          without them pip's own configuration decides which build of the pinned version
+# TEST_PROCESSES=2         how many processes share the tests (0: none but pytest's own)
 # ROS_WHEELS=jazzy         wheels of ROS 2 Jazzy in place of Kilted (with VENV=.venv-jazzy: beside it)
 
 PYTHON ?= python3
@@ -18,6 +19,7 @@ RECIPES ?= recipes/clevr-nano.yaml
 RENDERS ?=
 WORK ?= work
 TEST_LIMIT_S ?= 1800
+TEST_PROCESSES ?= 2
 DEMO_LIMIT_S ?= 900
 
 VENV_PYTHON := $(abspath $(VENV))/bin/python
@@ -41,7 +43,7 @@ demo: setup
 	@$(ON_LOOPBACK) --limit-s $(DEMO_LIMIT_S) $(VENV_PYTHON) -m kyvo_ros.ros.demo $(ARGS)
 
 test: setup
-	@$(ON_LOOPBACK) --limit-s $(TEST_LIMIT_S) $(VENV_PYTHON) -m pytest $(ARGS)
+	@$(ON_LOOPBACK) --limit-s $(TEST_LIMIT_S) $(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 weights: setup
 	@for recipe in $(RECIPES); do \
