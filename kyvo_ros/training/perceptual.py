@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,6 +30,28 @@ _CHANNELS = re.compile(r"lin(\d)\.model\.\d+\.weight$")
 
 class PerceptualError(ValueError):
     """Files do not hold the weights of a VGG-16; the message names the tensors."""
+
+
+@dataclass(frozen=True)
+class PerceptualSettings:
+    """The distance as a term of a loss; none by default."""
+
+    perceptual: float = 0.0  # weight of the perceptual distance; 0 leaves it out
+    perceptual_weights: tuple[str, ...] = ()  # files of the weights; paths are relative to the recipe
+
+    def __post_init__(self) -> None:
+        files = self.perceptual_weights
+        object.__setattr__(self, "perceptual_weights", (files,) if isinstance(files, str) else tuple(files))
+        if self.perceptual < 0:
+            raise ValueError(f"the weight of the perceptual distance must not be negative, got {self.perceptual}")
+        if (self.perceptual > 0) != bool(self.perceptual_weights):
+            raise ValueError("perceptual and perceptual_weights belong together: a weight, and the files of a VGG-16 "
+                             f"(the package has none), got {self.perceptual} and {list(self.perceptual_weights)}")
+
+    def distance(self, folder: Path, device: torch.device) -> PerceptualDistance | None:
+        """What the files hold, if there are any; `folder` is where their paths begin. Raises as `read_perceptual`."""
+        files = [folder / file for file in self.perceptual_weights]
+        return read_perceptual(files).to(device) if files else None
 
 
 def convolution_shapes() -> dict[str, tuple[int, ...]]:

@@ -16,33 +16,27 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
-from kyvo_ros.training.perceptual import PerceptualDistance, read_perceptual
+from kyvo_ros.training.perceptual import PerceptualDistance, PerceptualSettings
 
 #: Largest factor by which the adversarial term may be adapted.
 _LARGEST_FACTOR = 1e4
 
 
 @dataclass(frozen=True)
-class PictureSettings:
+class PictureSettings(PerceptualSettings):
     """Terms beside the errors of pixels; none by default."""
 
     adversarial: float = 0.0  # weight of the discriminator's opinion, before it is adapted; 0 leaves it out
     adversarial_from: int = 0  # step at which the discriminator begins to learn and to count
     discriminator_channels: int = 64  # of its first layer
     discriminator_halvings: int = 3  # of the resolution; a patch of 3 halvings is 70 pixels wide
-    perceptual: float = 0.0  # weight of the perceptual distance; 0 leaves it out
-    perceptual_weights: tuple[str, ...] = ()  # files, see `perceptual`; paths are relative to the recipe
 
     def __post_init__(self) -> None:
-        files = self.perceptual_weights
-        object.__setattr__(self, "perceptual_weights", (files,) if isinstance(files, str) else tuple(files))
-        if min(self.adversarial, self.adversarial_from, self.perceptual) < 0:
+        super().__post_init__()
+        if min(self.adversarial, self.adversarial_from) < 0:
             raise ValueError(f"weights and steps of picture terms must not be negative, got {self}")
         if min(self.discriminator_channels, self.discriminator_halvings) < 1:
             raise ValueError(f"a discriminator needs channels and halvings, got {self}")
-        if (self.perceptual > 0) != bool(self.perceptual_weights):
-            raise ValueError("perceptual and perceptual_weights belong together: a weight, and the files of a VGG-16 "
-                             f"(the package has none), got {self.perceptual} and {list(self.perceptual_weights)}")
 
     @property
     def wanted(self) -> bool:
@@ -121,9 +115,7 @@ class PictureModel(nn.Module):
         super().__init__()
         self.tokenizer = tokenizer
         device = next(tokenizer.parameters()).device
-        files = [folder / file for file in settings.perceptual_weights]
-        distance = read_perceptual(files).to(device) if files else None
-        self.terms = PictureTerms(settings, distance, parts).to(device)
+        self.terms = PictureTerms(settings, settings.distance(folder, device), parts).to(device)
 
     def added(self, images: Tensor, drawn: Tensor, rest: Tensor) -> tuple[Tensor, dict[str, float]]:
         """As `PictureTerms`."""

@@ -18,6 +18,7 @@ from kyvo_ros.autoencoders.quantizer import perplexity
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
 from kyvo_ros.autoencoders.slats import COLOR, DISTANCE, NORMAL, OPENNESS
 from kyvo_ros.autoencoders.volume_renderer import RenderSettings, render_shapes, view_directions
+from kyvo_ros.training.perceptual import PerceptualDistance, PerceptualSettings
 from kyvo_ros.training.shape_sources import SlatSet, varied
 
 VIEWS = ("none", "fixed", "many")
@@ -27,8 +28,8 @@ _SSIM_WINDOW = 7
 
 
 @dataclass(frozen=True)
-class ShapeLossSettings:
-    """Weights beside that of the signed distance, which is 1."""
+class ShapeLossSettings(PerceptualSettings):
+    """Weights beside that of the signed distance, which is 1; the perceptual one is of the pixel loss's views."""
 
     normal: float = 0.2
     color: float = 0.5
@@ -40,12 +41,18 @@ class ShapeLossSettings:
     picture: RenderSettings = field(default_factory=lambda: RenderSettings(size_px=40, samples=48))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.views not in VIEWS:
             raise ValueError(f"views must be one of {VIEWS}, got {self.views!r}")
         if isinstance(self.picture, dict):
             object.__setattr__(self, "picture", RenderSettings(**self.picture))
         if min(self.normal, self.color, self.openness, self.commitment, self.pixels) < 0 or self.rendered < 1:
             raise ValueError(f"weights must not be negative and rendered at least 1, got {self}")
+
+    @property
+    def looks(self) -> bool:
+        """Whether there is a loss in pixels; without, the perceptual one is left out, too."""
+        return self.views != "none" and self.pixels > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +65,7 @@ class ShapeStage:
     settings: ShapeLossSettings
     batch_size: int
     quantise: bool
+    distance: PerceptualDistance | None = None  # of the loss's settings
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         grids = self._draw(rng, self.batch_size)
@@ -70,12 +78,16 @@ class ShapeStage:
         if quantized is not None:
             parts["commitment"] = quantized.commitment
             loss = loss + settings.commitment * quantized.commitment
-        if settings.views != "none" and settings.pixels > 0:
+        if settings.looks:
             shown = kinds[:settings.rendered]
             drawn = self.tokenizer.assemble(made[:int((shown < 0).sum())], shown)
             truth = grids[:settings.rendered]
-            parts["pixels"] = pixel_loss(drawn, truth, self._views(rng, truth), settings.picture)
+            pictures = view_pairs(drawn, truth, self._views(rng, truth), settings.picture)
+            parts["pixels"] = pixel_loss(*pictures)
             loss = loss + settings.pixels * parts["pixels"]
+            if self.distance is not None:
+                parts["perceptual"] = self.distance(*(2 * picture - 1 for picture in pictures))
+                loss = loss + settings.perceptual * parts["perceptual"]
         return loss, {name: float(part.detach()) for name, part in parts.items()}
 
     @torch.no_grad()
@@ -142,11 +154,17 @@ def slat_losses(made: Tensor, truth: Tensor) -> dict[str, Tensor]:
             "openness": mean((made[..., OPENNESS, :] - truth[..., OPENNESS, :]).abs())}
 
 
-def pixel_loss(made: Tensor, truth: Tensor, views: Tensor, picture: RenderSettings) -> Tensor:
-    """L1 + D-SSIM between renderings of grids (B, 8, R, R, R) from views (B, 3, 3)."""
+def view_pairs(made: Tensor, truth: Tensor, views: Tensor, picture: RenderSettings) -> tuple[Tensor, Tensor]:
+    """Grids (B, 8, R, R, R), twice, from views (B, 3, 3) -> (B, 3, H, W) in [0, 1], twice; the second's without
+    gradients.
+    """
     with torch.no_grad():
         expected = render_shapes(truth, views, picture)
-    drawn = render_shapes(made, views, picture)
+    return render_shapes(made, views, picture), expected
+
+
+def pixel_loss(drawn: Tensor, expected: Tensor) -> Tensor:
+    """L1 + D-SSIM of pictures (B, 3, H, W) in [0, 1]."""
     return F.l1_loss(drawn, expected) + (1 - structural_similarity(drawn, expected)) / 2
 
 

@@ -10,7 +10,7 @@ Each part continues where it stopped, as those of images do; the model folder is
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -48,10 +48,14 @@ _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "tokenizer": ShapeToken
 
 
 def load_shape_recipe(path: Path) -> ShapeRecipe:
-    """Read a recipe. Raises RecipeError where the file is missing, broken, or has a wrong entry."""
+    """Read a recipe, with the paths of perceptual weights from here. Raises RecipeError where the file is missing,
+    broken, or has a wrong entry.
+    """
     document = read_document(path)
     try:
-        return read_block(ShapeRecipe, read_blocks(document, _BLOCKS), "recipe")
+        recipe = read_block(ShapeRecipe, read_blocks(document, _BLOCKS), "recipe")
+        weights = tuple(str(path.parent / file) for file in recipe.loss.perceptual_weights)
+        return replace(recipe, loss=replace(recipe.loss, perceptual_weights=weights))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
 
@@ -68,9 +72,10 @@ def train_shapes(recipe: ShapeRecipe, work: Path, out: Path, device: torch.devic
                        for split, count in (("train", recipe.objects), ("instances", recipe.held_out)))
     torch.manual_seed(recipe.seed)
     tokenizer = ShapeTokenizer(recipe.tokenizer).to(device)
+    distance = recipe.loss.distance(Path(), device) if recipe.loss.looks else None
     for name, settings, quantise in (("shape_encoder", recipe.encoder, False), ("shape_codes", recipe.codes, True)):
         log.info("stage %s of %s", name, recipe.name)
-        stage = ShapeStage(tokenizer, train, held_out, recipe.loss, settings.batch_size, quantise)
+        stage = ShapeStage(tokenizer, train, held_out, recipe.loss, settings.batch_size, quantise, distance)
         trainer = Trainer(work / name, settings, tokenizer, stage.loss_of, stage.evaluate)
         if not trainer.resume() and quantise:
             stage.warm_up_codes(step_generator(settings.seed, 2**32 - 1))  # batches that no step draws

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from kyvo_ros.data.assets import make_asset
 from kyvo_ros.data.mesh_files import read_mesh, write_mesh
 from kyvo_ros.evaluation.image_metrics import ssim
 from kyvo_ros.model.folder import SHAPE_TOKENIZER, ModelFolderError, load_model, load_shape_tokenizer
+from kyvo_ros.training.perceptual import PerceptualError
 from kyvo_ros.training.plots import read_metrics
 from kyvo_ros.training.recipe import RecipeError
 from kyvo_ros.training.shape_sources import SlatSet, prepared_slats, varied
-from kyvo_ros.training.shape_stage import ShapeLossSettings, slat_losses, structural_similarity
-from kyvo_ros.training.shapes import load_shape_recipe
+from kyvo_ros.training.shape_stage import ShapeLossSettings, ShapeStage, slat_losses, structural_similarity
+from kyvo_ros.training.shapes import load_shape_recipe, train_shapes
 from kyvo_ros.training.trainer import TrainingError
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -224,6 +226,36 @@ def test_structural_similarity_is_that_of_the_evaluation():
     a, b = np.random.default_rng(0).random((2, 20, 24, 3))
     x, y = (torch.as_tensor(v).permute(2, 0, 1)[None] for v in (a, b))
     assert float(structural_similarity(x, y)) == pytest.approx(ssim(a, b), abs=1e-6)
+
+
+def test_the_perceptual_distance_of_views_counts():
+    slats = SlatSet.of([encode_slat(make_asset("egg", 0), 16)])
+    tokenizer = ShapeTokenizer(ShapeTokenizerConfig(resolution=16, block=4, width=32, part_width=16, layers=1,
+                                                    codebook_size=66, code_dim=16))
+    settings = ShapeLossSettings(perceptual=2.0, perceptual_weights="vgg.pth", rendered=1,
+                                 picture={"size_px": 16, "samples": 24})
+    stage = ShapeStage(tokenizer, slats, slats, settings, 2, quantise=False, distance=OffBy())
+    loss, parts = stage.loss_of(np.random.default_rng(0))
+    rest = parts["distance"] + .2 * parts["normal"] + .5 * parts["color"] + .1 * parts["openness"]
+    assert parts["perceptual"] > 0
+    assert float(loss.detach()) == pytest.approx(rest + .5 * parts["pixels"] + 2 * parts["perceptual"], rel=1e-4)
+    blind = replace(stage, settings=replace(settings, views="none"))
+    assert {"pixels", "perceptual"}.isdisjoint(blind.loss_of(np.random.default_rng(0))[1])
+
+
+def test_perceptual_weights_are_read_from_beside_the_recipe(trained, tmp_path):
+    loss = "loss: {perceptual: 1.0, perceptual_weights: v.pth, "
+    (tmp_path / "r.yaml").write_text(TINY.replace("loss: {", loss))
+    with pytest.raises(PerceptualError, match=f"there is no file {tmp_path / 'v.pth'}"):
+        train_shapes(load_shape_recipe(tmp_path / "r.yaml"), trained / "work", tmp_path, torch.device("cpu"))
+
+
+class OffBy:
+    """In place of a VGG-16: the mean error of pictures in [-1, 1]."""
+
+    def __call__(self, one, other):
+        assert min(one.min(), other.min()) >= -1 and max(one.max(), other.max()) > 0.5, "a white background is 1"
+        return (one - other).abs().mean()
 
 
 def test_recipes_are_read_and_refused(tmp_path):
