@@ -43,7 +43,7 @@ demo: setup
 	@$(ON_LOOPBACK) --limit-s $(DEMO_LIMIT_S) $(VENV_PYTHON) -m kyvo_ros.ros.demo $(ARGS)
 
 test: setup
-	@$(ON_LOOPBACK) --limit-s $(TEST_LIMIT_S) $(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@$(ON_LOOPBACK) --limit-s $(TEST_LIMIT_S) $(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 weights: setup
 	@for recipe in $(RECIPES); do \

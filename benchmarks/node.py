@@ -1,10 +1,11 @@
-"""Frames a second of the pipeline and of the node, what the node adds, and its memory over many frames.
+"""Frames a second of the pipeline and of the node, what the node adds, how soon it is there, and its memory.
 
     python tools/on_loopback.py python benchmarks/node.py [--model DIR] [--frames 2000] [--json FILE]
 
 One run, one machine, the demo's images at 320x240, everything subscribed (scene, detections, markers):
 - pipeline: `recognize` in a loop in this process, one image at a time on all cores, alone on the machine, images
   already decoded.
+- start: from the start of the node's process until others see it on the graph, and until its model is loaded.
 - rate: a camera process sends raw images at 30 Hz, the node is another process, scenes are counted in this one.
 - added: one image at a time goes through the node and then through the pipeline of this process. The round trip runs
   from `publish` to the scene in the subscriber's hands, so that it holds DDS both ways and both executors; what the
@@ -80,6 +81,7 @@ class Bench:
                      "-p", "device:=cpu"]
         if options.model:
             arguments += ["-p", f"model:={options.model}"]
+        self.started = time.perf_counter()
         self.child = Child([sys.executable, "-m", "kyvo_ros.ros.node", "--ros-args", *arguments], log)
 
     def _listen_to_diagnostics(self) -> None:
@@ -151,10 +153,17 @@ def measure_pipeline(recognize: Callable, arrays: list[np.ndarray], seconds: flo
     return count / (time.perf_counter() - start)
 
 
+def measure_start(bench: Bench) -> dict:
+    """Seconds from the start of the node's process."""
+    bench.wait(lambda: "kyvo_node" in bench.node.get_node_names(), START_LIMIT_S, "the node")
+    on_graph_s = time.perf_counter() - bench.started
+    bench.wait(lambda: bench.values.get("model", "none") != "none", START_LIMIT_S, "the model")
+    return {"on_graph_s": on_graph_s, "loaded_s": time.perf_counter() - bench.started}
+
+
 def measure_pairs(bench: Bench, recognize: Callable, messages: list, arrays: list[np.ndarray], info,
                   pairs: int) -> dict:
     """Milliseconds of an image through the node and through the pipeline, in turn."""
-    bench.wait(lambda: bench.values.get("model", "none") != "none", START_LIMIT_S, "the model")
     bench.wait(lambda: bench.infos.get_subscription_count() > 0, START_LIMIT_S, "the node's subscription")
     node_s, direct_s = [], []
     for i in range(pairs + WARM_UP_FRAMES):
@@ -237,6 +246,7 @@ def run(options: Options) -> dict:
         bench = Bench(options, Path(scratch) / "node.log")
         try:
             torch.set_num_threads(threads)
+            results |= measure_start(bench)
             results |= measure_pairs(bench, recognize, messages, arrays, info, options.pairs)
             results |= measure_stream(bench, options.seconds, options.frames)
         finally:
@@ -250,6 +260,7 @@ def table(results: dict) -> str:
     lines = [
         f"{results['cpu']}, {results['cores']} cores, load {results['load_before']:.1f} before the start; model "
         f"{results['model']}, images {results['image']}",
+        f"on the graph after            {results['on_graph_s']:7.1f} s, the model loaded after {results['loaded_s']:.1f} s",
         f"pipeline alone                {results['pipeline_hz']:7.1f} frames/s",
         f"camera + node + listener      {results['node_hz']:7.1f} frames/s (camera at {results['camera_hz']:.0f} Hz, "
         f"{results['parallel_frames']} images at the same time on {results['threads']} threads each)",

@@ -376,6 +376,32 @@ def test_one_camera_of_a_running_node_is_asked_for(ward) -> None:
     assert exit_code(unknown) == 1 and said.type_this == "ros2 param get /kyvo_node cameras"
 
 
+def test_a_node_that_speaks_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its diagnostics come once a second, the graph may stand still before."""
+    rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
+    import harness
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+    from kyvo_ros.ros.doctor import system
+    monkeypatch.setattr(system, "_DISCOVERY_S", 0.2)
+    domain = int(harness.os.environ["ROS_DOMAIN_ID"]) % 101 + 1
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context, domain_id=domain)
+    node = rclpy.create_node("kyvo_node", context=context)
+    said = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+    said.publish(DiagnosticArray())
+    words = [DiagnosticStatus(name="/kyvo_node"), DiagnosticStatus(name="/kyvo_node: model")]
+    speaking = threading.Timer(1.5, lambda: said.publish(DiagnosticArray(status=words)))
+    speaking.start()
+    try:
+        findings = system.examine_system(Settings(), FakePipeline(), "/nothing", "", 0.2)
+    finally:
+        speaking.join()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    assert not any("no kyvo_node runs here" in finding.message for finding in findings), report(findings)
+
+
 def test_the_node_s_own_pictures_are_no_camera_s(node, tester, publish) -> None:
     _camera(tester, publish)
     said = _found(_live("", "/clinic/camera_info"), "image", "topics with images; name one with --image").message

@@ -66,7 +66,7 @@ def _examined(graph: _Ears, settings: Settings, pipeline: Pipeline | None, named
     for number, (name, said) in enumerate(cameras.items()):
         ears, findings = _looked(graph, settings, pipeline, _completed(named, said, settings), listen_s)
         if number == 0:
-            yield from _nodes(ears)
+            yield from _nodes(ears if ears.stages else graph)
         yield from (replace(found, about=f"{name}: {found.about}") if name else found for found in findings)
 
 
@@ -171,12 +171,15 @@ class _Ears:
                 self.starved()
 
     def settle(self) -> None:
-        """Wait until the graph has stayed the same for a while, or too long for one that is empty."""
+        """Wait until the graph has stayed the same for a while and a kyvo_node in it has spoken, or too long for one
+        that is empty.
+        """
         start = changed = time.monotonic()
         known: set[tuple[str, str]] = set()
         while time.monotonic() - start < _DISCOVERY_LIMIT_S:
             self.listen(0.2)
-            if known and time.monotonic() - changed > _DISCOVERY_S:
+            silent = not self.stages and _NODE_NAME in self._node.get_node_names()
+            if known and not silent and time.monotonic() - changed > _DISCOVERY_S:
                 return
             if (now_known := set(self.topics())) != known:
                 known, changed = now_known, time.monotonic()
