@@ -17,6 +17,8 @@ from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from kyvo_ros.ros.settings import check_camera_names
+
 SHARE = get_package_share_directory("kyvo_ros")
 
 ARGUMENTS = {
@@ -33,7 +35,7 @@ ARGUMENTS = {
     "use_sim_time": ("", "true: take the time from /clock."),
     "managed": ("false", "Start kyvo_managed_node, the node with ROS 2's life cycle."),
     "autostart": ("", "With managed:=true: configure and activate at the start, without a lifecycle manager."),
-    "log_level": ("info", "debug, info, warn, error."),
+    "log_level": ("info", "debug, info, warn, error, fatal."),
     "rviz": ("false", "Start RViz, too."),
     "rviz_frame": ("camera_optical_frame", "Fixed frame of RViz."),
     "simulate": ("false", "Play the demo's recording as the camera."),
@@ -42,11 +44,21 @@ ARGUMENTS = {
 PARAMETERS = ("image_transport", "model", "device", "output_frame", "plane_frame")
 #: The same, of those that are true or false.
 FLAGS = ("use_sim_time", "autostart")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
 def logger_name(namespace):
     """The node's logger is named by its namespace, too."""
     return ".".join([*filter(None, namespace.split("/")), "kyvo_node"])
+
+
+def check_arguments(params_file, cameras, log_level):
+    """Raises ValueError for what launch_ros would pass over, or ROS refuse in words that do not name the argument."""
+    if params_file and not os.path.isfile(params_file):
+        raise ValueError(f"params_file must be a YAML file of parameters; there is no file '{params_file}'")
+    if log_level.lower() not in LOG_LEVELS:
+        raise ValueError(f"log_level must be one of {', '.join(LOG_LEVELS)}, got '{log_level}'")
+    check_camera_names(tuple(cameras))
 
 
 def start_node(context):
@@ -55,11 +67,15 @@ def start_node(context):
         return LaunchConfiguration(name).perform(context)
 
     def holds(name):
+        if value(name).lower() not in ("true", "1", "false", "0", ""):
+            raise ValueError(f"{name} must be true or false, got '{value(name)}'")
         return value(name).lower() in ("true", "1")
 
     simulate, managed = holds("simulate"), holds("managed")
     if value("autostart") and not managed:
         raise ValueError("autostart is a parameter of the managed node; give managed:=true, too, or leave it out")
+    cameras = [name.strip() for name in value("cameras").split(",") if name.strip()]
+    check_arguments(value("params_file"), cameras, value("log_level"))
     given = {name: value(name) for name in PARAMETERS if value(name)}
     given.update({name: holds(name) for name in FLAGS if value(name)})
     image, info = value("image_topic"), value("camera_info_topic")
@@ -67,7 +83,6 @@ def start_node(context):
         image, info = "/camera/image", "/camera/camera_info"
         given = {"image_transport": "compressed", **given}
     remappings = [("image", image), ("image/compressed", image + "/compressed"), ("camera_info", info)]
-    cameras = [name.strip() for name in value("cameras").split(",") if name.strip()]
     if cameras:
         given["cameras"] = cameras
         remappings = [(f"{name}/image{end}", f"{name}/image_raw{end}") for name in cameras

@@ -18,7 +18,7 @@ from kyvo_ros.ros.settings import Settings
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEPLOY = REPOSITORY / "deploy"
 DOCKERFILES = ("Dockerfile", "Dockerfile.jetson")
-INSTRUCTIONS = {"FROM", "ARG", "ENV", "SHELL", "RUN", "WORKDIR", "COPY", "ENTRYPOINT", "CMD"}
+INSTRUCTIONS = {"FROM", "ARG", "ENV", "SHELL", "RUN", "WORKDIR", "COPY", "ENTRYPOINT", "STOPSIGNAL", "CMD"}
 #: Sections of the unit -> the keys it may use (systemd.unit(5), .service(5), .exec(5), .kill(5)).
 UNIT_KEYS = {
     "Unit": {"Description", "Wants", "After", "StartLimitIntervalSec", "StartLimitBurst"},
@@ -97,6 +97,12 @@ def test_images_start_a_launch_file_through_the_entrypoint(name: str) -> None:
     assert entrypoint == f'["{copied[1]}"]' and os.access(REPOSITORY / copied[0], os.X_OK)
     words = re.findall(r'"([^"]+)"', command)
     assert words[:3] == ["ros2", "launch", "kyvo_ros"] and (REPOSITORY / "launch" / words[3]).is_file()
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_images_are_stopped_as_by_ctrl_c(name: str) -> None:
+    """launch hands SIGINT on to its nodes; at SIGTERM it goes and leaves them."""
+    assert _arguments(name, "STOPSIGNAL") == ["SIGINT"]
 
 
 @pytest.mark.parametrize("name", [*DOCKERFILES, "kyvo-node.service"])

@@ -58,9 +58,9 @@ class PoolExecutor(Executor):
             self._failures.append(failure)
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
-        """Take no more callbacks, and wait for those that run."""
+        """Take no more callbacks, and wait for those that run; with a time limit, not for those of the pool."""
         done = super().shutdown(timeout_sec)
-        self._pool.shutdown()
+        self._pool.shutdown(wait=timeout_sec is None)
         return done
 
 

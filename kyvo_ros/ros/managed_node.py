@@ -59,7 +59,7 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
         self._slot.unload(_UNCONFIGURED)
         self._bond = Bond(self)
 
-    def close(self, timeout_s: float = 30.0) -> bool:
+    def close(self, timeout_s: float = plain.FRAME_LIMIT_S) -> bool:
         """As the plain node's; a lifecycle manager hears of it."""
         self._bond.dissolve()  # what is left of it ends with the node
         return super().close(timeout_s)

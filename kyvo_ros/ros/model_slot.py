@@ -61,6 +61,12 @@ class ModelSlot:
         return settings.parallel_frames or (parallel_by_default(str(pipeline.device)) if pipeline else 1)
 
     @property
+    def loading(self) -> bool:
+        """Whether a model is being loaded, or will be as the worker's first errand."""
+        with self._guard:
+            return self._loading
+
+    @property
     def failed(self) -> bool:
         """Whether the last load failed; setting the parameters again then tries again."""
         return bool(self._error)

@@ -54,6 +54,9 @@ from kyvo_ros.ros.worker import Job, Worker, WorkerStoppedError
 EXECUTOR_THREADS = 6
 #: How long the end of the node waits for the delivery of results that are there.
 DELIVERY_LIMIT_S = 2.0
+#: How long it waits for the running frame, and for a model that is being loaded, of which nobody has anything yet:
+#: whoever has sent a signal waits a few seconds before the next one (ros2 launch: 5).
+FRAME_LIMIT_S, LOADING_LIMIT_S = 30.0, 1.0
 
 
 class KyvoNode(Node):
@@ -96,11 +99,16 @@ class KyvoNode(Node):
         """The newest valid settings of the node; its cameras may have some of their own."""
         return self._declared.current.node
 
+    @property
+    def loading(self) -> bool:
+        """Whether its model is being loaded."""
+        return self._slot.loading
+
     def started(self) -> None:
         """Called once callbacks run."""
 
-    def close(self, timeout_s: float = 30.0) -> bool:
-        """Stop the worker and delete the markers; True where the running frame ended in time."""
+    def close(self, timeout_s: float = FRAME_LIMIT_S) -> bool:
+        """Stop the worker and delete the markers; True where what was running ended in time."""
         ended = self._worker.stop(timeout_s)
         self._language_services.finish(DELIVERY_LIMIT_S)
         if rclpy.ok(context=self.context):
@@ -235,16 +243,27 @@ def main(args: list[str] | None = None, factory: PipelineFactory = kyvo_pipeline
     node.started()
     while not stop.wait(1.0):  # in pieces, so that signals are seen
         pass
+    _end(node, executor, spinner)
+    return 0
+
+
+def _end(node: KyvoNode, executor: PoolExecutor, spinner: threading.Thread) -> None:
+    """Join the threads; where that cannot be, because a frame hangs or a model is being loaded, end the process."""
+    loading, ended = node.loading, False
     try:
-        if not node.close():
+        ended = node.close(LOADING_LIMIT_S if loading else FRAME_LIMIT_S)
+        if not ended and not loading:
             node.get_logger().error("the running frame did not end; leaving without it")
             os._exit(1)
     finally:
-        executor.shutdown()
+        executor.shutdown(None if ended else 0.0)
         spinner.join()
+    if not ended:
+        node.get_logger().info("leaving while the model loads")
     node.destroy_node()
     rclpy.try_shutdown()
-    return 0
+    if not ended:
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,7 @@ class Tf2Transforms:
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Transform:
         from rclpy.time import Time
         moment = Time(nanoseconds=stamp_ns)
+        target, source = target.lstrip("/"), source.lstrip("/")  # old drivers write it; tf2 refuses to be asked so
         deadline = time.monotonic() + timeout_s  # tf2's own timeout runs on ROS time, which a paused bag stops
         while True:
             try:

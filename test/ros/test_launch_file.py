@@ -1,6 +1,7 @@
 """The launch files, executed with stand-ins for `launch`, which has no wheels: what they start, and with what.
 
-Where `launch` is installed, kyvo.launch.py is also executed with it.
+Where `launch` is installed, kyvo.launch.py is also executed with it. What the README says of runs with `ros2 launch` was
+done by hand.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def test_every_executable_is_an_entry_point(started: Started) -> None:
 
 def test_without_arguments_nothing_overrules_the_parameter_file(started: Started) -> None:
     assert started(LAUNCH_FILE)["kyvo_node"].parameters == [str(REPOSITORY / "config" / "kyvo_node.yaml")]
-    assert started(LAUNCH_FILE, params_file="my.yaml")["kyvo_node"].parameters == ["my.yaml"]
+    assert started(LAUNCH_FILE, params_file="")["kyvo_node"].parameters == []
     assert _settings(started(LAUNCH_FILE, params_file=str(TABLETOP))["kyvo_node"]).broadcasts_plane
 
 
@@ -125,6 +126,18 @@ def test_the_managed_node_starts_where_it_is_asked_for(started: Started) -> None
     assert started(LAUNCH_FILE)["kyvo_node"].executable == "kyvo_node"
     with pytest.raises(ValueError, match="give managed:=true, too"):
         started(LAUNCH_FILE, autostart="true")
+
+
+@pytest.mark.parametrize("given, said", [
+    ({"managed": "yes"}, "managed must be true or false, got 'yes'"),
+    ({"use_sim_time": "on"}, "use_sim_time must be true or false, got 'on'"),
+    ({"params_file": "no_such.yaml"}, "there is no file 'no_such.yaml'"),
+    ({"log_level": "loud"}, "log_level must be one of debug, info, warn, error, fatal, got 'loud'"),
+    ({"cameras": "front,9a"}, "a camera's name must begin with a letter.*got '9a'"),
+    ({"cameras": "front,front"}, "cameras names 'front' twice")])
+def test_a_wrong_argument_starts_nothing(started: Started, given: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        started(LAUNCH_FILE, **given)
 
 
 def test_topics_are_remapped(started: Started) -> None:

@@ -200,8 +200,8 @@ STATES = {"unconfigured": (), "configuring": (), "inactive": (Transition.TRANSIT
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_cleanly_in_every_state(tester: Tester, tmp_path: Path, number: signal.Signals) -> None:
-    """One node a state, all at once; the one that is configuring loads a model that takes its time."""
-    slow, logs = write_model(tmp_path / "model", "slow", load_s=1.5), {}
+    """One node a state, all at once; the one that is configuring loads a model that takes longer than anybody waits."""
+    slow, logs = write_model(tmp_path / "model", "slow", load_s=60.0), {}
     with ExitStack() as stack:
         clients, nodes = {}, {}
         for state in STATES:

@@ -89,6 +89,16 @@ def test_a_call_that_nobody_waits_for_any_more_keeps_the_node_from_no_end(third,
         assert node.child.process.wait(10.0) == 0
 
 
+def test_a_model_that_is_being_loaded_holds_up_no_end(third, tmp_path: Path) -> None:
+    slow = write_model(tmp_path / "model", "slow", load_s=60.0)
+    with FakeNode(third, tmp_path / "log", ("-p", f"model:={slow}"), ready=False) as node:
+        third.meet(third.recognize, 15.0)
+        node.child.process.send_signal(signal.SIGINT)
+        assert node.child.process.wait(5.0) == 0, "ros2 launch would send the next signal"
+        assert "leaving while the model loads" in node.log.read_text()
+        third.wait(lambda: ("kyvo_node", "/third") not in third.node.get_node_names_and_namespaces(), "its good-bye", 5.0)
+
+
 def test_compressed_images(third, tmp_path: Path) -> None:
     images = third.node.create_publisher(CompressedImage, "image/compressed", qos_profile_sensor_data)
     data = cv2.imencode(".jpg", WHITE)[1].tobytes()

@@ -123,8 +123,8 @@ def test_a_graph_is_told_at_once_and_a_missing_transform_is_named(started: Robot
             stamp_ns = started.next_stamp()
             started.stand(AT_THE_TABLE, stamp_ns)
             started.send_image(stamp_ns=stamp_ns)
-        said = started.wait_said(ERROR, "the scene graph leaves frames out: TF does not know frame 'odom'", look)
-        assert said.startswith("transforms: ")
+        said = started.wait_said(ERROR, "the scene graph leaves frames out: TF ", look)
+        assert said.startswith("transforms: ") and "'odom'" in said
         started.wait(lambda: int(started.values()["frames left out of the scene graph"]) > 0, "the count")
         assert started.heard["scene"], "the scene of the frame goes out all the same"
         assert started.graph().objects == []

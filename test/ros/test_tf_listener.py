@@ -37,6 +37,8 @@ class Buffer:
 
     def lookup_transform(self, target, source, time) -> TransformStamped:
         self.asked.append((target, source, time.nanoseconds))
+        if target.startswith("/") or source.startswith("/"):
+            raise TransformException("Invalid argument: in tf2 frame_ids cannot start with a '/'")
         if target == "nowhere" or len(self.asked) < 3:
             raise TransformException(f'"{target}" passed to lookupTransform argument target_frame does not exist')
         found = TransformMsg(translation=Vector3(x=1.0, y=2.0, z=3.0), rotation=Quaternion(w=1.0))
@@ -100,6 +102,7 @@ def test_tf2_ros_is_used_where_it_is_installed(bare_node, tf2_ros) -> None:
     found = source.lookup("world", "camera", 123, 1.0)
     assert np.allclose(found.translation, [1.0, 2.0, 3.0]) and np.allclose(found.rotation, np.eye(3))
     assert buffer.asked == [("world", "camera", 123)] * 3, "asked again while waiting"
+    assert np.allclose(source.lookup("/world", "/camera", 123, 0.0).translation, [1.0, 2.0, 3.0]), "as our own buffer"
 
 
 def test_tf2_errors_become_ours_in_time(bare_node, tf2_ros) -> None:
