@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run `kyvo checksums`; returns the exit code. Raises UsageError."""
     from kyvo_ros.model.checksums import MANIFEST, write_checksums
-    from kyvo_ros.model.folder import CHECKED_FILES, CONFIG
+    from kyvo_ros.model.files import CONFIG, LISTED_FILES
 
     if not (args.folder / CONFIG).is_file():
         raise UsageError(f"{args.folder} is no model folder: it has no {CONFIG}")
-    write_checksums(args.folder, CHECKED_FILES)
+    write_checksums(args.folder, LISTED_FILES)
     print((args.folder / MANIFEST).read_text(encoding="utf-8"), end="")
     return 0

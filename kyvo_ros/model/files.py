@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from kyvo_ros.model.checksums import ChecksumError, verify_checksums
 
-CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER = (
+CONFIG, DECODER, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER, TRAINING_HEADS = (
     "config.json", "decoder.safetensors", "image_tokenizer.safetensors", "shape_tokenizer.safetensors",
-    "tokenizer.json")
+    "tokenizer.json", "training_heads.safetensors")
 FILES = (CONFIG, DECODER, IMAGE_TOKENIZER, TEXT_TOKENIZER)
-#: What SHA256SUMS describes, of those that a folder has.
+#: What is compared with SHA256SUMS before a model is read, of those that a folder has.
 CHECKED_FILES = (*FILES, SHAPE_TOKENIZER)
+#: What SHA256SUMS describes, of those that a folder has; only training reads the last one.
+LISTED_FILES = (*CHECKED_FILES, TRAINING_HEADS)
 #: Raised when a folder of the version before can no longer be read.
 FORMAT_VERSION = 1
 #: The decoder's copy of the image tokenizer's codebook, which is not stored twice.
@@ -47,11 +49,27 @@ def existing(folder: str | Path) -> Path:
     if not folder.is_dir():
         raise ModelFolderError(f"there is no model folder {folder}; train a model with `kyvo train`, or give the path "
                                f"of a folder that holds {CONFIG}")
+    _check(folder, CHECKED_FILES)
+    return folder
+
+
+def _check(folder: Path, names: tuple[str, ...]) -> None:
     try:
-        verify_checksums(folder, CHECKED_FILES)
+        verify_checksums(folder, names)
     except ChecksumError as error:
         raise ModelFolderError(str(error)) from error
-    return folder
+
+
+def read_training_heads(folder: str | Path) -> dict[str, Tensor]:
+    """What the file of heads that training alone needs holds, on the CPU; nothing where a folder has none.
+
+    Raises ModelFolderError where it is damaged or not the manifest's.
+    """
+    path = Path(folder) / TRAINING_HEADS
+    if not path.exists():
+        return {}
+    _check(path.parent, (TRAINING_HEADS,))
+    return read_tensors(path)
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@
     image_tokenizer.safetensors  weights of the image tokenizer
     shape_tokenizer.safetensors  weights of the shape tokenizer, where scenes have shapes
     tokenizer.json               the text tokenizer, as the `tokenizers` library writes it
+    training_heads.safetensors   where training left them: heads that only further training needs, and only it reads
     SHA256SUMS                   what these files are; where it is there, they are checked before they are read
 
 Matrices are stored in float16, vectors (norms, biases, running statistics) in float32, and both are loaded as float32
@@ -27,7 +28,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageCodec
@@ -37,9 +38,9 @@ from kyvo_ros.model.checksums import renew_checksum, write_checksums
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.model.files import (
-    CHECKED_FILES, CODEBOOK, CONFIG, DECODER, FILES, FORMAT_VERSION, IMAGE_TOKENIZER, SHAPE_TOKENIZER, TEXT_TOKENIZER,
-    ModelFolderError, SectionReader, check_tensors, existing, load_weights, read_config, read_tensors, require, state,
-    stored)
+    CODEBOOK, CONFIG, DECODER, FILES, FORMAT_VERSION, IMAGE_TOKENIZER, LISTED_FILES, SHAPE_TOKENIZER, TEXT_TOKENIZER,
+    TRAINING_HEADS, ModelFolderError, SectionReader, check_tensors, existing, load_weights, read_config, read_tensors,
+    require, state, stored)
 from kyvo_ros.model.precision import choose_dtype
 from kyvo_ros.model.programs import program_grammars
 from kyvo_ros.scene import Calibration
@@ -137,11 +138,13 @@ class Sight:
                 "canonical": self.canonical.to_dict(), "tasks": list(self.tasks)}
 
 
-def save_model(folder: str | Path, bundle: ModelBundle, storage: str = "float16") -> None:
+def save_model(folder: str | Path, bundle: ModelBundle, storage: str = "float16",
+               heads: nn.Module | None = None) -> None:
     """Write a model folder; inverse of `load_model` up to the rounding of matrices, which `storage` names
-    (`files.STORAGE`).
+    (`files.STORAGE`). `heads` are those that only training needs, which `files.read_training_heads` reads.
 
-    Other files in the folder, such as the card, stay. Raises ModelFolderError where a weight is not finite in float16.
+    Other files in the folder, such as the card, stay, but for heads of a model before. Raises ModelFolderError where a
+    weight is not finite in float16.
     """
     folder = Path(folder)
     weights = {DECODER: stored(bundle.decoder, DECODER, storage),
@@ -152,12 +155,15 @@ def save_model(folder: str | Path, bundle: ModelBundle, storage: str = "float16"
     if bundle.shape_tokenizer is not None:
         config["shape_tokenizer"] = bundle.shape_tokenizer.config.to_dict()
         weights[SHAPE_TOKENIZER] = stored(bundle.shape_tokenizer, SHAPE_TOKENIZER, storage)
+    if heads is not None:
+        weights[TRAINING_HEADS] = stored(heads, TRAINING_HEADS, storage)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     bundle.text_tokenizer.save(folder / TEXT_TOKENIZER)
+    (folder / TRAINING_HEADS).unlink(missing_ok=True)
     for file, tensors in weights.items():
         (folder / file).write_bytes(save(tensors))  # `save_file` would hide the file from other users
-    write_checksums(folder, CHECKED_FILES)
+    write_checksums(folder, LISTED_FILES)
 
 
 def save_calibration(folder: str | Path, calibration: Calibration) -> None:
@@ -233,7 +239,7 @@ def save_converted(folder: str | Path, name: str, config: DecoderConfig, weights
         (folder / file).chmod((folder / CONFIG).stat().st_mode)
     if text_tokenizer is not None:
         text_tokenizer.save(folder / TEXT_TOKENIZER)
-    write_checksums(folder, CHECKED_FILES)
+    write_checksums(folder, LISTED_FILES)
 
 
 def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, Tensor],
@@ -256,7 +262,7 @@ def replace_decoder(source: str | Path, folder: str | Path, weights: dict[str, T
     (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / DECODER)
     (folder / DECODER).chmod((folder / CONFIG).stat().st_mode)
-    write_checksums(folder, CHECKED_FILES)
+    write_checksums(folder, LISTED_FILES)
 
 
 def read_decoder(folder: str | Path) -> tuple[str, DecoderConfig, dict[str, Tensor]]:
@@ -324,7 +330,7 @@ def save_shape_tokenizer(folder: str | Path, name: str, tokenizer: ShapeTokenize
     document = {"format_version": FORMAT_VERSION, "name": name, "shape_tokenizer": tokenizer.config.to_dict()}
     (folder / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (folder / SHAPE_TOKENIZER).write_bytes(weights)
-    write_checksums(folder, CHECKED_FILES)
+    write_checksums(folder, LISTED_FILES)
 
 
 def load_shape_tokenizer(folder: str | Path, device: str | torch.device = "cpu") -> tuple[str, ShapeTokenizer]:

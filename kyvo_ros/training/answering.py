@@ -28,8 +28,8 @@ from kyvo_ros.training.code_sets import CodeSet
 
 #: Questions about one scene.
 _A_SCENE = 4
-#: Tokens of an answer, [EOS] included.
-_ANSWER = AnswerGrammar.max_length + 1
+#: Tokens of an answer: a word, which is a single one, in its brackets, and [EOS].
+_ANSWER = 4
 #: Questions that are answered at a time.
 _A_TIME = 32
 
@@ -99,12 +99,17 @@ class AnswerSet:
 class AnswerLesson:
     """Questions to learn from, those that are held out, and the pictures that each set is about."""
 
-    questions: AnswerSet
+    questions: AnswerSet | None  # None where answers are only scored
     pictures: CodeSet
     held_out: AnswerSet
     held_out_pictures: CodeSet
     grammar: AnswerGrammar
     score: str  # the name of the share of held-out questions that are answered right
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a word of an answer is no single token."""
+        if self.grammar.max_length + 1 != _ANSWER:
+            raise ValueError("every word of an answer must be a single text token; train the text tokenizer with them")
 
     def loss(self, decoder: Decoder, size: int, rng: np.random.Generator) -> Tensor:
         """Mean cross entropy of the words of a batch of answers."""

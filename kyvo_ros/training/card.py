@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from kyvo_ros.model.files import TRAINING_HEADS
 from kyvo_ros.training import distributed
 from kyvo_ros.training.plots import plot_learning, read_metrics
 from kyvo_ros.training.recipe import Recipe
@@ -23,17 +24,19 @@ CARD, HISTORY, EVALUATION, LEARNING = "README.md", "training.json", "evaluation.
 STARTED_FROM = "started_from.txt"
 RUN = "run.txt"
 TRAINED = ("encoder", "codes", "pixels", "decoder")
+#: The folder of a head that learns alone before its stage, in that of the stage.
+HEAD = "head"
 
 _TEMPLATE = """# {name}
 
 A small Kyvo model (arXiv 2506.08002) that reads CLEVR scenes: image tokens in, a grammatical scene out, in the
 support-plane frame of the camera. Files: `config.json` (sizes, vocabulary, grammar, canonical camera),
-`decoder.safetensors`, `image_tokenizer.safetensors`, `tokenizer.json`, and what this card was made from,
+`decoder.safetensors`, `image_tokenizer.safetensors`, `tokenizer.json`,{heads} and what this card was made from,
 `training.json` and `evaluation.json`. `reconstructions.png` shows images (upper rows) and what their codes hold.
 
 ## Training
 
-    python3 -m kyvo_ros.cli train all --recipe {recipe} --renders DIR
+    python3 -m kyvo_ros.cli train all --recipe {recipe}{start} --renders DIR
 
 Data: scenes of the project's own ray caster, a part of them from other distances and elevations than CLEVR's camera,
 images without objects (the empty plane, noise, patterns, text, clutter, desks), and Cycles renders of CLEVR scenes
@@ -59,12 +62,12 @@ _OBJECTS_TEMPLATE = """# {name}
 A small Kyvo model (arXiv 2506.08002) that reads scenes of whole objects: image tokens in, category, pose, extents and
 the codes of a shape for every object out, in the support-plane frame of the camera. Files: `config.json` (sizes,
 vocabulary, grammar, canonical camera), `decoder.safetensors`, `image_tokenizer.safetensors`,
-`shape_tokenizer.safetensors`, `tokenizer.json`, and what this card was made from, `training.json` and
+`shape_tokenizer.safetensors`, `tokenizer.json`,{heads} and what this card was made from, `training.json` and
 `evaluation.json`. `reconstructions.png` shows images (upper rows) and what their codes hold.
 
 ## Training
 
-    python3 -m kyvo_ros.cli train all --recipe {recipe} --shapes DIR --out models/{name}
+    python3 -m kyvo_ros.cli train all --recipe {recipe}{start} --shapes DIR --out models/{name}
 
 Data: synthetic scenes of the project's procedural objects, {objects}, drawn by a
 rasteriser, and images without objects; all mirrored at random. The image encoder is trained with an auxiliary dense
@@ -136,14 +139,15 @@ def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, 
     path, before, own = folder / HISTORY, Path(source or "") / HISTORY, run_id(work)
     runs = json.loads(before.read_text(encoding="utf-8"))["runs"] if source and before.exists() else []
     earlier = [run for run in runs if run.get("id") != own]
-    stages = {name: {**stage_history(work / name / METRICS), "batch_size": getattr(recipe, name).batch_size,
+    stages = {name: {**stage_history(work / name / METRICS), "batch_size": getattr(recipe, stage).batch_size,
                      "started_from": _started_from(work / name)}
-              for name in TRAINED if (work / name / METRICS).exists()}
+              for stage in TRAINED for name in (f"{stage}/{HEAD}", stage) if (work / name / METRICS).exists()}
     seen = recipe.examples
     cameras = {"elevation_deg": seen.elevation_deg, "distance_factor": seen.distance_factor}
     run = {"id": own, "recipe": recipe.name, "started_from": source,
            "cameras": cameras if seen.other_cameras and recipe.objects is None else None,
            "objects": None if recipe.objects is None else asdict(recipe.objects), "hardware": hardware(),
+           "kept": list(recipe.without_steps) if source else [],
            "torch": torch.__version__, "examples": examples, "stages": stages}
     path.write_text(json.dumps({"runs": [*earlier, run]}, indent=1) + "\n", encoding="utf-8")
 
@@ -154,17 +158,21 @@ def write_card(folder: Path, recipe_path: str) -> None:
         raise TrainingError(f"there is no {HISTORY} in {folder}, from which a card is made; export a model there first")
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
     runs = "\n".join(line for run in history["runs"] for line in _run_lines(run))
-    scores, objects = "", history["runs"][-1].get("objects")
+    scores, last = "", history["runs"][-1]
+    heads = f" `{TRAINING_HEADS}` (of use to further training alone)," if (folder / TRAINING_HEADS).exists() else ""
+    objects, start = last.get("objects"), f" --from {last['started_from']}" if last.get("started_from") else ""
     if (folder / EVALUATION).exists():
         report = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
         scores = "\n".join((_object_score_lines if objects else _score_lines)(report, folder.name))
     if objects:
         words = (f"{objects['min_objects']} to {objects['max_objects']} of {objects['instances']} instances of "
                  f"{len(objects['categories']) or 'all'} categories")
-        card = _OBJECTS_TEMPLATE.format(name=folder.name, recipe=recipe_path, runs=runs, scores=scores, objects=words)
+        card = _OBJECTS_TEMPLATE.format(name=folder.name, recipe=recipe_path, start=start, heads=heads, runs=runs,
+                                        scores=scores, objects=words)
     else:
-        cameras = _cameras_in_words(history["runs"][-1].get("cameras"))
-        card = _TEMPLATE.format(name=folder.name, recipe=recipe_path, runs=runs, scores=scores, cameras=cameras)
+        cameras = _cameras_in_words(last.get("cameras"))
+        card = _TEMPLATE.format(name=folder.name, recipe=recipe_path, start=start, heads=heads, runs=runs,
+                                scores=scores, cameras=cameras)
     (folder / CARD).write_text(card, encoding="utf-8")
     plot_learning(history["runs"], folder / LEARNING)
 
@@ -180,7 +188,9 @@ def _cameras_in_words(cameras: dict | None) -> str:
 def _run_lines(run: dict) -> list[str]:
     counts = ", ".join(f"{count} {name}" for name, count in run["examples"].items())
     lines = [f"Recipe `{run['recipe']}` on {run['hardware']} (torch {run['torch']})"
-             + (f", started from `{run['started_from']}`" if run["started_from"] else "") + f". Images: {counts}.", "",
+             + (f", started from `{run['started_from']}`" if run["started_from"] else "")
+             + (f" (kept as it is there: {', '.join(run['kept'])})" if run.get("kept") else "")
+             + f". Images: {counts}.", "",
              "| stage | steps | batch | images or sequences | minutes | on held-out renders |",
              "|---|---|---|---|---|---|"]
     for name, stage in run["stages"].items():

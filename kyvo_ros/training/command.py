@@ -12,8 +12,9 @@
     full       a decoder in the published format and size, by a recipe of its own (see `full`)
 
 A stage that has reached the recipe's steps is passed over. `--minutes` ends a stage early with a checkpoint, and the
-next call goes on from it. `--from MODEL` starts from the weights of a model folder, with a fresh optimizer. Several
-processes share the work where torchrun starts them (see `distributed`).
+next call goes on from it. `--from MODEL` starts from the weights of a model folder, with a fresh optimizer; what a
+stage of no steps makes is that model's. Several processes share the work where torchrun starts them (see
+`distributed`).
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from kyvo_ros.model.devices import DeviceError, tried_device
 from kyvo_ros.training import distributed, full
 from kyvo_ros.training.recipe import RecipeError
 from kyvo_ros.training.shapes import load_shape_recipe, train_shapes
-from kyvo_ros.training.stages import STAGES, Workshop
+from kyvo_ros.training.stages import STAGES, run_stage
 from kyvo_ros.training.trainer import TrainingError
+from kyvo_ros.training.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     device = device_named(args.device)
     if shapes:
         _check_alone(args)
-        train_shapes(load_shape_recipe(args.recipe), args.work, args.out, device, args.minutes, args.workers)
+        train_shapes(load_shape_recipe(args.recipe), args.work, args.out, device, args.minutes, args.workers,
+                     recipe_path=str(args.recipe))
         return 0
     distributed.start(device)
     if args.stage == "full":
@@ -104,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         for name in _stages(args.stage, args.until):
             log.info("stage %s of %s", name, args.recipe)
-            STAGES[name](workshop)
+            run_stage(name, workshop)
             distributed.wait()
             if args.stage == "all" and workshop.steps_left(name):
                 log.info("stage %s is not at its end yet; the same command goes on", name)

@@ -1,9 +1,11 @@
 """The three stages that train an image tokenizer.
 
 `encoder`: encoder and dense head without quantisation. `codes`: the quantiser starts from k-means of the latents and
-everything goes on training through it. `pixels`: encoder and codes frozen, the decoder learns to draw, object pixels
-weighing more, and what it draws has to look to the encoder like the codes that it was drawn from: a picture is there to
-be recognised. Cold quantisation and a plain reconstruction loss both lose small objects (grey blobs at a good PSNR).
+everything goes on training through it; or from the codes of a model that is there, which may be frozen, so that a
+decoder that knows them goes on knowing them while the encoder learns to choose better ones. `pixels`: encoder and codes
+frozen, the decoder learns to draw, object pixels weighing more, and what it draws has to look to the encoder like the
+codes that it was drawn from: a picture is there to be recognised. Cold quantisation and a plain reconstruction loss
+both lose small objects (grey blobs at a good PSNR).
 """
 
 from __future__ import annotations
@@ -54,18 +56,37 @@ class DenseStage:
     schema: SceneSchema
     canonical: CanonicalCamera
     quantise: bool
+    frozen: bool = False  # the codebook stays as it is
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        examples, images = self.batches.draw(rng)
-        targets = dense_targets(examples, self.canonical, self.model.tokenizer.grid, yaw_turns(self.schema))
-        tensors = targets.tensors(images.device)
+        images, tensors = self._drawn(rng)
+        if self.frozen:
+            self.model.tokenizer.quantizer.eval()  # no running means, no restarts
         latents = self.model.tokenizer.latents(images)
         if not self.quantise:
-            # Unit length, as the quantiser will see them.
-            return dense_loss(self.model.head(F.normalize(latents, dim=-1)), tensors), {}
+            return dense_loss(self.model.head(self._read(latents)), tensors), {}
         quantized = self.model.tokenizer.quantizer(latents)
         loss = dense_loss(self.model.head(quantized.vectors), tensors) + COMMITMENT * quantized.commitment
         return loss, {"commitment": float(quantized.commitment.detach())}
+
+    def head_loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Of the head alone, on what the tokenizer sees as it is."""
+        images, tensors = self._drawn(rng)
+        self.model.tokenizer.eval()
+        with torch.no_grad():
+            vectors = self._read(self.model.tokenizer.latents(images))
+        return dense_loss(self.model.head(vectors), tensors), {}
+
+    def _drawn(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Images (B, 3, H, W) in [-1, 1] and the targets of their cells."""
+        examples, images = self.batches.draw(rng)
+        targets = dense_targets(examples, self.canonical, self.model.tokenizer.grid, yaw_turns(self.schema))
+        return images, targets.tensors(images.device)
+
+    def _read(self, latents: Tensor) -> Tensor:
+        """What the head reads: the vectors of codes, or latents of unit length, as the quantiser will see them."""
+        quantizer = self.model.tokenizer.quantizer
+        return quantizer.decode(quantizer.encode(latents)) if self.quantise else F.normalize(latents, dim=-1)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -73,9 +94,7 @@ class DenseStage:
         tokenizer = self.model.tokenizer
         chunks = _chunks(self.held_out.images, self.batches.device)
         latents = torch.cat([tokenizer.latents(images) for images in chunks])
-        codes = tokenizer.quantizer.encode(latents)
-        vectors = tokenizer.quantizer.decode(codes) if self.quantise else F.normalize(latents, dim=-1)
-        centre, offset, yaw, words = self.model.head(vectors)
+        centre, offset, yaw, words = self.model.head(self._read(latents))
         read = probe_scenes((centre.cpu(), offset.cpu(), yaw.cpu(), [w.cpu() for w in words]), self.held_out,
                             self.schema, self.canonical)
         values = word_values(self.schema)
@@ -83,7 +102,7 @@ class DenseStage:
         numbers = {f"probe_jaccard_{tau}": float(np.mean([jaccard_index(a, b, tau) for a, b in pairs]))
                    for tau in (0.05, 0.25, 0.5)}
         if self.quantise:
-            numbers["perplexity"] = perplexity(codes, tokenizer.config.codebook_size)
+            numbers["perplexity"] = perplexity(tokenizer.quantizer.encode(latents), tokenizer.config.codebook_size)
         return numbers
 
     def warm_up_codes(self, rng: np.random.Generator, batches: int = 12) -> None:

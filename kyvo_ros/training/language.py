@@ -129,6 +129,16 @@ class LanguageStage:
         dense = self._dense_loss(image, source.truth[rows])
         return total + self.dense_weight * dense, {**logged, "dense": float(dense.detach())}
 
+    def head_loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Of the dense head alone, on what the decoder sees as it is."""
+        source = self._source(rng)
+        rows = rng.integers(len(source), size=self.batch_size)
+        prompt = self._prompts(source.codes[rows]).to(self.device)
+        cells = torch.as_tensor(self._cells(source, rows, rng)).to(self.device)
+        with torch.no_grad():
+            _, image = self.model.hidden(prompt, cells, prompt.shape[1] - 1)
+        return self._dense_loss(image, source.truth[rows]), {}
+
     def _drawing_loss(self, source: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         if self.renders is not None and not shows_objects(source):  # without ray-cast scenes only backgrounds are left
             source = self.renders

@@ -23,7 +23,7 @@ from kyvo_ros.training.programs import Sentence, SentenceMaker, SentenceSet, cle
 from kyvo_ros.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from kyvo_ros.training.stages import Workshop
+    from kyvo_ros.training.workshop import Workshop
 
 #: Sentences of each kind that training scores itself on.
 SCORED_SENTENCES = 200
@@ -86,23 +86,27 @@ def held_out_names(shop: Workshop, folder: Path) -> list[str]:
 
 def answer_lesson(codes: dict[str, CodeSet], builder: SequenceBuilder, recipe: Recipe, schema: SceneSchema,
                   folder: Path) -> AnswerLesson:
-    """Questions about the synthetic images, or the renders where there are none, and about those held out.
+    """Questions about the synthetic images, or the renders where there are none, and about those held out; the latter
+    alone where the recipe only scores answers.
 
     They are kept in a folder, which must belong to these codes and this order of image and scene.
     """
     source = codes.get("synthetic") or codes["renders"]
-    counts = {"train": recipe.examples.questions, "held_out": SCORED_SENTENCES}
-    pictures = {"train": source, "held_out": codes["held_out"]}
+    pictures, counts = {"held_out": codes["held_out"]}, {"held_out": SCORED_SENTENCES}
+    if recipe.answer_ratio:
+        pictures["train"], counts["train"] = source, recipe.examples.questions
     task, words = ANSWER_TASKS[recipe.modality_order], word_values(schema)
     if distributed.rank() == 0:
-        for shift, name in enumerate(counts):
+        for name, count in counts.items():
             if not (folder / f"answers_{name}.npz").exists():
-                AnswerSet.of(pictures[name], words, builder, task, counts[name], recipe.examples.seed + shift,
-                             held_out=name == "held_out").save(folder / f"answers_{name}.npz")
+                kept = name == "held_out"
+                AnswerSet.of(pictures[name], words, builder, task, count, recipe.examples.seed + kept,
+                             held_out=kept).save(folder / f"answers_{name}.npz")
     distributed.wait()
-    made, kept = (AnswerSet.load(folder / f"answers_{name}.npz") for name in counts)
+    sets = {name: AnswerSet.load(folder / f"answers_{name}.npz") for name in counts}
     grammar = AnswerGrammar(builder.vocabulary, builder.text_tokenizer, answer_words(schema))
-    return AnswerLesson(made, source, kept, codes["held_out"], grammar, f"answers_{recipe.modality_order}")
+    return AnswerLesson(sets.get("train"), source, sets["held_out"], codes["held_out"], grammar,
+                        f"answers_{recipe.modality_order}")
 
 
 def digest(tokenizer: nn.Module) -> str:

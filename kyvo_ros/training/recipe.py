@@ -134,6 +134,8 @@ class Recipe:
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int | None = None  # largest number of objects in a scene; None: the schema's
+    freeze_codebook: bool = False  # stage `codes` keeps the codes of the model that it starts from as they are
+    head_steps: int = 400  # before the first, of a head of training alone, where the model to start from has none
     storage: str = "float16"  # of the model folder's matrices, one of `model.files.STORAGE`
 
     def __post_init__(self) -> None:
@@ -155,9 +157,15 @@ class Recipe:
             raise ValueError(f"storage must be one of {STORAGE}, got {self.storage!r}")
         if self.image_order not in ORDERS:
             raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
-        for name in ("label_sigma", "dense_weight"):
+        for name in ("label_sigma", "dense_weight", "head_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def without_steps(self) -> tuple[str, ...]:
+        """The trained stages that take no steps."""
+        stages = {"encoder": self.encoder, "codes": self.codes, "pixels": self.pixels, "decoder": self.decoder}
+        return tuple(name for name, settings in stages.items() if not settings.total_steps)
 
     def _check_words(self) -> None:
         words = {attribute.name: set(attribute.values) for attribute in self.schema.words}

@@ -19,6 +19,7 @@ from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizer
 from kyvo_ros.model.folder import save_shape_tokenizer
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.recipe import RecipeError, read_block, read_blocks, read_document
+from kyvo_ros.training.shape_card import write_shape_card, write_shape_history
 from kyvo_ros.training.shape_sources import prepared_slats
 from kyvo_ros.training.shape_stage import ShapeLossSettings, ShapeStage
 from kyvo_ros.training.trainer import METRICS, RunSettings, Trainer, step_generator
@@ -44,6 +45,12 @@ class ShapeRecipe:
             raise ValueError(f"objects and held_out must be at least 1, got {self.objects} and {self.held_out}")
 
 
+    @property
+    def stages(self) -> dict[str, RunSettings]:
+        """The two stages by the names of their folders."""
+        return {"shape_encoder": self.encoder, "shape_codes": self.codes}
+
+
 _BLOCKS = {"encoder": RunSettings, "codes": RunSettings, "tokenizer": ShapeTokenizerConfig, "loss": ShapeLossSettings}
 
 
@@ -61,9 +68,9 @@ def load_shape_recipe(path: Path) -> ShapeRecipe:
 
 
 def train_shapes(recipe: ShapeRecipe, work: Path, out: Path, device: torch.device, minutes: float | None = None,
-                 workers: int = 1, slats: Path | None = None) -> bool:
-    """Train a shape tokenizer by a recipe in a work folder and write its model folder; `minutes` limits each part, and
-    `slats` is the folder of the objects, by default in the work folder. Whether it came to the end.
+                 workers: int = 1, slats: Path | None = None, recipe_path: str = "") -> bool:
+    """Train a shape tokenizer by a recipe in a work folder and write its model folder with its card; `minutes` limits
+    each part, and `slats` is the folder of the objects, by default in the work folder. Whether it came to the end.
 
     The codes wait until the encoder has taken all its steps: what it learned later would be lost to them.
     """
@@ -73,7 +80,7 @@ def train_shapes(recipe: ShapeRecipe, work: Path, out: Path, device: torch.devic
     torch.manual_seed(recipe.seed)
     tokenizer = ShapeTokenizer(recipe.tokenizer).to(device)
     distance = recipe.loss.distance(Path(), device) if recipe.loss.looks else None
-    for name, settings, quantise in (("shape_encoder", recipe.encoder, False), ("shape_codes", recipe.codes, True)):
+    for (name, settings), quantise in zip(recipe.stages.items(), (False, True)):
         log.info("stage %s of %s", name, recipe.name)
         stage = ShapeStage(tokenizer, train, held_out, recipe.loss, settings.batch_size, quantise, distance)
         trainer = Trainer(work / name, settings, tokenizer, stage.loss_of, stage.evaluate)
@@ -85,5 +92,7 @@ def train_shapes(recipe: ShapeRecipe, work: Path, out: Path, device: torch.devic
             log.info("%s is at step %d of %d; the same command goes on", name, trainer.step, settings.total_steps)
             return False
     save_shape_tokenizer(out, recipe.name, tokenizer)
+    write_shape_history(out, work, recipe, recipe_path)
+    write_shape_card(out)
     log.info("wrote %s", out)
     return trainer.step == settings.total_steps

@@ -2,286 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
 
-import torch
-
-from kyvo_ros.autoencoders.folding import folded
-from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
-from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
-from kyvo_ros.data.examples import ExampleSet
-from kyvo_ros.data.images import write_rgb
-from kyvo_ros.data.object_scenes import objects_schema
-from kyvo_ros.model.config import DecoderConfig
-from kyvo_ros.model.decoder import Decoder
-from kyvo_ros.model.direct_answers import MAX_QUESTION_TOKENS
-from kyvo_ros.model.folder import ModelBundle, load_model, load_shape_tokenizer, save_model
 from kyvo_ros.model.programs import program_grammars
-from kyvo_ros.tokens.scene_grammar import SceneGrammar
-from kyvo_ros.tokens.schema import SceneSchema
-from kyvo_ros.tokens.sequences import ANSWER_TASKS, SequenceBuilder
-from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, corpus_from_questions, train_text_tokenizer
-from kyvo_ros.tokens.vocabulary import Vocabulary
+from kyvo_ros.tokens.sequences import ANSWER_TASKS
 from kyvo_ros.training import distributed
-from kyvo_ros.training.batches import ImageBatches
-from kyvo_ros.training.card import TRAINED, note_start, stage_history, write_card, write_history
+from kyvo_ros.training.continuing import DECODER_HEAD, IMAGE_HEAD, check_freezes
 from kyvo_ros.training.dense_head import word_values
-from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage, reconstruction_sheet
-from kyvo_ros.training.language import LanguageModel, LanguageStage
-from kyvo_ros.training.object_examples import (
-    ObjectMaker, library, load_shape_codes, make_object_examples, make_shape_codes)
-from kyvo_ros.training.picture_terms import PictureModel
-from kyvo_ros.training.plots import plot_metrics
-from kyvo_ros.training.preparation import answer_lesson, digest, prepared_codes, prepared_sentences
-from kyvo_ros.training.recipe import Recipe, load_recipe
-from kyvo_ros.training.rendering import DrawingLesson
-from kyvo_ros.training.shape_lesson import ShapeLesson
-from kyvo_ros.training.shape_sources import names_key
-from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
-from kyvo_ros.training.starting import longer_tables, start_from, state_for
-from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError, step_generator
+from kyvo_ros.training.exporting import export, rewrite_card
+from kyvo_ros.training.image_stages import PixelStage
+from kyvo_ros.training.language import LanguageStage
+from kyvo_ros.training.object_examples import ObjectMaker, make_object_examples
+from kyvo_ros.training.preparation import answer_lesson, prepared_codes, prepared_sentences
+from kyvo_ros.training.sources import ExampleMaker, make_examples
+from kyvo_ros.training.trainer import TrainingError, step_generator
+from kyvo_ros.training.workshop import Workshop
 
 log = logging.getLogger(__name__)
-
-#: Beside the decoder's checkpoint: the shape tokenizer whose codes it has learned.
-_SHAPE_CODES = "shape_codes.txt"
-#: The score of the last evaluation that a model must have reached before it offers a task: the share of held-out
-#: sentences whose program or answer is right, the Jaccard index of what it recognises in its own drawings of held-out
-#: scenes, and the overlap of the blocks that surfaces pass.
-LEARNED = {"Q->P": ("programs_questions", 0.5), "T->E": ("programs_instructions", 0.5), "3->I": ("drawing_cycle", 0.2),
-           "I->S": ("shape_surface_iou", 0.5), "S->I": ("asset_drawing_cycle", 0.2),
-           **{task: (f"answers_{order}", 0.5) for order, task in ANSWER_TASKS.items()}}
-
-
-@dataclass(eq=False)
-class Workshop:
-    """A recipe at work in a folder."""
-
-    recipe_path: Path
-    work: Path
-    device: torch.device
-    renders: tuple[Path, ...] = ()  # CLEVR folders of real renders to mix in; the first keeps some for measuring
-    shapes: Path | None = None  # folder of the shape tokenizer, for recipes with objects
-    source: Path | None = None  # model folder whose weights to start from
-    out: Path | None = None  # model folder to write
-    minutes: float | None = None  # per stage
-    workers: int = 1
-
-    @cached_property
-    def recipe(self) -> Recipe:
-        return load_recipe(self.recipe_path)
-
-    @cached_property
-    def schema(self) -> SceneSchema:
-        if self.recipe.objects is not None:
-            return objects_schema(self.recipe.objects, self.shape_tokenizer.config.length)
-        own = self.recipe.schema  # whose unit counts as a metre until the model is written
-        return replace(own, max_objects=self.recipe.max_objects or own.max_objects, metres_per_unit=1.0)
-
-    @cached_property
-    def shape_tokenizer(self) -> ShapeTokenizer | None:
-        """That of --shapes; None for recipes without objects. Raises TrainingError, ModelFolderError."""
-        if (self.recipe.objects is None) != (self.shapes is None):
-            raise TrainingError("a recipe with objects needs --shapes, the folder of a shape tokenizer (`kyvo train "
-                                "shapes`); one without takes none")
-        return None if self.shapes is None else load_shape_tokenizer(self.shapes, self.device)[1]
-
-    @cached_property
-    def examples(self) -> tuple[ExampleSet | None, ExampleSet | None, ExampleSet]:
-        """(synthetic, renders, held out)."""
-        return load_examples(self.work / "examples")
-
-    @cached_property
-    def started_from(self) -> ModelBundle | None:
-        return None if self.source is None else load_model(self.source, device=self.device)
-
-    @cached_property
-    def text_tokenizer(self) -> TextTokenizer:
-        """Kept in the work folder, trained there or taken from the model that training started from: its ids must never
-        change, and words that the model does not have follow them.
-
-        Raises TrainingError for a model whose ids are not those that the work folder's decoder has learned.
-        """
-        path, words = self.work / "tokenizer.json", [*self.schema.vocabulary_words(), *LANGUAGE_WORDS]
-        if self.started_from is not None:
-            tokenizer = self.started_from.text_tokenizer.with_words(words)
-            learned = (self.work / "decoder" / CHECKPOINT).exists() and path.exists()
-            if learned and not tokenizer.same_as(TextTokenizer.load(path)):
-                raise TrainingError(f"the decoder in {self.work} was trained with other words than {self.source} has; go "
-                                    "on without --from, or start in another --work")
-            if distributed.rank() == 0:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                tokenizer.save(path)
-            return tokenizer
-        if not path.exists() and distributed.rank() == 0:
-            files = [folder / "questions.json" for folder in self.renders]
-            corpus = [text for file in files if file.exists() for text in corpus_from_questions(file)]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            train_text_tokenizer(corpus, words).save(path)
-        distributed.wait()
-        return TextTokenizer.load(path)
-
-    @cached_property
-    def grammar(self) -> SceneGrammar:
-        shape_codes = 0 if self.shape_tokenizer is None else self.shape_tokenizer.config.codebook_size
-        vocabulary = Vocabulary.small(self.recipe.tokenizer.codebook_size, shape_codes, self.recipe.numbers.step)
-        return SceneGrammar(vocabulary, self.text_tokenizer, self.schema)
-
-    @cached_property
-    def builder(self) -> SequenceBuilder:
-        return SequenceBuilder(self.grammar.vocabulary, self.grammar, self.text_tokenizer, self.recipe.tokenizer.grid,
-                               program_grammars(self.grammar.vocabulary, self.text_tokenizer),
-                               self.recipe.image_order)
-
-    def batches(self, settings: RunSettings) -> ImageBatches:
-        synthetic, renders, _ = self.examples
-        return ImageBatches(synthetic, renders, self.recipe.render_ratio, settings.own_batch_size, self.device)
-
-    def train(self, name: str, settings: RunSettings, stage: DenseStage | PixelStage | LanguageStage,
-              model: torch.nn.Module, prepare: Callable[[], None] | None = None) -> None:
-        """Run one stage to its end or to the time limit; `prepare` runs before its very first step.
-
-        Raises TrainingError where a stage that this one builds on is not at its end.
-        """
-        self._check_before(name)
-        trainer = Trainer(self.work / name, settings, model, stage.loss_of, stage.evaluate)
-        if not trainer.resume():
-            note_start(self.work / name, self.source)
-            if prepare is not None:
-                prepare()
-        trainer.run(self.minutes)
-        if distributed.rank() == 0:
-            plot_metrics(self.work / name / METRICS, self.work / name / "curve.png")
-
-    def steps_left(self, name: str) -> int:
-        """Of a stage that has begun; 0 of one that has not, and of what takes no steps."""
-        path = self.work / name / CHECKPOINT
-        if name not in TRAINED or not path.exists():
-            return 0
-        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"]
-        return max(0, getattr(self.recipe, name).total_steps - step)
-
-    def _check_before(self, name: str) -> None:
-        """What an earlier stage learns later would not reach a later one that has begun."""
-        for before in TRAINED[:TRAINED.index(name)]:
-            if left := self.steps_left(before):
-                raise TrainingError(f"stage {before} has {left} steps before its end; run it to its end before {name}, "
-                                    "or lower its steps in the recipe")
-
-    def new_tokenizer(self) -> ImageTokenizer:
-        torch.manual_seed(self.recipe.examples.seed)
-        tokenizer = ImageTokenizer(self.recipe.tokenizer).to(self.device)
-        if self.started_from is not None:
-            start_from(tokenizer, self.started_from.image_tokenizer.state_dict(), "image tokenizer")
-        return tokenizer
-
-    def new_dense_model(self) -> DenseModel:
-        return DenseModel(self.new_tokenizer(), self.schema).to(self.device)
-
-    def dense_stage(self, settings: RunSettings, quantise: bool) -> DenseStage:
-        return DenseStage(self.new_dense_model(), self.batches(settings), self.examples[2], self.schema,
-                          self.recipe.canonical, quantise)
-
-    def trained(self, name: str, model: torch.nn.Module) -> torch.nn.Module:
-        """Load what a stage has left. Raises TrainingError where it has not run."""
-        path = self.work / name / CHECKPOINT
-        if not path.exists():
-            raise TrainingError(f"{path} is missing; run `kyvo train {name}` before")
-        model.load_state_dict(torch.load(path, map_location=self.device, weights_only=True)["model"])
-        return model
-
-    def tokenizer(self) -> ImageTokenizer:
-        """The image tokenizer as far as its stages have come, or that of the model that training started from."""
-        if (self.work / "pixels" / CHECKPOINT).exists():
-            tokenizer = self.new_tokenizer()
-            self.trained("pixels", self.picture_model(tokenizer, learns=False) or tokenizer)
-            return tokenizer
-        if (self.work / "codes" / CHECKPOINT).exists() or self.started_from is None:
-            return self.trained("codes", self.new_dense_model()).tokenizer
-        return self.new_tokenizer()
-
-    @cached_property
-    def language_key(self) -> str:
-        """Names the language in the files of sequences: ids mean nothing in another."""
-        said = json.dumps([self.text_tokenizer.to_str(), self.schema.to_dict(), self.grammar.vocabulary.to_dict()],
-                          sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()[:8]
-
-    def answer_folder(self, tokenizer: ImageTokenizer) -> Path:
-        """Where questions to answer at once are kept."""
-        return self.work / "sequences" / f"answers_{self.recipe.modality_order}_{digest(tokenizer)}_{self.language_key}"
-
-    def picture_model(self, tokenizer: ImageTokenizer, learns: bool = True) -> PictureModel | None:
-        """The tokenizer with the terms that the recipe adds to its pictures' loss; None where it adds none.
-
-        One that only takes its weights from a checkpoint does not need the files of the perceptual distance.
-        """
-        terms = self.recipe.picture_terms
-        if not terms.wanted:
-            return None
-        if not learns:
-            terms = replace(terms, perceptual=0.0, perceptual_weights=())
-        return PictureModel(tokenizer, terms, self.recipe_path.parent, self.recipe.pixels.accumulate)
-
-    def drawing_lesson(self, tokenizer: ImageTokenizer) -> DrawingLesson:
-        return DrawingLesson(self.builder, folded(tokenizer), self.grammar.vocabulary, self.recipe.first_codes,
-                             self.recipe.drawing, self.recipe.canonical, self.device)
-
-    def shape_lesson(self, tokenizer: ImageTokenizer) -> ShapeLesson | None:
-        """Where the recipe has objects; makes the codes of their shapes."""
-        recipe = self.recipe
-        if recipe.objects is None:
-            return None
-        self.check_shape_codes()
-        key = f"{names_key(recipe.objects.names)}_{digest(self.shape_tokenizer)}"
-        path = self.work / "sequences" / f"shapes_{len(library(recipe.objects))}_{key}.npz"
-        if distributed.rank() == 0:
-            make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, path, self.workers)
-        distributed.wait()
-        return ShapeLesson(self.builder, self.grammar, load_shape_codes(path), recipe.shapes,
-                           self.drawing_lesson(tokenizer), self.device)
-
-    def check_shape_codes(self) -> None:
-        """Note whose shape codes the work folder's decoder learns. Raises TrainingError where they were another's."""
-        path, own = self.work / "decoder" / _SHAPE_CODES, digest(self.shape_tokenizer)
-        begun = (self.work / "decoder" / CHECKPOINT).exists()
-        if begun and path.exists() and path.read_text(encoding="utf-8").strip() != own:
-            raise TrainingError(f"the decoder in {self.work} has learned the codes of another shape tokenizer than "
-                                "--shapes names; give that one, or start in another --work")
-        if distributed.rank() == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{own}\n", encoding="utf-8")
-
-    def new_language_model(self, tokenizer: ImageTokenizer) -> LanguageModel:
-        torch.manual_seed(self.recipe.examples.seed)
-        config = decoder_config(self.recipe, self.grammar, tokenizer)
-        model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
-        if self.started_from is not None:
-            state = state_for(self.started_from.decoder, tokenizer)
-            start_from(model.decoder, longer_tables(model.decoder, self.started_from.vocabulary, state), "decoder")
-        return model
-
-
-def decoder_config(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> DecoderConfig:
-    """The decoder that a recipe asks for, with room for the longest sequence of its tasks."""
-    return DecoderConfig(
-        grammar.vocabulary, **vars(recipe.sizes), max_length=longest_sequence(recipe, grammar, tokenizer),
-        code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid, image_order=recipe.image_order,
-        object_context=recipe.object_context,
-        number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding,
-        shape_length=0 if grammar.schema.shape is None else grammar.schema.shape.length)
-
-
-def longest_sequence(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> int:
-    """Tokens of an image, a scene and what stands between and behind them."""
-    rows, columns = tokenizer.grid
-    return rows * columns + 8 + grammar.max_length + (MAX_QUESTION_TOKENS if recipe.answer_ratio else 0)
 
 
 def train_examples(shop: Workshop) -> None:
@@ -300,23 +38,35 @@ def train_examples(shop: Workshop) -> None:
 
 def train_encoder(shop: Workshop) -> None:
     stage = shop.dense_stage(shop.recipe.encoder, quantise=False)
-    shop.train("encoder", shop.recipe.encoder, stage, stage.model)
+    shop.train("encoder", shop.recipe.encoder, stage, stage.model,
+               lambda: shop.learn_head("encoder", stage.model.head, IMAGE_HEAD, stage))
 
 
 def train_codes(shop: Workshop) -> None:
     settings = shop.recipe.codes
     stage = shop.dense_stage(settings, quantise=True)
 
-    def start_warm() -> None:
+    def start_warm() -> bool:
+        source = None if shop.source is None else shop.started_from.image_tokenizer
+        check_freezes(shop.recipe, source and source.config)
+        if shop.keeps("encoder"):
+            return shop.learn_head("codes", stage.model.head, IMAGE_HEAD, stage)
         shop.trained("encoder", stage.model)
-        stage.warm_up_codes(step_generator(settings.seed, 2**32 - 1))  # batches that no step draws
+        if stage.frozen:
+            stage.model.tokenizer.quantizer.load_state_dict(source.quantizer.state_dict())
+        else:
+            stage.warm_up_codes(step_generator(settings.seed, 2**32 - 1))  # batches that no step draws
+        return True
 
     shop.train("codes", settings, stage, stage.model, start_warm)
 
 
 def train_pixels(shop: Workshop) -> None:
     settings = shop.recipe.pixels
-    tokenizer = shop.trained("codes", shop.new_dense_model()).tokenizer
+    if shop.keeps("codes"):
+        tokenizer = shop.new_tokenizer()
+    else:
+        tokenizer = shop.trained("codes", shop.new_dense_model()).tokenizer
     model = shop.picture_model(tokenizer)
     stage = PixelStage(tokenizer, shop.batches(settings), shop.examples[2], model and model.added)
     stage.freeze()
@@ -326,7 +76,9 @@ def train_pixels(shop: Workshop) -> None:
 def train_decoder(shop: Workshop) -> None:
     recipe, tokenizer, held_out = shop.recipe, shop.tokenizer(), shop.examples[2]
     codes = prepared_codes(shop, tokenizer)
-    sentences = prepared_sentences(shop) if recipe.sentence_ratio else {}
+    sentences = prepared_sentences(shop) if recipe.sentence_ratio or shop.offered("Q->P", "T->E") else {}
+    drawn = recipe.rendering_ratio or shop.offered("3->I")
+    answered = recipe.answer_ratio or shop.offered(ANSWER_TASKS[recipe.modality_order])
     grammars = program_grammars(shop.grammar.vocabulary, shop.text_tokenizer)
     scored = {name: (kept, grammars["edit" if name == "instructions" else "program"])
               for name, kept in sentences.items() if name != "train"}
@@ -337,51 +89,14 @@ def train_decoder(shop: Workshop) -> None:
         render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
         dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout,
         sentences=sentences.get("train"), held_out_sentences=scored, sentence_ratio=recipe.sentence_ratio,
-        drawing=shop.drawing_lesson(tokenizer) if recipe.rendering_ratio else None,
+        drawing=shop.drawing_lesson(tokenizer) if drawn else None,
         rendering_ratio=recipe.rendering_ratio,
         canonical=recipe.canonical, device=shop.device,
         answers=answer_lesson(codes, shop.builder, recipe, shop.schema, shop.answer_folder(tokenizer))
-        if recipe.answer_ratio else None,
+        if answered else None,
         answer_ratio=recipe.answer_ratio, shapes=shop.shape_lesson(tokenizer))
-    shop.train("decoder", recipe.decoder, stage, model)
-
-
-def export(shop: Workshop) -> None:
-    if distributed.rank() > 0:
-        return
-    tokenizer = shop.tokenizer()
-    decoder = shop.trained("decoder", shop.new_language_model(tokenizer)).decoder
-    if shop.shape_tokenizer is not None:
-        shop.check_shape_codes()
-    if not torch.allclose(decoder.embedding.codebook, tokenizer.codebook, atol=1e-3):
-        raise TrainingError("the decoder was trained on codes of another image tokenizer; train it again")
-    decoder.embedding.codebook.copy_(tokenizer.codebook)  # the same but for rounding
-    schema = shop.schema if shop.recipe.objects else replace(
-        shop.schema, metres_per_unit=shop.recipe.schema.metres_per_unit)
-    bundle = ModelBundle(name=shop.recipe.name, vocabulary=shop.grammar.vocabulary, schema=schema,
-                         text_tokenizer=shop.text_tokenizer, decoder=decoder, image_tokenizer=tokenizer,
-                         canonical=shop.recipe.canonical, shape_tokenizer=shop.shape_tokenizer,
-                         tasks=("I->3", *learned_tasks(shop.work / "decoder" / METRICS)))
-    save_model(shop.out, bundle, shop.recipe.storage)
-    synthetic, renders, held_out = shop.examples
-    counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()),
-              "held-out renders" if shop.recipe.objects is None else "held-out scenes": len(held_out)}
-    write_rgb(shop.out / "reconstructions.png", reconstruction_sheet(tokenizer.eval(), held_out.images[:16]))
-    write_history(shop.out, shop.work, shop.recipe, counts, None if shop.source is None else str(shop.source))
-    write_card(shop.out, str(shop.recipe_path))
-    log.info("wrote %s", shop.out)
-
-
-def learned_tasks(metrics: Path) -> tuple[str, ...]:
-    """The tasks beside recognition whose score was good enough (LEARNED) when training was last evaluated."""
-    evaluations = stage_history(metrics)["evaluations"]
-    scores = evaluations[-1] if evaluations else {}
-    return tuple(task for task, (name, least) in LEARNED.items() if scores.get(name, 0.0) >= least)
-
-
-def rewrite_card(shop: Workshop) -> None:
-    if distributed.rank() == 0:
-        write_card(shop.out, str(shop.recipe_path))
+    shop.train("decoder", recipe.decoder, stage, model,
+               lambda: not recipe.dense_weight or shop.learn_head("decoder", model.dense_head, DECODER_HEAD, stage))
 
 
 #: The stages by name, in their order.
@@ -389,3 +104,12 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "examples": train_examples, "encoder": train_encoder, "codes": train_codes, "pixels": train_pixels,
     "decoder": train_decoder, "export": export, "card": rewrite_card,
 }
+
+
+def run_stage(name: str, shop: Workshop) -> None:
+    """One of STAGES, unless it is kept from the model that training starts from. Raises TrainingError."""
+    shop.check_kept()
+    if shop.keeps(name):
+        log.info("stage %s has no steps: what it makes is that of %s", name, shop.source)
+        return
+    STAGES[name](shop)

@@ -79,5 +79,7 @@ def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, Tensor]:
 
 def resized_grid(table: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
     """A row for each cell of a grid (rows * columns, D) for the cells of another grid over the same image."""
+    if before == after:
+        return table
     image = table.T.reshape(1, -1, *before)
     return torch.nn.functional.interpolate(image, after, mode="bilinear").flatten(2)[0].T.contiguous()

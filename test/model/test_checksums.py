@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_model import tiny_bundle
 
 from kyvo_ros.cli import main
 from kyvo_ros.model.checksums import MANIFEST, verify_checksums
+from kyvo_ros.model.files import LISTED_FILES, TRAINING_HEADS, read_training_heads
 from kyvo_ros.model.folder import FILES, ModelFolderError, load_decoder, load_model, save_calibration, save_model
 from kyvo_ros.scene import Calibration
 
@@ -63,6 +65,23 @@ def test_missing_files_keep_their_own_words_and_folders_without_a_manifest_load(
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelFolderError, match="tokenizer.json is missing"):
         load_model(folder)
+
+
+def test_heads_of_training_are_listed_and_no_matter_of_running(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert read_training_heads(folder) == {}
+    heads = torch.nn.ModuleDict({"image": torch.nn.Linear(3, 2)})
+    save_model(folder, tiny_bundle(), heads=heads)
+    found = read_training_heads(folder)
+    assert torch.equal(found["image.weight"], heads["image"].weight.half()) and set(found) == {"image.weight", "image.bias"}
+    assert set(LISTED_FILES) - set(FILES) == {TRAINING_HEADS, "shape_tokenizer.safetensors"}
+    assert TRAINING_HEADS in (folder / MANIFEST).read_text()
+    _append(folder / TRAINING_HEADS)
+    assert load_model(folder).name == "tiny", "not read"
+    with pytest.raises(ModelFolderError, match="training_heads.safetensors is not the file that SHA256SUMS describes"):
+        read_training_heads(folder)
+    assert main(["checksums", str(folder)]) == 0 and TRAINING_HEADS in capsys.readouterr().out
+    save_model(folder, tiny_bundle())
+    assert not (folder / TRAINING_HEADS).exists() and TRAINING_HEADS not in (folder / MANIFEST).read_text(), "of another"
 
 
 def test_a_calibration_renews_its_own_line_only(folder: Path) -> None:

@@ -110,9 +110,16 @@ def test_the_pipeline_answers_by_a_word_where_its_model_was_trained_to(bundle) -
         untrained.answer_directly("How many balls are there?", image)
 
 
+def test_words_of_several_tokens_are_not_learned(bundle, pictures) -> None:
+    grammar = AnswerGrammar(bundle.vocabulary, bundle.text_tokenizer, ["yes", "dodecahedron"])
+    made = _questions(bundle, pictures, "image_first", count=4)
+    with pytest.raises(ValueError, match="must be a single text token"):
+        AnswerLesson(made, pictures, made, pictures, grammar, "answers")
+
+
 def test_tokens_that_are_no_answer_are_refused(bundle) -> None:
     grammar = _grammar(bundle)
     start = bundle.vocabulary.structure_id("[TEXT-START]")
-    for ids, message in (([start], "takes 3 tokens"), ([start, start], "cannot be number 1")):
+    for ids, message in (([start], "ends with its word"), ([start, start], "cannot come next")):
         with pytest.raises(GrammarError, match=message):
             grammar.decode_answer(ids)

@@ -20,7 +20,7 @@ from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.object_examples import library
 from kyvo_ros.training.recipe import RecipeError, ShapeShares, load_recipe
 from kyvo_ros.training.rendering import DrawingSettings
-from kyvo_ros.training.stages import Workshop
+from kyvo_ros.training.workshop import Workshop
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 RECIPE = """

@@ -130,6 +130,15 @@ def test_scores_of_unseen_objects(trained, tmp_path, capsys):
         assert slat["f_score_0.02"] > 0.99 and slat["volume_iou"] > 0.98 and slat["psnr_db"] == 60
         assert all(report[group][v]["f_score_0.01"] <= slat["f_score_0.01"] for v in ("codes", "unquantised"))
     assert "instances"[:4] in capsys.readouterr().out and (tmp_path / "sheet.png").stat().st_size > 1000
+    folder = tmp_path / "tiny-shapes"
+    shutil.copytree(trained / "model", folder)
+    before = (folder / "README.md").read_text()
+    assert "| shape_encoder | 12 | 2 |" in before and "512 codes of 66" in before and "## Scores" not in before
+    shutil.copy(tmp_path / "scores.json", folder / "evaluation.json")
+    assert main(["train", "card", "--out", str(folder)]) == 0
+    card = (folder / "README.md").read_text()
+    assert "| f_score_0.02 | " + f"{report['instances']['codes']['f_score_0.02']:.4f} | " in card
+    assert f"| psnr_db | {report['instances']['codes']['psnr_db']:.4f} | " in card and "instances, voxels" in card
 
 
 def test_the_ablation_of_views_trains_each_to_its_end_and_compares_them(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The whole training path at toy size, by the command that a user types: examples to a model that recognises."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,18 +11,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_model import tiny_bundle, tiny_shape_bundle
 
 from kyvo_ros import cli
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
-from kyvo_ros.model.folder import load_model
+from kyvo_ros.model.folder import load_model, save_calibration
 from kyvo_ros.pipeline import KyvoPipeline
+from kyvo_ros.scene import Calibration
 from kyvo_ros.tokens import CLEVR_SCHEMA, Vocabulary
 from kyvo_ros.tokens.text import LANGUAGE_WORDS, TextTokenizer, train_text_tokenizer
+from kyvo_ros.training.exporting import learned_tasks
 from kyvo_ros.training.preparation import held_out_names
 from kyvo_ros.training.recipe import load_recipe
-from kyvo_ros.training.stages import Workshop, learned_tasks
+from kyvo_ros.training.stages import train_decoder
 from kyvo_ros.training.starting import longer_tables, resized_grid, state_for
+from kyvo_ros.training.workshop import Workshop
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -228,6 +233,193 @@ def test_a_grid_is_resized_place_by_place():
     finer = resized_grid(across, (6, 8), (12, 16)).reshape(12, 16)
     assert torch.allclose(finer[5, 1:-1], (torch.arange(1, 15) + 0.5) / 2 - 0.5)
     assert torch.equal(finer[0], finer[11])
+
+
+#: What goes on from the toy model: the encoder and the pixels are kept, the codes frozen, answers left out.
+FURTHER = "\n".join(line for line in RECIPE.splitlines() if line.split(":")[0] not in (
+    "encoder", "codes", "pixels", "decoder", "answer_ratio", "picture_terms")) + """
+freeze_codebook: true
+head_steps: 2
+encoder: {steps: 0}
+codes: {steps: 2, batch_size: 4, average: 0.9, log_every: 1}
+pixels: {steps: 0}
+decoder: {steps: 2, batch_size: 4, average: 0.9, log_every: 1}
+"""
+
+
+@pytest.fixture()
+def begun(trained, tmp_path) -> Path:
+    """A folder in which the toy model can go on: its images and sequences are there, and its recipe."""
+    return _begun(trained, tmp_path)
+
+
+def _begun(trained: Path, folder: Path, recipe: str = FURTHER) -> Path:
+    (folder / "toy.yaml").write_text(recipe)
+    (folder / "work").mkdir()
+    for name in ("examples", "sequences"):
+        (folder / "work" / name).symlink_to(trained / "work" / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def headless(trained, tmp_path_factory) -> Path:
+    """The toy model as one from before its heads were kept, which offers tasks that it has not learned."""
+    folder = tmp_path_factory.mktemp("headless") / "model"
+    shutil.copytree(trained / "model", folder)
+    (folder / "training_heads.safetensors").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tasks": ["I->3", "Q->P", "3->I", "3+I+Q->A"]}))
+    assert cli.main(["checksums", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def further(trained, headless, tmp_path_factory) -> Path:
+    """The folder of a model that one command has made of another."""
+    folder = _begun(trained, tmp_path_factory.mktemp("further"))
+    assert _train(folder, "all", "--from", str(headless)) == 0
+    return folder
+
+
+def _tensors(folder: Path, file: str) -> dict[str, torch.Tensor]:
+    return load_file(folder / f"{file}.safetensors")
+
+
+def test_one_command_goes_on_from_a_model_to_the_next(headless, further):
+    before, after = (_tensors(folder, "image_tokenizer") for folder in (headless, further / "model"))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert "quantizer.codebook" in same, "frozen"
+    assert {name for name in before if name.startswith("decoder.")} <= same, "kept"
+    assert "encoder.layers.0.weight" not in same, "trained"
+    own, old = load_model(further / "model").decoder, load_model(headless).decoder
+    assert own.config.max_length == old.config.max_length, "room for answers, which the recipe leaves out"
+    change = (own.head.weight - old.head.weight).abs().max()
+    assert 0 < change < 0.05, "a few warm steps"
+    assert not (further / "work" / "encoder").exists() and not (further / "work" / "pixels").exists()
+    card = (further / "model" / "README.md").read_text()
+    assert f"toy.yaml --from {headless} --renders" in card and "(kept as it is there: encoder, pixels)" in card
+    assert "| codes/head | 2 | 4 |" in card and "`training_heads.safetensors` (of use" in card
+
+
+def test_what_was_interrupted_ends_as_what_was_not(trained, headless, further, begun, caplog):
+    """Every command stops after a step, of the new heads as of the stages behind them."""
+    caplog.set_level("INFO")
+    for command in range(1, 10):
+        assert _train(begun, "all", "--from", str(headless), "--minutes", "0") == 0
+        if (begun / "model").exists():
+            break
+    assert command >= 5 and "stage codes is not at its end yet" in caplog.text
+    for file in ("image_tokenizer", "decoder", "training_heads"):
+        whole, parts = _tensors(further / "model", file), _tensors(begun / "model", file)
+        assert set(whole) == set(parts) and all(torch.equal(whole[name], parts[name]) for name in whole), file
+
+
+def test_heads_of_training_lie_beside_the_weights_and_are_taken_from_there(trained, further, begun):
+    for folder in (trained, further):
+        assert "training_heads.safetensors" in (folder / "model" / "SHA256SUMS").read_text()
+    shop = Workshop(begun / "toy.yaml", begun / "work", torch.device("cpu"), source=trained / "model")
+    learned = shop.new_dense_model().head.state_dict()
+    checkpoint = torch.load(trained / "work" / "codes" / "checkpoint.pt", weights_only=True)["model"]
+    for name, value in learned.items():
+        assert torch.equal(value, checkpoint[f"head.{name}"].half().float() if value.ndim > 1 else checkpoint[f"head.{name}"])
+    model = shop.new_language_model(shop.tokenizer())
+    checkpoint = torch.load(trained / "work" / "decoder" / "checkpoint.pt", weights_only=True)["model"]
+    kept = checkpoint["dense_head.layers.0.weight"]
+    assert torch.equal(model.dense_head.state_dict()["layers.0.weight"], kept.half().float())
+    assert shop.learn_head("codes", shop.new_dense_model().head, "image", None), "a head that is known learns nothing alone"
+    assert not (begun / "work" / "codes").exists()
+
+
+def test_pictures_alone_are_trained_and_all_else_is_kept(headless, begun):
+    stages = {"codes": "{steps: 0}", "pixels": "{steps: 1, batch_size: 4}", "decoder": "{steps: 0}"}
+    text = "\n".join(f"{name}: {stages[name]}" if (name := line.split(":")[0]) in stages else line
+                     for line in FURTHER.splitlines())
+    (begun / "toy.yaml").write_text(text)
+    calibration = Calibration(place_temperature=2.0)
+    source = shutil.copytree(headless, begun / "source")
+    save_calibration(source, calibration)
+    assert _train(begun, "all", "--from", str(source)) == 0
+    for file in ("image_tokenizer", "decoder"):
+        before, after = (_tensors(folder, file) for folder in (source, begun / "model"))
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert bool(changed) == (file == "image_tokenizer") and all(name.startswith("decoder.") for name in changed)
+    made = load_model(begun / "model")
+    assert made.tasks == ("I->3", "Q->P", "3->I", "3+I+Q->A") and made.calibration == calibration
+    assert not (begun / "model" / "training_heads.safetensors").exists(), "nobody has trained any"
+
+
+def test_pictures_that_are_kept_are_the_models_whatever_the_codes_came_from(trained, begun):
+    (begun / "work" / "codes").symlink_to(trained / "work" / "codes")  # from before the pictures were learned
+    shop = Workshop(begun / "toy.yaml", begun / "work", torch.device("cpu"), source=trained / "model")
+    own, model = shop.tokenizer().decoder.state_dict(), load_model(trained / "model").image_tokenizer.decoder.state_dict()
+    assert all(torch.equal(own[name], model[name]) for name in model)
+
+
+def test_what_a_recipe_leaves_out_is_scored_where_the_source_offers_it(headless, begun, monkeypatch):
+    (begun / "toy.yaml").write_text(FURTHER.replace("rendering_ratio: 0.4", "rendering_ratio: 0.0\nsentence_ratio: 0.0"))
+    shop, stages = Workshop(begun / "toy.yaml", begun / "work", torch.device("cpu"), source=headless), []
+    monkeypatch.setattr(Workshop, "train", lambda shop, name, settings, stage, model, prepare: stages.append(stage))
+    train_decoder(shop)
+    (stage,) = stages
+    assert stage.drawing is not None and set(stage.held_out_sentences) == {"questions", "instructions"}
+    assert stage.answers.score == "answers_scene_first" and stage.answers.questions is None
+    shop = Workshop(begun / "toy.yaml", begun / "work", torch.device("cpu"), source=headless)
+    shop.recipe = replace(shop.recipe, max_objects=4)
+    assert not shop.offered("Q->P"), "of other scenes"
+    _the_head_learns_alone(stage, stage.model.dense_head, stage.model.decoder)
+
+
+def test_a_new_head_and_a_frozen_codebook_leave_the_rest_as_it_is(headless, begun):
+    shop = Workshop(begun / "toy.yaml", begun / "work", torch.device("cpu"), source=headless)
+    stage = shop.dense_stage(shop.recipe.codes, quantise=True)
+    tokenizer = stage.model.train().tokenizer
+    _the_head_learns_alone(stage, stage.model.head, tokenizer)
+    for frozen in (True, False):
+        codebook = tokenizer.codebook.clone()
+        stage.model.train()
+        loss, _ = replace(stage, frozen=frozen).loss_of(np.random.default_rng(0))
+        loss.backward()
+        assert torch.equal(tokenizer.codebook, codebook) == frozen
+    assert tokenizer.encoder.layers[0].weight.grad.abs().max() > 0
+
+
+def _the_head_learns_alone(stage, head: torch.nn.Module, rest: torch.nn.Module) -> None:
+    before = {name: value.clone() for name, value in rest.state_dict().items()}
+    loss, _ = stage.head_loss(np.random.default_rng(0))
+    loss.backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in head.parameters())
+    assert all(parameter.grad is None for parameter in rest.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in rest.state_dict().items())
+
+
+@pytest.mark.parametrize("changes,message", [
+    ({"encoder: {steps: 0}": "encoder: {steps: 1}", "codes: {steps: 2": "codes: {steps: 0"}, "encoder has steps and stage codes has none"),
+    ({"freeze_codebook: true": ""}, "stage pixels has no steps, and stage codes changes the codes"),
+    ({"widths: [8, 8]": "widths: [8, 4]"}, "keep the image tokenizer of --from"),
+    ({"decoder: {steps: 2": "decoder: {steps: 0", "layers: 2": "layers: 3"}, "has other sizes or another schema"),
+])
+def test_stages_that_are_kept_must_fit_those_that_are_trained(headless, begun, capsys, changes, message):
+    text = FURTHER
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (begun / "toy.yaml").write_text(text)
+    assert _train(begun, "examples", "--from", str(headless)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_codebook_is_frozen_only_where_there_is_one(begun, trained, capsys):
+    (begun / "work" / "encoder").symlink_to(trained / "work" / "encoder")
+    assert _train(begun, "codes") == 2
+    assert "freeze_codebook keeps the codes of a model" in capsys.readouterr().err
+
+
+def test_an_encoder_that_has_gone_on_meets_the_codes_that_were_there(begun, headless):
+    (begun / "toy.yaml").write_text(FURTHER.replace("encoder: {steps: 0}", "encoder: {steps: 1, batch_size: 4}"))
+    assert _train(begun, "all", "--until", "codes", "--from", str(headless)) == 0
+    codebook = torch.load(begun / "work" / "codes" / "checkpoint.pt", weights_only=True)["model"]["tokenizer.quantizer.codebook"]
+    assert torch.equal(codebook, load_model(headless).image_tokenizer.codebook)
+    assert (begun / "work" / "encoder" / "head").exists() and not (begun / "work" / "codes" / "head").exists()
 
 
 @pytest.mark.parametrize("stage,message", [("codes", "run `kyvo train encoder` before"), ("encoder", "run `kyvo train examples` first")])

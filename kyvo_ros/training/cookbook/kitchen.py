@@ -45,9 +45,9 @@ from kyvo_ros.training.preparation import answer_lesson, digest
 from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.sources import ExampleMaker, load_examples, make_examples
-from kyvo_ros.training.stages import longest_sequence
 from kyvo_ros.training.starting import start_from, start_without_numbers
 from kyvo_ros.training.trainer import METRICS, Trainer, TrainingError
+from kyvo_ros.training.workshop import longest_sequence
 
 log = logging.getLogger(__name__)
 
