@@ -12,8 +12,12 @@ in which the pages of the weights' file count as far as they were read.
 The work is bounded, so that the defaults take about six minutes: a scene has `--objects` objects, a drawing stops at
 the first code after `--draw-s` seconds (the table says how many of its 256 codes were drawn), and a process that is not
 done `--limit-s` seconds after its start is ended (the table says so, with the memory it had taken by then).
-The row `node`, not among the defaults, is kyvo_node, which is sent an image and publishes its scene. It needs ROS 2, as
-`make setup` makes it, and `python tools/on_loopback.py` before the command.
+The row `node`, not among the defaults, is one kyvo_node and its user, who waits for the model, sends an image and waits
+for its scene, asks (`ask`, answered directly) and has the scene drawn (`render`, whole): four things in one process, so
+that `--limit-s` must be longer. It needs ROS 2, as `make setup` makes it, and `python tools/on_loopback.py` before the
+command:
+
+    python tools/on_loopback.py --limit-s 900 python benchmarks/full_size.py --rows node --dtype auto --limit-s 400
 """
 
 from __future__ import annotations
@@ -58,6 +62,7 @@ LLAMA_1B = {"dim": 2048, "layers": 16, "heads": 32, "kv_heads": 8, "ffn_dim": 81
 NEEDED_GIB = {"auto": 8.0, "bfloat16": 8.0, "float16": 8.0, "float32": 14.0}
 IMAGE = (240, 320, 3)
 QUESTION = "How many things are there?"
+FOLDER, NAMESPACE = "random-1b", "/full_size"
 SEEN = Scene((SceneObject({"size": "large", "color": "red", "material": "rubber", "shape": "sphere"},
                           np.array([0.0, 0.0, 0.7]), size_m=np.array([1.4, 1.4, 1.4])),))
 
@@ -76,7 +81,7 @@ def write_random_folder(folder: Path, objects: int, image_tokenizer: VqganConfig
     schema = replace(CLEVR, max_objects=objects)
     text = train_text_tokenizer([], [*answer_words(schema), *LANGUAGE_WORDS])
     camera = stretched_camera(image_tokenizer.resolution, IMAGE[1::-1])
-    save_converted(folder, "random-1b", config, weights, text,
+    save_converted(folder, FOLDER, config, weights, text,
                    Sight(schema, tokenizer, camera, ("I->3", "3->I", "I+3+Q->A")))
     return sum(tensor.numel() for tensor in weights.values())
 
@@ -146,8 +151,7 @@ def tokenize(pipeline: KyvoPipeline, draw_s: float) -> str:
 
 
 def answer(pipeline: KyvoPipeline, draw_s: float) -> str:
-    scene = replace(SEEN, frame_id=pipeline.schema.frame_id)  # as the model says scenes
-    word, _ = pipeline.answer_directly(QUESTION, np.zeros(IMAGE, np.uint8), scene=scene)
+    word, _ = pipeline.answer_directly(QUESTION, np.zeros(IMAGE, np.uint8), scene=SEEN)
     return f"the word {word!r} on image, scene and question"
 
 
@@ -194,40 +198,126 @@ def in_a_process(task: str, folder: Path, dtype: str, draw_s: float, limit_s: fl
     return row
 
 
-def run_node(folder: Path, dtype: str, limit_s: float) -> dict:
-    """kyvo_node with the folder: an image, and its scene."""
-    import rclpy
-    from kyvo_msgs.msg import SceneGraph
-    from sensor_msgs.msg import Image
+class OutOfTime(Exception):
+    """The process of a row has taken as long as it may."""
 
-    from kyvo_ros.ros.children import Child
-    from kyvo_ros.ros.demo import keep_dds_on_this_computer
-    keep_dds_on_this_computer()
-    rclpy.init()
-    here, scenes, start = rclpy.create_node("full_size"), [], time.perf_counter()
-    here.create_subscription(SceneGraph, "scene", scenes.append, 1)
-    images = here.create_publisher(Image, "image", 1)
+
+class NodeUser:
+    """kyvo_node with a folder, in a process of its own, and a user of it: what it hears, sends and asks."""
+
+    def __init__(self, folder: Path, dtype: str, limit_s: float) -> None:
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from kyvo_msgs.msg import SceneGraph
+        from kyvo_msgs.srv import Ask, Render
+        from rclpy.executors import SingleThreadedExecutor
+        from sensor_msgs.msg import Image
+
+        from kyvo_ros.ros.children import Child
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self.node = rclpy.create_node("user", namespace=NAMESPACE, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.scenes, self.loaded = [], ""
+        self.node.create_subscription(SceneGraph, "scene", self.scenes.append, 1)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.images = self.node.create_publisher(Image, "image", 1)
+        self.ask, self.render = self.node.create_client(Ask, "ask"), self.node.create_client(Render, "render")
+        settings = {"model": folder, "device": "cpu", "dtype": dtype, "camera_info_required": "false",
+                    "image_qos": "reliable", "service_timeout_s": float(min(max(limit_s, 0.1), 600.0))}
+        arguments = [part for name, value in settings.items() for part in ("-p", f"{name}:={value}")]
+        self._log, self._deadline = folder / "node.log", time.perf_counter() + limit_s
+        self._child = Child([sys.executable, "-m", "kyvo_ros.ros.node", "--ros-args", "-r", f"__ns:={NAMESPACE}",
+                             *arguments], self._log)
+
+    def _on_diagnostics(self, message: object) -> None:
+        """What model the node says that it has loaded."""
+        summary = message.status[0]
+        if summary.name == f"{NAMESPACE}/kyvo_node":
+            self.loaded = next((value.value for value in summary.values if value.key == "model"), "")
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Until it holds. Raises OutOfTime; RuntimeError where the node has ended."""
+        while not condition():
+            if not self._child.running():
+                raise RuntimeError(f"the node has ended; its log:\n{self._log.read_text()}")
+            if time.perf_counter() > self._deadline:
+                raise OutOfTime
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def call(self, client: object, request: object) -> object:
+        """The response of a service. Raises as `wait` does, and RuntimeError with the node's reason for none."""
+        future = client.call_async(request)
+        self.wait(future.done)
+        if not future.result().success:
+            raise RuntimeError(f"{client.srv_name}: {future.result().message}")
+        return future.result()
+
+    def peak_mib(self) -> float:
+        """Of the node."""
+        return peak_mib(self._child.process.pid)
+
+    def close(self) -> None:
+        self._child.end(2.0)  # which a node that computes will not heed
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+
+def wait_for_model(user: NodeUser) -> str:
+    user.wait(lambda: user.loaded == FOLDER)  # said once a second
+    return "loaded"
+
+
+def have_seen(user: NodeUser) -> str:
+    from sensor_msgs.msg import Image
     message = Image(width=IMAGE[1], height=IMAGE[0], encoding="rgb8", step=3 * IMAGE[1], data=bytes(math.prod(IMAGE)))
     message.header.frame_id = "camera"
-    settings = {"model": folder, "device": "cpu", "dtype": dtype, "camera_info_required": "false",
-                "image_qos": "reliable"}
-    arguments = [part for name, value in settings.items() for part in ("-p", f"{name}:={value}")]
-    with Child([sys.executable, "-m", "kyvo_ros.ros.node", "--ros-args", *arguments], folder / "node.log") as child:
-        def wait(condition: Callable[[], bool], what: str) -> float:
-            while not condition():
-                rclpy.spin_once(here, timeout_sec=0.5)
-                if not child.running() or time.perf_counter() > start + limit_s:
-                    sys.exit(f"{what} did not come; the node's log:\n{(folder / 'node.log').read_text()}")
-            return time.perf_counter() - start
+    user.wait(lambda: user.images.get_subscription_count())
+    user.images.publish(message)
+    user.wait(lambda: user.scenes)
+    return f"a scene of {len(user.scenes[-1].objects)} objects"
 
-        wait(lambda: images.get_subscription_count() > 0, "the node")
-        images.publish(message)  # while the model still loads; the node keeps it
-        seconds = wait(lambda: bool(scenes), "a scene")
-        result = {"load_s": None, "run_s": seconds, "peak_mib": peak_mib(child.process.pid),
-                  "result": f"a scene of {len(scenes[-1].objects)} objects, loading included"}
-    here.destroy_node()
-    rclpy.try_shutdown()
-    return result
+
+def have_answered(user: NodeUser) -> str:
+    from kyvo_msgs.srv import Ask
+    said = user.call(user.ask, Ask.Request(question=QUESTION)).answer
+    return f"ask: {said.text!r}{'' if said.program else ', directly'}"
+
+
+def have_drawn(user: NodeUser) -> str:
+    from kyvo_msgs.srv import Render
+    picture = user.call(user.render, Render.Request()).image
+    return f"render: {picture.width}x{picture.height} pixels"
+
+
+#: What a user has of a node, in this order, on one image.
+NODE_STEPS: dict[str, Callable[[NodeUser], str]] = {
+    "load": wait_for_model, "scene": have_seen, "ask": have_answered, "render": have_drawn}
+
+
+def run_node(folder: Path, dtype: str, limit_s: float) -> dict:
+    """The row of kyvo_node: seconds of each step as a user waits for it, those done after `limit_s` where that is not
+    enough. Raises RuntimeError where the node fails.
+    """
+    from kyvo_ros.ros.demo import keep_dds_on_this_computer
+    keep_dds_on_this_computer()
+    user, steps_s, results, late = NodeUser(folder, dtype, limit_s), {}, [], []
+    try:
+        for name, step in NODE_STEPS.items():
+            start = time.perf_counter()
+            result = step(user)
+            steps_s[name] = time.perf_counter() - start
+            results.append(f"{result} in {steps_s[name]:.1f} s")
+        peak = user.peak_mib()
+    except OutOfTime:
+        peak, late = user.peak_mib(), [f"ended after {limit_s:g} s, {name} not done"]
+    finally:
+        user.close()
+    load_s = steps_s.pop("load", None)
+    return {"load_s": load_s, "run_s": None if late else sum(steps_s.values()), "steps_s": steps_s, "peak_mib": peak,
+            "result": "; ".join(results + late)}
 
 
 def table(rows: dict[str, dict]) -> str:
@@ -277,7 +367,7 @@ def main() -> None:
     check_memory(args.dtype)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # such as by a time limit: children and files go, too
     with tempfile.TemporaryDirectory() as scratch:
-        folder, start = Path(scratch) / "random-1b", time.perf_counter()
+        folder, start = Path(scratch) / FOLDER, time.perf_counter()
         print(machine())
         parameters = write_random_folder(folder, args.objects)
         print(f"{parameters / 1e9:.3f} billion parameters, written in {time.perf_counter() - start:.0f} s; images of "

@@ -1,6 +1,7 @@
 """The path of a frame: image -> canonical image -> codes -> prompt -> tokens -> scene; of a sentence about a scene:
-text -> prompt -> tokens -> program -> answer or edited scene; of a scene to draw: prompt -> tokens -> codes -> image;
-of an image to whole objects: as a frame, but tokens with shape codes, and those -> meshes.
+text -> prompt -> tokens -> program -> answer or edited scene, or with the image's codes in the prompt -> a word; of a
+scene to draw: prompt -> tokens -> codes -> image; of an image to whole objects: as a frame, but tokens with shape
+codes, and those -> meshes.
 
 `KyvoPipeline` holds a loaded model and does no input or output; the node, the command line and the evaluation all
 run it. Scenes come in the support-plane frame (`kyvo_ros.scene.camera`), in metres.
@@ -36,16 +37,14 @@ from kyvo_ros.model.rendering import TASK as DRAWING_TASK
 from kyvo_ros.model.rendering import ImageWriter
 from kyvo_ros.model.shapes import TASK as SHAPES_TASK
 from kyvo_ros.model.shapes import ShapeWriter
-from kyvo_ros.model.tasks import check_trained
-from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, Program, apply_edit
+from kyvo_ros.model.tasks import PROGRAM_TASK, RECOGNITION_TASK, answering_task, check_trained
+from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, Program, apply_edit, direct_answer
 from kyvo_ros.scene import (
     RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene)
 from kyvo_ros.scene.consensus import consensus
 
 #: The model that ships with the package.
 SHIPPED_MODEL = Path("models") / "clevr-nano"
-#: Seeing a scene.
-RECOGNITION_TASK = "I->3"
 #: Drawing a scene whose objects have shapes.
 DRAWN_SHAPES_TASK = "S->I"
 #: How the model's units become metres; see `KyvoPipeline.recognize`.
@@ -188,46 +187,67 @@ class KyvoPipeline:
         self.last_timings_s = timings
         return scene
 
+    def check_asked(self, image: bool, scene: bool) -> None:
+        """Whether `answer` can answer where there is an `image`, and a `scene` or one to be recognised; asked before
+        that is done. Raises UntrainedTaskError, NoImageError.
+        """
+        answering_task(self._tasks, image, scene)
+
     @with_own_threads
     def answer(self, question: str, scene: Scene, camera_position_m: Sequence[float] | None = None,
-               metres_per_unit: float | None = None) -> Answer:
+               metres_per_unit: float | None = None, image: np.ndarray | None = None,
+               camera: CameraView | PinholeCamera | None = None) -> Answer:
         """The answer to a question about a scene, or a refusal that says why there is none.
 
-        The model writes the program that the question means, and the program runs on the scene. The answer's
-        confidence is the program's times that of the objects it rests on.
+        A model that writes programs (task Q->P) writes the one that the question means, and it runs on the scene. The
+        answer's confidence is the program's times that of the objects it rests on. Any other answers directly, as
+        `answer_directly` does: the answer has no program, and the word's probability is its confidence.
 
         Args:
             scene: in PLANE_FRAME, as `recognize` gives it.
             camera_position_m: (3,) of the camera in the scene's frame; None: questions about it are refused.
             metres_per_unit: how many metres a model unit is in this scene, where `recognize` scaled it by distance;
                 None: the schema's. What counts as left of something follows it.
+            image, camera: what shows the scene, as for `recognize`; only a model that answers directly looks at it.
 
         Raises SentenceError for an empty or overlong question, UntrainedTaskError for a model without questions,
-        SceneError for a scene in another frame.
+        SceneError for a scene in another frame; NoImageError, and as `answer_directly` does, on that route.
         """
-        program, probability = self._programs.write("Q->P", question)
+        if answering_task(self._tasks, image is not None, True) != PROGRAM_TASK:
+            return direct_answer(*self.answer_directly(question, image, camera, scene, metres_per_unit))
+        program, probability = self._programs.write(PROGRAM_TASK, question)
         unit_m = metres_per_unit or self.schema.metres_per_unit
         answer = Executor(scene, camera_position_m, RELATION_EPSILON_UNITS * unit_m).run(program)
         return replace(answer, confidence=answer.confidence * probability)
 
     @with_own_threads
     def answer_directly(self, question: str, image: np.ndarray, camera: CameraView | PinholeCamera | None = None,
-                        scene: Scene | None = None) -> tuple[str, float]:
+                        scene: Scene | None = None, metres_per_unit: float | None = None) -> tuple[str, float]:
         """The word with which the model answers a question about an image, without a program, and its probability.
 
-        The image and its scene, by default what the model recognises, stand before the question in the order that it
-        was trained for. Image, camera and errors as for `recognize`; SentenceError and UntrainedTaskError as for
-        `answer`; GrammarError and OutOfRangeError for a scene that the model's language cannot say.
+        The image and its scene stand before the question in the order that the model was trained for.
+
+        Args:
+            image, camera: as for `recognize`.
+            scene: that of the image, in PLANE_FRAME, as `recognize` gives it; None: what the model recognises.
+            metres_per_unit: as for `answer`.
+
+        Errors as of `recognize`; SentenceError and UntrainedTaskError as of `answer`; GrammarError and OutOfRangeError
+        for a scene that the model's language cannot say.
         """
+        if scene is None:
+            check_trained(RECOGNITION_TASK, self._tasks)
+        unit_m = metres_per_unit or self.schema.metres_per_unit
         view = self.view_of(image, camera)
-        lens = self.lens(view.plane)
-        canonical = to_canonical(image, view, lens)
-        codes = self._encode(canonical[None])
-        cells = self._cells(lens, view.plane, self.schema.metres_per_unit)
+        lens = self.lens(view.plane, unit_m)
+        codes = self._encode(to_canonical(image, view, lens)[None])
+        cells = self._cells(lens, view.plane, unit_m)
         if scene is None:
             (generation,) = self._generate(codes, cells[None])
-            scene = self._grammar.decode_scene(generation.token_ids)
-        return self._answers.answer(question, scene, codes[0], cells)
+            said = self._grammar.decode_scene(generation.token_ids)
+        else:
+            said = self._as_said(scene, view.plane, unit_m)
+        return self._answers.answer(question, said, codes[0], cells)
 
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene:
         """The scene as an instruction changes it; objects keep their order and ids, a new one comes last.

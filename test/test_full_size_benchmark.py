@@ -72,6 +72,29 @@ def test_a_process_that_takes_too_long_is_ended_and_named(full_size: ModuleType,
         full_size.in_a_process("recognize", tmp_path, "auto", draw_s=1.0, limit_s=30.0)
 
 
+def test_the_node_s_user_gets_a_scene_an_answer_and_a_drawing(full_size: ModuleType, folder: Path) -> None:
+    pytest.importorskip("kyvo_msgs", reason="needs ROS 2")
+    row = full_size.run_node(folder, "auto", limit_s=60.0)
+    assert list(row["steps_s"]) == ["scene", "ask", "render"] and min(row["steps_s"].values()) > 0
+    assert row["run_s"] == pytest.approx(sum(row["steps_s"].values())) and row["load_s"] > 0 and row["peak_mib"] > 100
+    loaded, scene, answer, drawing = row["result"].split("; ")
+    assert loaded.startswith("loaded in ") and scene.startswith("a scene of 2 objects in ")
+    assert drawing.startswith("render: 32x32 pixels in ")
+    assert answer.startswith("ask: '") and ", directly in " in answer
+    assert row["result"] in full_size.table({"node": row})
+
+
+def test_a_node_that_takes_too_long_is_ended_with_what_it_has_done(full_size: ModuleType, folder: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("kyvo_msgs", reason="needs ROS 2")
+    steps = {"load": lambda user: "loaded", "scene": lambda user: "a scene",
+             "ask": lambda user: user.wait(lambda: False)}
+    monkeypatch.setattr(full_size, "NODE_STEPS", steps)
+    row = full_size.run_node(folder, "auto", limit_s=0.5)
+    assert row["load_s"] is not None and row["run_s"] is None and list(row["steps_s"]) == ["scene"]
+    assert row["result"] == "loaded in 0.0 s; a scene in 0.0 s; ended after 0.5 s, ask not done" and row["peak_mib"] > 1
+
+
 def test_a_machine_without_the_memory_is_told(full_size: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full_size, "NEEDED_GIB", {"auto": 0.0, "float32": 1e6})
     full_size.check_memory(["auto"])

@@ -31,7 +31,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_rgb(tmp_path / "image.png", np.zeros((240, 320, 3), np.uint8))
     tensors = published_tensors()
     tensors[CODEBOOK] = vqgan.tensors["quantize.embedding.weight"].bfloat16()
-    for path in (tmp_path / "meta_model_9.pt", tmp_path / "rendering" / "meta_model_9.pt"):
+    for path in (tmp_path / folder / "meta_model_9.pt" for folder in ("", "rendering", "answering")):
         path.parent.mkdir(exist_ok=True)
         torch.save(tensors, path)
     np.save(tmp_path / "quantize_weight.npy", tensors[CODEBOOK].float().numpy())
@@ -72,7 +72,7 @@ def _write_clevr(folder: Path) -> None:
 
 def test_every_command_runs(files: Path) -> None:
     commands = [shlex.split(line)[1:] for line in PAGE.splitlines() if line.startswith("kyvo ")]
-    assert len(commands) == 11
+    assert len(commands) == 13
     for command in commands:
         size = ["--heads", str(HEADS)] if "--from-published" in command else []  # the page speaks of Llama-3.2-1B
         assert cli.main([*command, *size]) == 0, command

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LAYOUTS = ("clevr", "objectron")
 HEADS = 32
 MAX_LENGTH = 4096
-TASKS = ("I->3", "3->I")
+TASKS = ("I->3", "3->I", "I+3+Q->A", "3+I+Q->A")
 #: As `kyvo_ros.model.config.NUMBER_EMBEDDINGS` and `kyvo_ros.tokens.published_sequences.DRAWN_ORDER`, likewise.
 NUMBER_EMBEDDINGS = ("both", "learned", "fixed")
 DRAWN_ORDER = "alternating"
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sight.add_argument("--names", nargs="+", default=[], metavar="NAME", help="what ObjaWorld calls its shapes or "
                        "Objectron its categories; none: CLEVR's objects")
     sight.add_argument("--tasks", nargs="+", choices=TASKS, metavar="TASK", help="what it was trained for: I->3 to "
-                       "see, 3->I to draw (default: I->3)")
+                       "see, 3->I to draw, I+3+Q->A or 3+I+Q->A to answer (default: I->3)")
     sight.add_argument("--image-order", choices=("raster", DRAWN_ORDER), help="in which it draws images; alternating "
                        "is the published reorder_image_tokens (default: alternating for a model that only draws, as in "
                        "the published configurations)")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kyvo_ros.commands.common import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from kyvo_ros.pipeline import KyvoPipeline
-    from kyvo_ros.scene import PlaneCamera, Scene
+    from kyvo_ros.scene import CameraView, PlaneCamera, Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,8 @@ class GivenScene:
     scene: Scene
     plane: PlaneCamera  # of the camera that the scene's frame is tied to, metres
     unit_m: float  # how many metres a model unit is
+    image: np.ndarray | None = None  # (H, W, 3) uint8 RGB, what shows it, where that is given
+    view: CameraView | None = None  # of the image
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: the scene's record and two entries more. Inverse of `from_dict`."""
@@ -43,19 +47,27 @@ class GivenScene:
             float(record.get("metres_per_unit", pipeline.schema.metres_per_unit)))
 
 
-def given_scene(args: argparse.Namespace, pipeline: KyvoPipeline) -> GivenScene:
+def given_scene(args: argparse.Namespace, pipeline: KyvoPipeline, known: Path | None = None) -> GivenScene:
     """What `args.source` shows, by the options of a camera and of the effort, or the only scene of a file that `kyvo
-    recognize --json` or `kyvo edit --json` wrote. Raises UsageError, and what recognising raises.
+    recognize --json` or `kyvo edit --json` wrote. An image whose scene such a file holds already (`known`) is not
+    recognised; where its camera stands, and the scale, are the file's. Raises UsageError, and what recognising raises.
     """
     from kyvo_ros.commands.recognize import camera_view
     from kyvo_ros.data.images import read_rgb
 
-    source: Path = args.source
-    if source.suffix != ".json":
-        image = read_rgb(source)
-        view = camera_view(args, pipeline, image.shape[1], image.shape[0])
-        scene = pipeline.recognize(image, view, args.scale, args.effort)
-        return GivenScene(scene, view.plane, pipeline.metres_per_unit(view.plane, args.scale))
+    if args.source.suffix == ".json":
+        return _scene_in(args.source, pipeline)
+    image = read_rgb(args.source)
+    view = camera_view(args, pipeline, image.shape[1], image.shape[0])
+    if known is not None:
+        given = _scene_in(known, pipeline)
+        return replace(given, image=image, view=replace(view, plane=given.plane))
+    scene = pipeline.recognize(image, view, args.scale, args.effort)
+    return GivenScene(scene, view.plane, pipeline.metres_per_unit(view.plane, args.scale), image, view)
+
+
+def _scene_in(source: Path, pipeline: KyvoPipeline) -> GivenScene:
+    """The only scene of a file. Raises UsageError."""
     if not source.is_file():
         raise UsageError(f"there is no file {source}")
     try:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kyvo_ros.model.config import DecoderConfig, ScaledRope
+from kyvo_ros.tokens.sequences import ANSWER_TASKS
 from kyvo_ros.tokens.vocabulary import Vocabulary
 
 #: Query heads of Llama-3.2-1B, which the published models are made of.
@@ -23,8 +24,8 @@ HEADS = 32
 MAX_LENGTH = 4096
 #: All published image tokenizers make 16 x 16 codes of an image.
 IMAGE_GRID = (16, 16)
-#: Those of the published tasks that the pipeline can do: seeing and drawing.
-PIPELINE_TASKS = ("I->3", "3->I")
+#: Those of the published tasks that the pipeline can do: seeing, drawing, and answering from an image and its scene.
+PIPELINE_TASKS = ("I->3", "3->I", *ANSWER_TASKS.values())
 #: Of the published checkpoints.
 DTYPE = torch.bfloat16
 

@@ -1,6 +1,6 @@
 """The question language: functional programs, their execution on a scene, and their phrasing (pure Python)."""
 
-from kyvo_ros.questions.answers import Answer, PremiseError, in_frame
+from kyvo_ros.questions.answers import Answer, PremiseError, direct_answer, in_frame
 from kyvo_ros.questions.clevr_format import (
     ClevrQuestion, QuestionFormatError, program_from_nodes, program_to_nodes, read_questions)
 from kyvo_ros.questions.edit_generator import Edit, EditGenerator, EditSettings
@@ -18,6 +18,6 @@ __all__ = [
     "ANSWER", "ATTRIBUTES", "Answer", "ClevrQuestion", "EDIT", "Edit", "EditGenerator", "EditRules", "EditSettings",
     "Executor", "FUNCTIONS", "MIN_GAP_UNITS", "PremiseError", "Program", "ProgramError", "Question",
     "QuestionFormatError", "QuestionGenerator", "QuestionSettings", "RULES", "SamplingError", "Speaker",
-    "apply_edit", "disturb", "in_frame", "program_from_nodes", "program_of", "program_to_nodes", "read_questions",
-    "symbols_of",
+    "apply_edit", "direct_answer", "disturb", "in_frame", "program_from_nodes", "program_of", "program_to_nodes",
+    "read_questions", "symbols_of",
 ]

@@ -4,6 +4,8 @@ Confidence is the probability that every object the answer rests on is as the sc
 product of the confidences of the objects that were referred to, counted or listed. "Yes, there is one" needs only one
 of those found, so it takes 1 - prod(1 - c) over them. What rests on no object, such as "no" or 0, has nothing to
 doubt here and confidence 1: objects that a model missed are not known to the scene.
+
+A model may also answer directly, by a word and without a program (`direct_answer`).
 """
 
 from __future__ import annotations
@@ -46,9 +48,22 @@ class Answer:
     confidence: float  # see the module; 0 for a refusal
     indices: tuple[int, ...]  # of the objects it rests on, in the scene, ascending
     ids: tuple[str, ...]  # of the same; empty names where nobody gave any
-    program: Program
-    trace: tuple[str, ...]  # what each function gave, in words
+    program: Program | None  # None: the model has answered directly
+    trace: tuple[str, ...]  # what each function gave, in words; of a direct answer one line that says so
     refusal: str = ""  # the kind of a failed premise (see PremiseError), or ""
+
+    @property
+    def type(self) -> str:
+        """Of the value, as `functions.Function` names types; "word" for a word that the model has said directly."""
+        if self.program is not None:
+            return self.program.type
+        return {bool: "boolean", int: "number"}.get(type(self.value), "word")
+
+
+def direct_answer(word: str, probability: float) -> Answer:
+    """The answer that a model has said directly; it rests on no object that anybody could name."""
+    value = {"yes": True, "no": False}.get(word, int(word) if word.isdecimal() else word)
+    return Answer(word, value, "", probability, (), (), None, (f"said directly, without a program: {word}",))
 
 
 def answer_of(program: Program, result: Result, scene: Scene, trace: tuple[str, ...]) -> Answer:

@@ -73,7 +73,7 @@ def _said(answer: Answer) -> str:
     if answer.refused:
         return f"refused ({answer.refusal}): {answer.text}"
     rests = f", rests on {', '.join(answer.object_ids)}" if answer.object_ids else ""
-    return f"{answer.text}   (confidence {answer.confidence:.2f}{rests}; {answer.program})"
+    return f"{answer.text}   (confidence {answer.confidence:.2f}{rests}; {answer.program or 'said directly'})"
 
 
 def _highlighted(scene: Scene, ids: Collection[str]) -> list[Mark]:

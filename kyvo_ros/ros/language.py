@@ -20,7 +20,7 @@ from kyvo_ros.ros.cameras import Cameras, RequestError, no_image, recognized_onc
 from kyvo_ros.ros.frames import DEFAULT_CAMERA_FRAME, Frame, Pipeline
 from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.settings import Settings
-from kyvo_ros.scene import RELATION_EPSILON_UNITS, Relation, Scene, Transform, relations_of
+from kyvo_ros.scene import RELATION_EPSILON_UNITS, CameraView, Relation, Scene, Transform, relations_of
 
 #: Stages of a question, as kyvo_msgs/action/Ask names them.
 RECOGNIZE, ANSWER = "recognize", "answer"
@@ -36,13 +36,15 @@ class Subject:
     frame_id: str  # of places in the answer
     frame_T_plane: Transform  # pose of PLANE_FRAME there
     stamp_ns: int
+    image_rgb: np.ndarray | None = None  # (H, W, 3) uint8, what shows the scene; None for the scene graph
+    view: CameraView | None = None  # of the image, its plane that of the scene
 
 
 def _subject(seen: Seen) -> Subject:
     """A frame as what a question is about."""
     result = seen.result
     return Subject(result.scene, result.view.plane_T_optical().translation, result.unit_m, result.frame_id,
-                   result.frame_T_plane, seen.frame.stamp_ns)
+                   result.frame_T_plane, seen.frame.stamp_ns, result.image_rgb, result.view)
 
 
 class Language:
@@ -61,10 +63,12 @@ class Language:
         FrameDropped and what the pipeline raises for its question.
         """
         pipeline = self._pipeline()
+        pipeline.check_asked(image=not request.on_scene_graph, scene=request.on_scene_graph)
         subject = self._subject_for(request, pipeline, at_stage)
         at_stage(ANSWER)
-        answer = pipeline.answer(request.question, subject.scene, subject.camera_position_m, subject.unit_m)
-        if not answer.refusal and answer.program.type == "place":
+        answer = pipeline.answer(request.question, subject.scene, subject.camera_position_m, subject.unit_m,
+                                 subject.image_rgb, subject.view)
+        if not answer.refusal and answer.type == "place":
             answer = in_frame(answer, subject.frame_T_plane.apply(answer.value), subject.frame_id)
         return answer, subject
 

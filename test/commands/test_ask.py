@@ -1,6 +1,7 @@
 """`kyvo ask`, `kyvo edit` and their scores on a model without sense: answers or refusals, and every fault named."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ from tiny_model import tiny_bundle
 
 from kyvo_ros.cli import main
 from kyvo_ros.data.images import read_rgb, write_rgb
+from kyvo_ros.model.checksums import renew_checksum
 from kyvo_ros.model.folder import save_model
 from kyvo_ros.model.programs import ProgramWriter
 from kyvo_ros.pipeline import KyvoPipeline
 from kyvo_ros.questions import Executor, Program, program_to_nodes
-from kyvo_ros.scene import RELATION_EPSILON_UNITS, PlaneCamera, Scene, SceneObject
+from kyvo_ros.scene import PLANE_FRAME, RELATION_EPSILON_UNITS, PlaneCamera, Scene, SceneObject
 from kyvo_ros.scene.records import scene_to_dict
 
 REMOVE_THE_CUBE = Program("remove", (Program("unique", (Program("filter_shape", (Program("scene"),), ("cube",)),)),))
@@ -76,6 +78,36 @@ def test_a_table_top_keeps_its_scale_from_command_to_command(model, tmp_path, mo
     expected = Executor(Scene(cubes), camera, RELATION_EPSILON_UNITS * record["metres_per_unit"]).run(beside)
     in_metres = Executor(Scene(cubes), camera, RELATION_EPSILON_UNITS).run(beside)
     assert answers["beside"] == expected.value != in_metres.value
+
+
+@pytest.mark.parametrize("tasks", [["I->3", "I+3+Q->A"], ["I+3+Q->A"]])
+def test_a_model_without_programs_answers_from_the_image(model, data, tmp_path, capsys, monkeypatch, tasks):
+    """One that does not see either is given the scene, which knows where its camera stands."""
+    direct, seen, said = (tmp_path / name for name in ("direct", "seen.json", "said.json"))
+    image = data / "images" / "0.png"
+    shutil.copytree(model, direct)
+    config = json.loads((direct / "config.json").read_text())
+    (direct / "config.json").write_text(json.dumps({**config, "tasks": tasks}))
+    renew_checksum(direct, "config.json")
+    assert main(["recognize", str(image), "--model", model, "--distance-m", "0.9", "--scale", "distance", "--json",
+                 str(seen)]) == 0
+    calls = []
+    monkeypatch.setattr(KyvoPipeline, "answer_directly", lambda self, *args: calls.append(args) or ("3", 0.25))
+    given = [] if len(tasks) > 1 else ["--scene", str(seen)]
+    assert main(["ask", str(image), "How many cubes?", "--model", str(direct), "--json", str(said), *given]) == 0
+    assert "3  (0.25)\n    said directly, without a program\n" in capsys.readouterr().out
+    (answer,) = json.loads(said.read_text())["answers"]
+    assert (answer["value"], answer["program"], answer["confidence"]) == (3, "", 0.25)
+    ((question, picture, view, scene, unit_m),) = calls
+    assert question == "How many cubes?" and np.array_equal(picture, read_rgb(image)) and scene.frame_id == PLANE_FRAME
+    assert (view.plane.distance_m, unit_m) == pytest.approx((0.9, 0.9 / 11.27) if given else (11.27, 1.0), rel=0.01)
+    faults = {(str(seen), "what?"): "ask about an image",
+              (str(seen), "what?", "--scene", str(seen)): "give one of the two"}
+    if given:
+        faults[str(image), "what?"] = "not trained to recognise"
+    for arguments, message in faults.items():
+        assert main(["ask", *arguments, "--model", str(direct)]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scene", ["true", "predicted"])

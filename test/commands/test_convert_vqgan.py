@@ -19,6 +19,7 @@ from tiny_model import text_tokenizer
 from kyvo_ros.cli import main
 from kyvo_ros.autoencoders.image_tokenizer import tensor_to_images
 from kyvo_ros.model.checkpoint import read_codebook, read_vqgan
+from kyvo_ros.model.direct_answers import answer_words
 from kyvo_ros.model.folder import load_model, replace_decoder, save_model
 from kyvo_ros.model.generation import generate
 from kyvo_ros.model.published import CODEBOOK
@@ -117,7 +118,17 @@ def test_boxes_before_a_camera_are_drawn(files: TamingReference, tmp_path: Path)
     assert said[0].objects[0].size_m.tolist() == [0.1, 0.2, 0.3]
 
 
+def test_a_converted_model_answers_what_it_sees(files: TamingReference, tmp_path: Path) -> None:
+    assert convert(tmp_path, "--tasks", "I->3", "I+3+Q->A") == 0
+    pipeline = KyvoPipeline(load_model(tmp_path / "model"), device="cpu")
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    pipeline.check_asked(image=True, scene=False)
+    answer = pipeline.answer("How many things are there?", pipeline.recognize(image), image=image)
+    assert answer.program is None and answer.text in answer_words(pipeline.schema)
+
+
 @pytest.mark.parametrize(("options", "order"), [
+    (["--tasks", "I->3", "I+3+Q->A"], "raster"),
     ([], "raster"), (["--tasks", "3->I"], "alternating"), (["--tasks", "3->I", "--image-order", "raster"], "raster"),
     (["--tasks", "I->3", "3->I"], "raster")])
 def test_the_order_of_what_is_drawn(

@@ -1,11 +1,12 @@
 """A pipeline without a model, whose behaviour tests control by a folder and by the images.
 
 A folder's `config.json`: `name`, `load_s` and `latency_s` (time that loading and a frame take), `objects` (list of
-{size, color, material, shape, x, y, yaw}), `draws`, `broken` (the tensor that is missing). In an image the first
-pixel steers: (1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them. It
-understands QUESTIONS and INSTRUCTIONS, and runs their programs as the real pipeline does. It draws a black picture
-whose first pixel says how many objects were asked for, and whose second for which camera and scale; with `draws` false
-it draws nothing and knows no shapes. Shapes are red tetrahedra, the last object has none.
+{size, color, material, shape, x, y, yaw}), `draws`, `answers` (by "programs", "directly", or "not"), `sees`, `broken`
+(the tensor that is missing). In an image the first pixel steers: (1, 2, 3) raises; red in 1..254 shows that many of the
+objects; all else shows all of them. It understands QUESTIONS and INSTRUCTIONS, and runs their programs as the real
+pipeline does; one that answers directly says how many objects there are, or the colour of the image's second pixel. It
+draws a black picture whose first pixel says how many objects were asked for, and whose second for which camera and
+scale; with `draws` false it draws nothing and knows no shapes. Shapes are red tetrahedra, the last object has none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from kyvo_ros.questions import Answer, EditRules, Executor, Program, apply_edit
+from kyvo_ros.questions import Answer, EditRules, Executor, Program, apply_edit, direct_answer
 from kyvo_ros.scene import (
     CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene, SceneObject)
 from kyvo_ros.scene.mesh import Mesh
@@ -63,16 +64,24 @@ class SentenceError(ValueError):
     """As `kyvo_ros.model.programs` has it, which imports torch."""
 
 
+class UntrainedTaskError(ValueError):
+    """As `kyvo_ros.model.tasks` has it, likewise."""
+
+
+class NoImageError(ValueError):
+    """Likewise."""
+
+
 class FakePipeline:
     """Stands in for KyvoPipeline in the node."""
 
     def __init__(self, name: str = "fake", latency_s: float = 0.0, objects: tuple = OBJECTS,
-                 draws: bool = True) -> None:
+                 draws: bool = True, answers: str = "programs", sees: bool = True) -> None:
         self.name, self.device = name, "cpu"
         self.schema = SimpleNamespace(metres_per_unit=1.0)
         self._latency_s = latency_s
         self._objects = objects
-        self._draws = draws
+        self._draws, self._answers, self._sees = draws, answers, sees
         self.seen: list[tuple[CameraView, str]] = []
         self.effort = ""  # of the last call
         self.batches: list[int] = []  # sizes
@@ -91,6 +100,8 @@ class FakePipeline:
                   effort: str = "fast") -> Scene:
         self.seen = [*self.seen[-9:], (camera, scale)]
         self.effort = effort
+        if not self._sees:
+            raise UntrainedTaskError("this model was not trained for task I->3")
         time.sleep(self._latency_s)
         first = tuple(int(v) for v in image[0, 0])
         if first == RAISES:
@@ -112,7 +123,20 @@ class FakePipeline:
         return replace(scene, objects=(*(replace(o, mesh=_tetrahedron(o)) for o in scene.objects[:-1]),
                                        *scene.objects[-1:]))
 
-    def answer(self, question: str, scene: Scene, camera_position_m=None, metres_per_unit: float = 1.0) -> Answer:
+    def check_asked(self, image: bool, scene: bool) -> None:
+        if self._answers == "not":
+            raise UntrainedTaskError("this model answers no questions")
+        if self._answers == "directly" and not image:
+            raise NoImageError("this model answers from an image; ask about an image")
+        if self._answers == "directly" and not scene and not self._sees:
+            raise UntrainedTaskError("this model was not trained to recognise (I->3)")
+
+    def answer(self, question: str, scene: Scene, camera_position_m=None, metres_per_unit: float = 1.0,
+               image: np.ndarray | None = None, camera: CameraView | None = None) -> Answer:
+        self.check_asked(image is not None, True)
+        if self._answers == "directly":
+            colour = ("red", "green", "blue")[int(image[0, 1].argmax())]
+            return direct_answer(str(len(scene)) if "many" in _readable(question) else colour, UNDERSTANDING)
         program = QUESTIONS.get(_readable(question), Program("unknown"))
         answer = Executor(scene, camera_position_m, 0.2 * metres_per_unit).run(program)
         return replace(answer, confidence=answer.confidence * UNDERSTANDING)
@@ -167,7 +191,7 @@ def fake_factory(settings) -> FakePipeline:
     if "broken" in config:
         raise ValueError(f"{settings.model}/decoder.safetensors lacks tensor '{config['broken']}'; copy it again")
     return FakePipeline(config["name"], config.get("latency_s", 0.0), tuple(config.get("objects", OBJECTS)),
-                        config.get("draws", True))
+                        config.get("draws", True), config.get("answers", "programs"), config.get("sees", True))
 
 
 def write_model(folder: Path, name: str, **config) -> str:

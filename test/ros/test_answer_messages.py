@@ -13,7 +13,7 @@ from builtin_interfaces.msg import Time  # noqa: E402
 from kyvo_msgs.msg import Answer as AnswerMsg  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from kyvo_ros.questions import Executor, Program, in_frame  # noqa: E402
+from kyvo_ros.questions import Executor, Program, direct_answer, in_frame  # noqa: E402
 from kyvo_ros.questions.functions import ANSWER_TYPES  # noqa: E402
 from kyvo_ros.ros.conversions.answers import _VALUES, answer_to_msg  # noqa: E402
 from kyvo_ros.scene import Scene, SceneObject  # noqa: E402
@@ -72,6 +72,16 @@ def test_the_rest_of_an_answer() -> None:
     assert generous.confidence == 1.0 and generous.named_ids == ["object_4", "object_1"]
 
 
+@pytest.mark.parametrize("word, kind, field, value", [
+    ("yes", AnswerMsg.BOOLEAN, "boolean", True), ("no", AnswerMsg.BOOLEAN, "boolean", False),
+    ("10", AnswerMsg.NUMBER, "number", 10.0), ("teapot", AnswerMsg.WORD, "word", "teapot")])
+def test_a_word_that_was_said_directly_has_a_value_and_no_program(word: str, kind: str, field: str, value) -> None:
+    message = answer_to_msg(direct_answer(word, 0.25), HEADER)
+    assert (message.text, message.kind, getattr(message, field)) == (word, kind, value)
+    assert (message.program, message.object_ids, message.refused, message.confidence) == ("", [], False, 0.25)
+    assert "directly" in message.trace[0]
+
+
 def test_a_refusal_has_no_value() -> None:
     message = _message(Program("query_color", (Program("unique", (ALL,)),)))
     assert message.refused and (message.refusal, message.kind, message.word) == (AnswerMsg.SEVERAL, "", "")
@@ -80,7 +90,7 @@ def test_a_refusal_has_no_value() -> None:
 
 
 def test_every_type_of_answer_but_unknown_has_a_kind() -> None:
-    assert set(_VALUES) == set(ANSWER_TYPES) - {"unknown"}
+    assert set(_VALUES) == {*ANSWER_TYPES, "word"} - {"unknown"}
     constants = {AnswerMsg.BOOLEAN, AnswerMsg.NUMBER, AnswerMsg.LENGTH, AnswerMsg.PLACE, AnswerMsg.EXTENTS,
                  AnswerMsg.WORD, AnswerMsg.OBJECTS}
     assert {kind for kind, _, _ in _VALUES.values()} == constants

@@ -247,6 +247,23 @@ def test_a_question_waits_no_longer_than_service_timeout(node, tester, ask, mode
     assert "service_timeout_s = 0.2" in ask(COUNT, fresh=True).message
 
 
+def test_a_model_without_programs_answers_directly(node, tester, ask, goals, model_folder) -> None:
+    folder = write_model(model_folder, "direct", answers="directly")
+    assert tester.set_parameters(model=folder) == ""
+    tester.wait(lambda: tester.values().get("model") == "direct", "the model that answers directly")
+    picture = pixels((2, 0, 0))
+    picture[0, 1] = (0, 9, 0)
+    scene = tester.answer(picture)
+    answer = ask(COUNT).answer
+    assert (answer.kind, answer.number, answer.header) == (Answer.NUMBER, 2.0, scene.header)
+    assert (answer.program, answer.object_ids, answer.confidence) == ("", [], UNDERSTANDING)
+    assert "directly" in answer.trace[0]
+    status, result = goals.result(goals.send("what color is it"))
+    assert status == GoalStatus.STATUS_SUCCEEDED and (result.answer.kind, result.answer.word) == (Answer.WORD, "green")
+    response = ask(COUNT, on_scene_graph=True)
+    assert not response.success and "ask about an image" in response.message and response.answer == Answer()
+
+
 # ---------------------------------------------------------------- the action
 
 def test_a_goal_is_answered_with_its_stages(node, tester, goals) -> None:

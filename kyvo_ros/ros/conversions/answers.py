@@ -17,9 +17,9 @@ def answer_to_msg(answer: Answer, header: Header) -> AnswerMsg:
     message = AnswerMsg(
         header=header, text=answer.text, unit=answer.unit, confidence=min(1.0, float(answer.confidence)),
         object_ids=list(answer.ids), refused=bool(answer.refusal), refusal=answer.refusal,
-        program=str(answer.program), trace=list(answer.trace))
+        program=str(answer.program or ""), trace=list(answer.trace))
     if not answer.refusal:
-        message.kind, field, convert = _VALUES[answer.program.type]
+        message.kind, field, convert = _VALUES[answer.type]
         setattr(message, field, convert(answer))
     return message
 
@@ -35,7 +35,8 @@ def _vector(kind: type) -> Callable[[Answer], Any]:
 
 
 _OBJECTS = (AnswerMsg.OBJECTS, "named_ids", _named)
-#: By the type of a question's program: the message's kind, the field of the value, and how it gets there.
+_WORD = (AnswerMsg.WORD, "word", lambda answer: str(answer.value))
+#: By the type of an answer: the message's kind, the field of the value, and how it gets there.
 _VALUES: dict[str, tuple[str, str, Callable[[Answer], Any]]] = {
     "boolean": (AnswerMsg.BOOLEAN, "boolean", lambda answer: bool(answer.value)),
     "number": (AnswerMsg.NUMBER, "number", lambda answer: float(answer.value)),
@@ -43,5 +44,5 @@ _VALUES: dict[str, tuple[str, str, Callable[[Answer], Any]]] = {
     "place": (AnswerMsg.PLACE, "point", _vector(Point)),
     "extents": (AnswerMsg.EXTENTS, "extents", _vector(Vector3)),
     "object": _OBJECTS, "objects": _OBJECTS,
-    **{attribute: (AnswerMsg.WORD, "word", lambda answer: str(answer.value)) for attribute in ATTRIBUTES},
+    **dict.fromkeys(("word", *ATTRIBUTES), _WORD),
 }
