@@ -1,7 +1,6 @@
-"""What differs in rclpy between the ROS 2 distributions, in one place: Humble against Jazzy and Kilted.
+"""What differs in rclpy between the ROS 2 distributions, in one place: Humble, Jazzy and Kilted.
 
-Between Jazzy and Kilted the node needs no difference. The branch for Humble has tests with a stand-in, but has not been
-run on Humble yet.
+The branch for Humble has tests with a stand-in, but has not been run on Humble yet.
 """
 
 from __future__ import annotations
@@ -9,14 +8,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.action.server import RCLError
 from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ModuleNotFoundError:  # Humble, where the module has another name
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-__all__ = ["SubscriptionEventCallbacks", "once_stored", "watch_parameters"]
+__all__ = ["ManagedNodeMixin", "SubscriptionEventCallbacks", "once_stored", "watch_parameters"]
+
+
+class ManagedNodeMixin(LifecycleNodeMixin):
+    """rclpy's, of which a transition that the state does not allow is an error.
+
+    Until Jazzy RCLError is raised there: `change_state` then gives no answer, and its client waits for ever.
+    """
+
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
+        # rclpy's own name: services and the methods that trigger transitions both come through here.
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition_id)
+        except RCLError as error:
+            self.get_logger().error(f"transition {transition_id} cannot be made: {error}")
+            return TransitionCallbackReturn.ERROR
 
 
 def watch_parameters(node: Any, check: Callable[[list], Any], accepted: Callable[[list], None]) -> None:

@@ -15,11 +15,12 @@ from functools import wraps
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from kyvo_ros.ros import node as plain
 from kyvo_ros.ros.bond import Bond
 from kyvo_ros.ros.camera_settings import Configuration
+from kyvo_ros.ros.distributions import ManagedNodeMixin
 from kyvo_ros.ros.frames import FrameDropped, Pipeline
 from kyvo_ros.ros.model_slot import PipelineFactory, kyvo_pipeline
 from kyvo_ros.ros.worker import WorkerStoppedError
@@ -45,7 +46,7 @@ def _told(transition: Callable) -> Callable:
     return guarded
 
 
-class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
+class ManagedKyvoNode(ManagedNodeMixin, plain.KyvoNode):
     """The node with a life cycle; the parameter `autostart` configures and activates it at its start."""
 
     def __init__(self, factory: PipelineFactory = kyvo_pipeline, **options) -> None:
@@ -53,7 +54,7 @@ class ManagedKyvoNode(LifecycleNodeMixin, plain.KyvoNode):
         self._changing = threading.RLock()
         plain.KyvoNode.__init__(self, factory, active=False, **options)
         # Reentrant, so that get_state answers while a transition takes its time.
-        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        ManagedNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._autostart = self.declare_parameter("autostart", False, ParameterDescriptor(
             description="Configure and activate at the start, without a lifecycle manager.", read_only=True)).value
         self._slot.unload(_UNCONFIGURED)

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,10 +19,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
 
-from kyvo_ros.ros.conversions.transforms import transforms_from_msg
+from kyvo_ros.ros.conversions.transforms import transform_from_msg, transforms_from_msg
 from kyvo_ros.ros.executor import BriefCallbackGroup
 from kyvo_ros.ros.frames import stamp_to_ns
-from kyvo_ros.ros.transforms import JUMP_BACK_NS, TransformBuffer, TransformError
+from kyvo_ros.ros.transforms import JUMP_BACK_NS, TransformBuffer, TransformError, check_transform
 from kyvo_ros.scene import Transform
 
 _POLL_S = 0.005
@@ -54,14 +54,25 @@ def transform_source(node: Node, length_s: float, max_frames: float = math.inf) 
     return Tf2Transforms(node, length_s, tf2_ros)
 
 
-class OwnTransforms:
+class _Transforms:
+    """Counts what is ignored, and says why in the node's log."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.ignored = 0
+
+    def _ignore(self, error: ValueError) -> None:
+        self.ignored += 1
+        self._node.get_logger().warning(f"ignoring a transform: {error}", throttle_duration_sec=10.0)
+
+
+class OwnTransforms(_Transforms):
     """Our own buffer, filled by the executor of `node`."""
 
     def __init__(self, node: Node, length_s: float, max_frames: float = math.inf) -> None:
-        self._node = node
+        super().__init__(node)
         self._buffer = TransformBuffer(length_s, max_frames)
         self._started = False
-        self.ignored = 0
 
     def start(self) -> None:
         if self._started:
@@ -84,22 +95,18 @@ class OwnTransforms:
             try:
                 self._buffer.set(*sample, static)
             except ValueError as error:
-                self.ignored += 1
-                self._node.get_logger().warning(f"ignoring a transform: {error}", throttle_duration_sec=10.0)
+                self._ignore(error)
 
 
-class Tf2Transforms:
-    """tf2_ros's buffer and listener; `tf2_ros` is the imported module, which counts and logs no ignored transform here.
-    """
-
-    ignored = 0
+class Tf2Transforms(_Transforms):
+    """tf2_ros's buffer and listener; `tf2_ros` is the imported module."""
 
     def __init__(self, node: Node, length_s: float, tf2_ros: Any) -> None:
         from rclpy.duration import Duration
-        self._node = node
+        super().__init__(node)
         self._tf2_ros = tf2_ros
         self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=length_s))
-        self._input = Tf2Input(self._buffer)
+        self._input = Tf2Input(self._buffer, self._ignore)
         self._listener = None
 
     def start(self) -> None:
@@ -125,12 +132,14 @@ class Tf2Transforms:
 
 
 class Tf2Input:
-    """What a TransformListener fills in place of tf2's buffer: hands everything on, and remembers what has just come,
-    to put it back after a `clear`, since tf2 can only forget all that is not static. Thread-safe.
+    """What a TransformListener fills in place of tf2's buffer: hands on what our own would take, and remembers what has
+    just come, to put it back after a `clear`, since tf2 can only forget all that is not static. Thread-safe.
     """
 
-    def __init__(self, buffer: Any) -> None:
+    def __init__(self, buffer: Any, ignore: Callable[[ValueError], None]) -> None:
+        """`ignore` hears why a transform is not handed on."""
         self._buffer = buffer
+        self._ignore = ignore
         self._guard = threading.Lock()
         self._newest_ns = 0  # of what is in the buffer
         self._recent: deque[tuple[float, Any, str]] = deque()  # time.monotonic(), TransformStamped, who sent it
@@ -138,6 +147,8 @@ class Tf2Input:
     def set_transform(self, transform: Any, authority: str) -> None:
         """As tf2_ros.Buffer."""
         with self._guard:
+            if not self._is_one(transform):
+                return
             now_s = time.monotonic()
             self._recent.append((now_s, transform, authority))
             while self._recent[0][0] < now_s - _REMEMBERED_S:
@@ -146,7 +157,9 @@ class Tf2Input:
 
     def set_transform_static(self, transform: Any, authority: str) -> None:
         """As tf2_ros.Buffer."""
-        self._buffer.set_transform_static(transform, authority)
+        with self._guard:
+            if self._is_one(transform):
+                self._buffer.set_transform_static(transform, authority)
 
     def clear_after(self, stamp_ns: int) -> None:
         """Time has gone back to a moment: forget what is later, and of the rest what did not just come. Where nothing
@@ -159,6 +172,15 @@ class Tf2Input:
             self._newest_ns = 0
             for transform, authority in _of_the_new_time(self._recent, stamp_ns):
                 self._set(transform, authority)
+
+    def _is_one(self, transform: Any) -> bool:
+        """tf2 itself takes rotations of any length."""
+        try:
+            check_transform(*transform_from_msg(transform)[:4])
+        except ValueError as error:
+            self._ignore(error)
+            return False
+        return True
 
     def _set(self, transform: Any, authority: str) -> None:
         self._newest_ns = max(self._newest_ns, stamp_to_ns(transform.header.stamp))

@@ -102,9 +102,7 @@ class TransformBuffer:
         where there are too many.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
-        if not parent or not child or parent == child:
-            raise ValueError(f"a transform must join two different named frames, got '{parent}' and '{child}'")
-        _check(quaternion_xyzw, translation_m)
+        check_transform(parent, child, quaternion_xyzw, translation_m)
         sample = (stamp_ns, tuple(quaternion_xyzw), tuple(translation_m))
         with self._changed:
             edge = self._edges.get(child)
@@ -216,7 +214,12 @@ def _insert(samples: list[_Sample], sample: _Sample, length_ns: int) -> None:
         del samples[: bisect_left(samples, (oldest_ns,))]
 
 
-def _check(quaternion_xyzw: tuple[float, ...], translation_m: tuple[float, ...]) -> None:
+def check_transform(parent: str, child: str, quaternion_xyzw: tuple[float, ...],
+                    translation_m: tuple[float, ...]) -> None:
+    """Raises ValueError for empty or equal frame names, and for numbers that make no rigid transform."""
+    parent, child = parent.lstrip("/"), child.lstrip("/")
+    if not parent or not child or parent == child:
+        raise ValueError(f"a transform must join two different named frames, got '{parent}' and '{child}'")
     values = np.array([*quaternion_xyzw, *translation_m], dtype=np.float64)
     fine = values.shape == (7,) and np.isfinite(values).all() and np.abs(values[4:]).max() <= _FARTHEST_M and (
         np.abs(values[:4]).max() < 2.0 and abs(values[:4] @ values[:4] - 1.0) <= _UNIT_TOLERANCE)

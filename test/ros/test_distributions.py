@@ -1,4 +1,4 @@
-"""Parameters are watched alike where rclpy has a callback after the setting, and where it has none (Humble)."""
+"""What is alike where rclpy differs: parameters without a callback after the setting, transitions that raise."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 pytest.importorskip("rclpy")
 
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
 
 from kyvo_ros.ros import distributions
-from kyvo_ros.ros.distributions import watch_parameters
+from kyvo_ros.ros.distributions import ManagedNodeMixin, RCLError, watch_parameters
 from kyvo_ros.ros.parameters import NodeParameters
 
 
@@ -105,3 +106,20 @@ def test_event_callbacks_are_found_under_humble_s_name(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "rclpy.qos_event", humble)
     source = runpy.run_path(distributions.__file__)  # a copy: the module that others hold stays as it is
     assert source["SubscriptionEventCallbacks"] is humble.SubscriptionEventCallbacks
+
+
+def test_a_transition_that_the_state_does_not_allow_is_an_error_on_jazzy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def change_state(node: LifecycleNodeMixin, transition_id: int) -> TransitionCallbackReturn:
+        raise RCLError("Transition is not registered.")
+
+    class Node(ManagedNodeMixin):
+        def __init__(self) -> None:
+            self.logged: list[str] = []
+
+        def get_logger(self) -> types.SimpleNamespace:
+            return types.SimpleNamespace(error=self.logged.append)
+
+    monkeypatch.setattr(LifecycleNodeMixin, "_LifecycleNodeMixin__change_state", change_state)
+    node = Node()
+    assert node.trigger_activate() == TransitionCallbackReturn.ERROR
+    assert node.logged == ["transition 3 cannot be made: Transition is not registered."]

@@ -78,25 +78,17 @@ def test_starvation_names_the_topic_and_what_could_be_meant(third, tmp_path: Pat
     assert graph_s < 8.0, "on the graph soon (2 s on an idle machine)"
 
 
-def test_a_call_that_nobody_waits_for_any_more_keeps_the_node_from_no_end(third, tmp_path: Path) -> None:
-    slow = write_model(tmp_path / "model", "slow", load_s=2.0)
+def test_neither_a_load_nor_a_call_that_nobody_waits_for_any_more_holds_up_the_end(third, tmp_path: Path) -> None:
+    slow = write_model(tmp_path / "model", "slow", load_s=60.0)  # the call waits behind it until the end
     arguments = ("-p", f"model:={slow}", "-p", "service_timeout_s:=0.1")
     with FakeNode(third, tmp_path / "log", arguments, ready=False) as node:
         third.meet(third.recognize, 15.0)
         response = third.call(third.recognize, Recognize.Request(), 10.0)
         assert not response.success and "service_timeout_s = 0.1" in response.message
         node.child.process.send_signal(signal.SIGINT)
-        assert node.child.process.wait(10.0) == 0
-
-
-def test_a_model_that_is_being_loaded_holds_up_no_end(third, tmp_path: Path) -> None:
-    slow = write_model(tmp_path / "model", "slow", load_s=60.0)
-    with FakeNode(third, tmp_path / "log", ("-p", f"model:={slow}"), ready=False) as node:
-        third.meet(third.recognize, 15.0)
-        node.child.process.send_signal(signal.SIGINT)
         assert node.child.process.wait(5.0) == 0, "ros2 launch would send the next signal"
         assert "leaving while the model loads" in node.log.read_text()
-        third.wait(lambda: ("kyvo_node", "/third") not in third.node.get_node_names_and_namespaces(), "its good-bye", 5.0)
+        third.wait(lambda: ("kyvo_node", "/third") not in third.node.get_node_names_and_namespaces(), "its end", 5.0)
 
 
 def test_compressed_images(third, tmp_path: Path) -> None:

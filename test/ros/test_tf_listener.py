@@ -16,6 +16,7 @@ from builtin_interfaces.msg import Time  # noqa: E402
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3  # noqa: E402
 from geometry_msgs.msg import Transform as TransformMsg  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
+from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from kyvo_ros.ros.tf_listener import OwnTransforms, Tf2Transforms, transform_source  # noqa: E402
 from kyvo_ros.ros.transforms import TransformError  # noqa: E402
@@ -153,3 +154,19 @@ def test_what_came_long_ago_is_not_put_back(filled, tf2_ros, monkeypatch: pytest
     heard.set_transform(_stamped("base", 12), "somebody")
     source.jumped_back(11 * 10**9 + 9 * 10**8)
     assert buffer.known() == [("base", 12)]
+
+
+def test_tf2_is_given_nothing_that_our_own_buffer_ignores(bare_node, tf2_ros, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    logger = SimpleNamespace(warning=lambda text, **_: logged.append(text))
+    monkeypatch.setattr(bare_node, "get_logger", lambda: logger)
+    source, own = transform_source(bare_node, 60.0), OwnTransforms(bare_node, 60.0)
+    source.start()
+    (heard, _), = tf2_ros.listeners
+    long = _stamped("base", 40)
+    long.transform.rotation.w = 5.0
+    heard.set_transform(long, "somebody")
+    heard.set_transform_static(long, "somebody")
+    own._store(False, TFMessage(transforms=[long]))
+    assert source._buffer.moving == source._buffer.static == [] and source.ignored == 2
+    assert "unit quaternion" in logged[0] and len(logged) == 3 and len(set(logged)) == 1, "in the same words"
