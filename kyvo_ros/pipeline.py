@@ -43,8 +43,8 @@ from kyvo_ros.scene import (
     RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene)
 from kyvo_ros.scene.consensus import consensus
 
-#: The model that ships with the package.
-SHIPPED_MODEL = Path("models") / "clevr-nano"
+#: What ships with the package: the model, and a shape tokenizer alone.
+SHIPPED_MODEL, SHIPPED_SHAPES = Path("models") / "clevr-nano", Path("models") / "shapes-nano"
 #: Drawing a scene whose objects have shapes.
 DRAWN_SHAPES_TASK = "S->I"
 #: How the model's units become metres; see `KyvoPipeline.recognize`.
@@ -395,19 +395,19 @@ class KyvoPipeline:
                         prefix_length=prompts[0].prefix_length, grammar=self._grammar)
 
 
-def shipped_model() -> Path:
-    """The folder of the model that ships with the package, in a source checkout or where the package is installed.
+def shipped_model(folder: Path = SHIPPED_MODEL) -> Path:
+    """Where a folder that ships with the package is, in a source checkout or where the package is installed.
 
     Raises ModelFolderError with the places where it was looked for.
     """
     here = Path(__file__).resolve()
-    installed = Path("share") / "kyvo_ros" / SHIPPED_MODEL
+    installed = Path("share") / "kyvo_ros" / folder
     overlays = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    places = [here.parents[1] / SHIPPED_MODEL, *(prefix / installed for prefix in (*here.parents, *overlays))]
+    places = [here.parents[1] / folder, *(prefix / installed for prefix in (*here.parents, *overlays))]
     for place in places:
         if place.is_dir():
             return place
-    raise ModelFolderError(f"the shipped model is at none of {', '.join(map(str, dict.fromkeys(places)))}; reinstall "
+    raise ModelFolderError(f"the shipped model {folder.name} is at none of {', '.join(map(str, dict.fromkeys(places)))}; reinstall "
                            "the package, train one with `kyvo train`, or give the path of a model folder")
 
 

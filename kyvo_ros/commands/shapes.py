@@ -38,18 +38,18 @@ def add_detokenize_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     """Which shape tokenizer runs, and on what."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder of the shape tokenizer, as "
-                        "`kyvo train shapes` writes it")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of the shape tokenizer, as `kyvo train "
+                        "shapes` writes it (default: the one that ships with the package)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
 def open_tokenizer(args: argparse.Namespace) -> tuple[str, ShapeTokenizer, torch.device]:
     """Name and tokenizer of these options, and its device. Raises ModelFolderError, DeviceError."""
     from kyvo_ros.model.folder import load_shape_tokenizer
-    from kyvo_ros.pipeline import choose_device
+    from kyvo_ros.pipeline import SHIPPED_SHAPES, choose_device, shipped_model
 
     device = choose_device(args.device)
-    return *load_shape_tokenizer(args.model, device), device
+    return *load_shape_tokenizer(args.model or shipped_model(SHIPPED_SHAPES), device), device
 
 
 def tokenize(args: argparse.Namespace) -> int:
@@ -83,8 +83,8 @@ def detokenize(args: argparse.Namespace) -> int:
     model, codes, frame = _read_tokens(args.tokens)
     name, tokenizer, device = open_tokenizer(args)
     if name != model:
-        raise UsageError(f"{args.tokens} holds codes of {model!r}, {args.model} is {name!r}; codes of one tokenizer "
-                         "mean nothing to another")
+        raise UsageError(f"{args.tokens} holds codes of {model!r}, and this tokenizer is {name!r}; codes of one "
+                         "mean nothing to another; name the right one with --model")
     grid = tokenizer.decode(torch.tensor([codes], device=device))[0].cpu().numpy()
     mesh = mesh_of_grid(grid, frame)
     write_mesh(args.out, mesh)
