@@ -69,7 +69,7 @@ class Environment:
                  self.install_packages),
             Step("interfaces", "messages: " + ", ".join(p.name for p in INTERFACES), interfaces, self.build_interfaces),
             Step("checkout", "kyvo_ros from %s" % ROOT, everything, self.link_checkout),
-            Step("check", "does everything import", everything, self.check),
+            Step("check", "does everything import, and does the model load", everything, self.check),
         ]
         return [step for step in steps if not (self.distribution and step.name == "interfaces")]
 
@@ -175,12 +175,13 @@ class Environment:
             (self.folder / "kyvo_python").write_text("%s\n" % self.python)
 
     def check(self):
-        """Import what was installed, once."""
+        """Import what was installed and load the shipped model, once: numba keeps what it compiles then."""
         code = "import torch, cv2, transformers, rosbags.rosbag2, rclpy, sensor_msgs.msg"
         if not self.distribution:
             code += "; from kyvo_msgs.msg import SceneGraph; import vision_msgs.msg, tf2_msgs.msg, bond.msg; SceneGraph()"
             self.run([str(self.python), "-m", "pip", "check"], "The installed packages contradict each other.")
-        self.run([str(self.python), "-c", code], "The environment does not import.")
+        code += "; from kyvo_ros.pipeline import KyvoPipeline; KyvoPipeline.from_pretrained(device='cpu')"
+        self.run([str(self.python), "-c", code], "The environment does not import, or the shipped model does not load.")
 
     def run(self, command, failure):
         """Run a command, its output in the log and its last line on a terminal; SetupError where it fails."""

@@ -92,6 +92,8 @@ class ShapeTokenizer(nn.Module):
         self.read_block = nn.Linear(parts, width)
         self.encoder = nn.Sequential(*(Mixing(width) for _ in range(config.layers)))
         self.to_code = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.code_dim))
+        # Most blocks have one colour. Beside the surface it is too little to be learned on the way of everything else.
+        self.read_color, self.write_color = nn.Linear(3, config.code_dim), nn.Linear(config.code_dim, 3)
         self.quantizer = VectorQuantizer(config.codebook_size - _RESERVED, config.code_dim, _DECAY)
         self.empty_blocks = nn.Parameter(F.normalize(torch.randn(_RESERVED, config.code_dim), dim=-1))
         self.place = nn.Parameter(torch.zeros(*(config.grid,) * 3, width))
@@ -132,18 +134,24 @@ class ShapeTokenizer(nn.Module):
     def latents(self, blocks: Tensor, kinds: Tensor) -> Tensor:
         """What `split` returns -> vectors (M, C) before quantisation."""
         active = kinds < 0
+        blocks = _centred(blocks)
         x = self.place.expand(*active.shape, -1).clone()
         x[active] = x[active] + self.read_block(self.read_parts(blocks.flatten(2)).flatten(1))
-        return self.to_code(self.encoder(x)[active])
+        near = (blocks[..., DISTANCE, :].abs() < 1).sum((1, 2)).clamp(min=1)
+        color = blocks[..., COLOR, :].sum((1, 3)) / near[:, None]
+        return self.to_code(self.encoder(x)[active]) + self.read_color(color)
 
     def blocks(self, vectors: Tensor, kinds: Tensor) -> Tensor:
         """Code vectors (M, C) of the blocks of kind -1 and kinds (B, g, g, g) -> blocks (M, parts, 8, voxels)."""
         active = kinds < 0
         codes = F.normalize(self.empty_blocks, dim=-1)[kinds.clamp(min=0)]
         codes[active] = vectors.to(codes.dtype)
+        # Of unit length, of which each of many dimensions has too little to be heard beside biases: made as large as those.
+        codes = codes * self.config.code_dim**0.5
         x = self.write_block(self.decoder(self.from_code(codes) + self.place)[active])
-        raw = self.write_parts(x.unflatten(-1, (_PARTS**3, -1)))
-        return _ranged(raw.unflatten(-1, (len(FEATURES), -1)))
+        raw = self.write_parts(x.unflatten(-1, (_PARTS**3, -1))).unflatten(-1, (len(FEATURES), -1))
+        color = F.pad(self.write_color(codes[active]), (COLOR.start, len(FEATURES) - COLOR.stop))
+        return _ranged(raw + color[:, None, :, None])
 
     def forward(self, blocks: Tensor, kinds: Tensor, quantise: bool = True) -> tuple[Tensor, Quantized | None]:
         """What `split` returns -> the blocks as the codes hold them, and what the quantiser said.
@@ -183,6 +191,15 @@ class ShapeTokenizer(nn.Module):
         """A view (B, g, g, g, parts x, y, z, 8, voxels x, y, z) of grids."""
         g, side = self.config.grid, self._side
         return grids.view(len(grids), -1, *(g, _PARTS, side) * 3).permute(0, 2, 5, 8, 3, 6, 9, 1, 4, 7, 10)
+
+
+def _centred(blocks: Tensor) -> Tensor:
+    """Blocks (M, parts, 8, voxels) with what lies in [0, 1] brought to [-1, 1], and 0 where no surface is near: as the
+    signed features are. A colour that is heard only beside its mean is never learned.
+    """
+    unit = slice(COLOR.start, OPENNESS + 1)
+    near = (blocks[..., DISTANCE:DISTANCE + 1, :].abs() < 1).to(blocks.dtype)
+    return torch.cat([blocks[..., :unit.start, :], (2 * blocks[..., unit, :] - 1) * near], dim=-2)
 
 
 def _ranged(raw: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if shapes:
         _check_alone(args)
         train_shapes(load_shape_recipe(args.recipe), args.work, args.out, device, args.minutes, args.workers,
-                     recipe_path=str(args.recipe))
+                     recipe_path=str(args.recipe), source=args.source)
         return 0
     distributed.start(device)
     if args.stage == "full":
@@ -128,8 +128,8 @@ def _writes_another_model(args: argparse.Namespace) -> bool:
 
 def _check_alone(args: argparse.Namespace) -> None:
     """Raises TrainingError for what the stage `shapes` would leave unused."""
-    if args.source is not None or args.renders or args.until or args.shapes:
-        raise TrainingError("stage shapes takes neither --from nor --renders nor --until nor --shapes")
+    if args.renders or args.until or args.shapes:
+        raise TrainingError("stage shapes takes neither --renders nor --until nor --shapes")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError("stage shapes runs in one process; start it without torchrun")
 

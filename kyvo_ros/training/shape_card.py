@@ -15,6 +15,9 @@ from kyvo_ros.training.trainer import METRICS
 if TYPE_CHECKING:
     from kyvo_ros.training.shapes import ShapeRecipe
 
+#: Key of the runs in `training.json`, which tells it from that of other models.
+RUNS = "shape_runs"
+
 _TEMPLATE = """# {name}
 
 A 3D VQ-VAE (Kyvo, arXiv 2506.08002, section 3.2): the shape and the colours of an object as {length} codes of {codes}, and
@@ -58,26 +61,33 @@ codes were used ({usage:.0%}).
 """
 
 
-def write_shape_history(folder: Path, work: Path, recipe: ShapeRecipe, recipe_path: str) -> None:
-    """Write `training.json` beside the weights of a shape tokenizer, from the metrics of its stages in `work`."""
+def write_shape_history(folder: Path, work: Path, recipe: ShapeRecipe, recipe_path: str,
+                        source: Path | None = None) -> None:
+    """Write `training.json` beside the weights of a shape tokenizer, from the metrics of its stages in `work`, behind
+    the history of the one that training started from.
+    """
     stages = {name: {**stage_history(work / name / METRICS), "batch_size": settings.batch_size}
               for name, settings in recipe.stages.items()}
-    document = {"shapes": {"recipe": recipe_path, "hardware": hardware(), "torch": torch.__version__,
-                           "objects": recipe.objects, "held_out": recipe.held_out, "stages": stages}}
+    run = {"recipe": recipe_path, "hardware": hardware(), "torch": torch.__version__, "objects": recipe.objects,
+           "held_out": recipe.held_out, "started_from": source and str(source), "stages": stages}
+    earlier = json.loads((source / HISTORY).read_text(encoding="utf-8"))[RUNS] if source and is_of_shapes(source) else []
+    document = {RUNS: [*earlier, run]}
     (folder / HISTORY).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def is_of_shapes(folder: Path) -> bool:
     """Whether a folder's `training.json` is that of a shape tokenizer."""
     path = folder / HISTORY
-    return path.is_file() and "shapes" in json.loads(path.read_text(encoding="utf-8"))
+    return path.is_file() and RUNS in json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_shape_card(folder: Path) -> None:
     """Write the card of a folder from `training.json`, `config.json` and, where it is there, `evaluation.json`."""
-    run = json.loads((folder / HISTORY).read_text(encoding="utf-8"))["shapes"]
+    runs = json.loads((folder / HISTORY).read_text(encoding="utf-8"))[RUNS]
+    run = runs[-1]
     sizes = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["shape_tokenizer"]
-    stages = "\n".join(_stage_line(name, stage) for name, stage in run["stages"].items())
+    stages = "\n".join(_stage_line(name, stage, one["started_from"]) for one in runs
+                       for name, stage in one["stages"].items())
     card = _TEMPLATE.format(
         name=folder.name, length=(sizes["resolution"] // sizes["block"])**3, codes=sizes["codebook_size"],
         recipe=run["recipe"], hardware=run["hardware"], torch=run["torch"], objects=run["objects"],
@@ -85,9 +95,10 @@ def write_shape_card(folder: Path) -> None:
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
-def _stage_line(name: str, stage: dict) -> str:
+def _stage_line(name: str, stage: dict, source: str | None) -> str:
     last = stage["evaluations"][-1] if stage["evaluations"] else {}
     numbers = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if key not in ("step", "seconds"))
+    name += f", started from `{source}`" if source else ""
     return f"| {name} | {stage['steps']} | {stage['batch_size']} | {stage['seconds'] / 60:.0f} | {numbers} |"
 
 

@@ -16,12 +16,14 @@ from pathlib import Path
 import torch
 
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
+from kyvo_ros.model.files import SHAPE_TOKENIZER, existing, read_tensors
 from kyvo_ros.model.folder import save_shape_tokenizer
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.recipe import RecipeError, read_block, read_blocks, read_document
 from kyvo_ros.training.shape_card import write_shape_card, write_shape_history
 from kyvo_ros.training.shape_sources import prepared_slats
 from kyvo_ros.training.shape_stage import ShapeLossSettings, ShapeStage
+from kyvo_ros.training.starting import start_from
 from kyvo_ros.training.trainer import METRICS, RunSettings, Trainer, step_generator
 
 log = logging.getLogger(__name__)
@@ -68,17 +70,21 @@ def load_shape_recipe(path: Path) -> ShapeRecipe:
 
 
 def train_shapes(recipe: ShapeRecipe, work: Path, out: Path, device: torch.device, minutes: float | None = None,
-                 workers: int = 1, slats: Path | None = None, recipe_path: str = "") -> bool:
+                 workers: int = 1, slats: Path | None = None, recipe_path: str = "", source: Path | None = None) -> bool:
     """Train a shape tokenizer by a recipe in a work folder and write its model folder with its card; `minutes` limits
-    each part, and `slats` is the folder of the objects, by default in the work folder. Whether it came to the end.
+    each part, `slats` is the folder of the objects, by default in the work folder, and `source` a folder whose weights
+    to start from, as far as they fit. Whether it came to the end.
 
-    The codes wait until the encoder has taken all its steps: what it learned later would be lost to them.
+    The codes wait until the encoder has taken all its steps: what it learned later would be lost to them. They are
+    fitted anew, whatever the start.
     """
     slats_folder = work / "slats" if slats is None else slats
     train, held_out = (prepared_slats(slats_folder, split, count, recipe.tokenizer.resolution, workers)
                        for split, count in (("train", recipe.objects), ("instances", recipe.held_out)))
     torch.manual_seed(recipe.seed)
     tokenizer = ShapeTokenizer(recipe.tokenizer).to(device)
+    if source is not None:
+        start_from(tokenizer, read_tensors(existing(source) / SHAPE_TOKENIZER), "shape tokenizer")
     distance = recipe.loss.distance(Path(), device) if recipe.loss.looks else None
     for (name, settings), quantise in zip(recipe.stages.items(), (False, True)):
         log.info("stage %s of %s", name, recipe.name)
@@ -92,7 +98,7 @@ def train_shapes(recipe: ShapeRecipe, work: Path, out: Path, device: torch.devic
             log.info("%s is at step %d of %d; the same command goes on", name, trainer.step, settings.total_steps)
             return False
     save_shape_tokenizer(out, recipe.name, tokenizer)
-    write_shape_history(out, work, recipe, recipe_path)
+    write_shape_history(out, work, recipe, recipe_path, source)
     write_shape_card(out)
     log.info("wrote %s", out)
     return trainer.step == settings.total_steps

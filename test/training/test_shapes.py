@@ -11,7 +11,7 @@ import torch
 
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
 from kyvo_ros.autoencoders.slat_encoding import encode_slat
-from kyvo_ros.autoencoders.slats import DISTANCE, to_grid
+from kyvo_ros.autoencoders.slats import COLOR, DISTANCE, to_grid
 from kyvo_ros.cli import main
 from kyvo_ros.data.assets import make_asset
 from kyvo_ros.data.mesh_files import read_mesh, write_mesh
@@ -68,6 +68,29 @@ def test_the_loss_of_one_shape_falls():
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_the_color_of_every_shape_is_learned_within_few_steps():
+    """Of egg and spoon in many colours: what is constant over a shape must not stay at the mean of all shapes."""
+    torch.manual_seed(0)
+    tokenizer = ShapeTokenizer(ShapeTokenizerConfig(resolution=16, block=4, width=32, part_width=16, layers=1,
+                                                    codebook_size=66, code_dim=16))
+    grids = [torch.as_tensor(to_grid(encode_slat(make_asset(name, 0), 16))) for name in ("egg", "spoon")]
+    optimizer, rng, errors = torch.optim.Adam(tokenizer.parameters(), lr=5e-3), np.random.default_rng(0), []
+    for _ in range(100):
+        blocks, kinds = tokenizer.split(torch.stack([_recolored(grid, rng) for grid in grids * 2]))
+        losses = slat_losses(tokenizer(blocks, kinds, quantise=False)[0], blocks)
+        optimizer.zero_grad()
+        (losses["distance"] + losses["color"]).backward()
+        optimizer.step()
+        errors.append(losses["color"].item())
+    assert np.mean(errors[-10:]) < 0.5 * np.mean(errors[:10])
+
+
+def _recolored(grid: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    painted = grid.clone()
+    painted[COLOR] = torch.as_tensor(rng.random(3), dtype=grid.dtype)[:, None, None, None] * (grid[DISTANCE].abs() < 1)
+    return painted
+
+
 def test_codes_wait_for_the_encoder(tmp_path):
     """With no time at all an encoder takes one step; the same command goes on to the end."""
     short = TINY.replace("steps: 12", "steps: 2").replace("width: 32", "resolution: 32, block: 4, width: 32")
@@ -76,6 +99,20 @@ def test_codes_wait_for_the_encoder(tmp_path):
     assert not (tmp_path / "work" / "shape_codes").exists() and not (tmp_path / "model").exists()
     assert main(arguments) == 0
     assert load_shape_tokenizer(tmp_path / "model")[0] == "tiny-shapes"
+
+
+def test_training_starts_from_a_folder(trained, tmp_path, caplog):
+    again = TINY.replace("steps: 12", "steps: 0").replace("steps: 3,", "steps: 1,")
+    with caplog.at_level("WARNING"):
+        assert main([*_training(tmp_path, again), "--from", str(trained / "model")]) == 0
+    assert "stay new" not in caplog.text
+    before, after = (load_shape_tokenizer(folder / "model")[1].state_dict() for folder in (trained, tmp_path))
+    moved = {name: float((after[name] - before[name]).abs().max()) for name in before if "quantizer" not in name}
+    assert max(moved.values()) < 0.02, "one step at a small rate"
+    runs = json.loads((tmp_path / "model" / "training.json").read_text())["shape_runs"]
+    assert [run["started_from"] for run in runs] == [None, str(trained / "model")]
+    assert f"| shape_codes, started from `{trained / 'model'}` | 1 | 2 |" in (tmp_path / "model" / "README.md").read_text()
+    assert main([*_training(tmp_path, again), "--from", str(tmp_path)]) == 2
 
 
 def test_the_codes_are_counted(trained):
@@ -189,7 +226,7 @@ def test_slats_are_made_once_in_the_resolution_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("options, reason", [
-    (["--until", "codes"], "neither --from"), (["--renders", "."], "neither --from"), (["--dry-run"], "stage full")])
+    (["--until", "codes"], "neither --renders"), (["--renders", "."], "neither --renders"), (["--dry-run"], "stage full")])
 def test_options_of_other_stages_are_refused(capsys, options, reason):
     assert main(["train", "shapes", "--device", "cpu", "--threads", "1", *options]) == 2
     assert reason in capsys.readouterr().err
