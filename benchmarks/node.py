@@ -260,7 +260,8 @@ def table(results: dict) -> str:
     lines = [
         f"{results['cpu']}, {results['cores']} cores, load {results['load_before']:.1f} before the start; model "
         f"{results['model']}, images {results['image']}",
-        f"on the graph after            {results['on_graph_s']:7.1f} s, the model loaded after {results['loaded_s']:.1f} s",
+        f"on the graph after            {results['on_graph_s']:7.1f} s, the model loaded after "
+        f"{results['loaded_s']:.1f} s",
         f"pipeline alone                {results['pipeline_hz']:7.1f} frames/s",
         f"camera + node + listener      {results['node_hz']:7.1f} frames/s (camera at {results['camera_hz']:.0f} Hz, "
         f"{results['parallel_frames']} images at the same time on {results['threads']} threads each)",

@@ -146,7 +146,7 @@ class ShapeTokenizer(nn.Module):
         active = kinds < 0
         codes = F.normalize(self.empty_blocks, dim=-1)[kinds.clamp(min=0)]
         codes[active] = vectors.to(codes.dtype)
-        # Of unit length, of which each of many dimensions has too little to be heard beside biases: made as large as those.
+        # Vectors of unit length have too little in each of their many dimensions to be heard beside biases.
         codes = codes * self.config.code_dim**0.5
         x = self.write_block(self.decoder(self.from_code(codes) + self.place)[active])
         raw = self.write_parts(x.unflatten(-1, (_PARTS**3, -1))).unflatten(-1, (len(FEATURES), -1))
