@@ -29,7 +29,7 @@ back to a mesh. Files: `config.json` (sizes), `shape_tokenizer.safetensors`, and
 
 ## Training
 
-    kyvo train shapes --recipe {recipe} --out models/{name}
+    kyvo train shapes --recipe {recipe}{start} --out models/{name}
 
 On {hardware} (torch {torch}). Data: {objects} objects of the project's procedural library, turned by quarters, mirrored, and
 with their colour channels swapped at random. The last column was measured on {held_out} other instances of their
@@ -42,7 +42,8 @@ categories.
 ## Limits
 
 Made for objects like those of the library: smooth, of a handful of parts, in plain colours. What is thinner than a voxel,
-1/{resolution} of the longest side, is closed or lost, and so are fine textures.
+1/{resolution} of the longest side, is closed or lost, and so are fine textures. Colours come back block by block, and are
+patchy where the codes have learned them for a short time.
 """
 
 _SCORES = """
@@ -90,7 +91,7 @@ def write_shape_card(folder: Path) -> None:
                        for name, stage in one["stages"].items())
     card = _TEMPLATE.format(
         name=folder.name, length=(sizes["resolution"] // sizes["block"])**3, codes=sizes["codebook_size"],
-        recipe=run["recipe"], hardware=run["hardware"], torch=run["torch"], objects=run["objects"],
+        recipe=run["recipe"], start=f" --from {run['started_from']}" if run["started_from"] else "", hardware=run["hardware"], torch=run["torch"], objects=run["objects"],
         held_out=run["held_out"], stages=stages, scores=_scores(folder), resolution=sizes["resolution"])
     (folder / CARD).write_text(card, encoding="utf-8")
 
