@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from kyvo_ros.scene.memory.beliefs import AttributeBeliefs
 from kyvo_ros.scene.memory.config import MemoryConfig
@@ -73,6 +72,7 @@ def alike(one: Track, other: Track) -> bool:
 
 def cheapest_pairs(cost: np.ndarray, unmatched: float) -> list[tuple[int, int]]:
     """Pairs (row, column) of the least total cost, where each pair left out costs `unmatched`; inf is never a pair."""
+    from scipy.optimize import linear_sum_assignment  # half a second, which a node's start need not wait for
     rows, columns = linear_sum_assignment(np.minimum(cost, unmatched))
     return [(int(i), int(j)) for i, j in zip(rows, columns) if cost[i, j] < unmatched]
 
