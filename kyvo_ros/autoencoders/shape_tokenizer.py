@@ -134,11 +134,11 @@ class ShapeTokenizer(nn.Module):
     def latents(self, blocks: Tensor, kinds: Tensor) -> Tensor:
         """What `split` returns -> vectors (M, C) before quantisation."""
         active = kinds < 0
-        blocks = _centred(blocks)
+        near = (blocks[..., DISTANCE:DISTANCE + 1, :].abs() < 1).to(blocks.dtype)
+        blocks = _centred(blocks, near)
         x = self.place.expand(*active.shape, -1).clone()
         x[active] = x[active] + self.read_block(self.read_parts(blocks.flatten(2)).flatten(1))
-        near = (blocks[..., DISTANCE, :].abs() < 1).sum((1, 2)).clamp(min=1)
-        color = blocks[..., COLOR, :].sum((1, 3)) / near[:, None]
+        color = blocks[..., COLOR, :].sum((1, 3)) / near.sum((1, 3)).clamp(min=1)
         return self.to_code(self.encoder(x)[active]) + self.read_color(color)
 
     def blocks(self, vectors: Tensor, kinds: Tensor) -> Tensor:
@@ -193,12 +193,11 @@ class ShapeTokenizer(nn.Module):
         return grids.view(len(grids), -1, *(g, _PARTS, side) * 3).permute(0, 2, 5, 8, 3, 6, 9, 1, 4, 7, 10)
 
 
-def _centred(blocks: Tensor) -> Tensor:
-    """Blocks (M, parts, 8, voxels) with what lies in [0, 1] brought to [-1, 1], and 0 where no surface is near: as the
-    signed features are. A colour that is heard only beside its mean is never learned.
+def _centred(blocks: Tensor, near: Tensor) -> Tensor:
+    """Blocks (M, parts, 8, voxels) with what lies in [0, 1] brought to [-1, 1], and 0 where no surface is `near` (M,
+    parts, 1, voxels): as the signed features are. A colour that is heard only beside its mean is never learned.
     """
     unit = slice(COLOR.start, OPENNESS + 1)
-    near = (blocks[..., DISTANCE:DISTANCE + 1, :].abs() < 1).to(blocks.dtype)
     return torch.cat([blocks[..., :unit.start, :], (2 * blocks[..., unit, :] - 1) * near], dim=-2)
 
 

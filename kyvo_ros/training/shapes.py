@@ -46,7 +46,6 @@ class ShapeRecipe:
         if min(self.objects, self.held_out) < 1:
             raise ValueError(f"objects and held_out must be at least 1, got {self.objects} and {self.held_out}")
 
-
     @property
     def stages(self) -> dict[str, RunSettings]:
         """The two stages by the names of their folders."""

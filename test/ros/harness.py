@@ -46,6 +46,11 @@ WHITE = np.full((240, 320, 3), 255, np.uint8)
 S = 10**9
 
 
+def next_domain() -> int:
+    """The DDS domain beside that of this run, for what a test starts apart."""
+    return int(os.environ["ROS_DOMAIN_ID"]) % 101 + 1
+
+
 def pixels(first: tuple[int, int, int]) -> np.ndarray:
     """An image whose first pixel steers the fake pipeline."""
     made = WHITE.copy()

@@ -41,7 +41,7 @@ run_demo(Options(output=Path(sys.argv[1]), node_command=sys.argv[2:], rate_s=1.0
 
 def _run_demo(tmp_path: Path) -> tuple[int, str]:
     log = tmp_path / "demo.log"
-    domain = {"ROS_DOMAIN_ID": str(int(harness.os.environ["ROS_DOMAIN_ID"]) % 101 + 1)}
+    domain = {"ROS_DOMAIN_ID": str(harness.next_domain())}
     with Child([sys.executable, "-c", _RUN, str(tmp_path / "out"), *FAKE_NODE], log, domain) as child:
         status = child.process.wait(90.0)
     return status, log.read_text()

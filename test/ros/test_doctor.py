@@ -308,7 +308,7 @@ def ward(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
     import harness
     from rclpy.executors import SingleThreadedExecutor
-    domain = int(harness.os.environ["ROS_DOMAIN_ID"]) % 101 + 1
+    domain = harness.next_domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     arguments = ("-p", "cameras:=[front, left]", "-r", "front/image:=/bed/image_raw", "-r",
                  "front/camera_info:=/bed/camera_info")
@@ -383,7 +383,7 @@ def test_a_node_that_speaks_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
     from kyvo_ros.ros.doctor import system
     monkeypatch.setattr(system, "_DISCOVERY_S", 0.2)
-    domain = int(harness.os.environ["ROS_DOMAIN_ID"]) % 101 + 1
+    domain = harness.next_domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     context = rclpy.Context()
     rclpy.init(args=[], context=context, domain_id=domain)
