@@ -61,6 +61,21 @@ class Pipeline(Protocol):
                metres_per_unit: float | None = None) -> np.ndarray: ...
 
 
+class WholeObjects:
+    """A pipeline whose scenes hold meshes, in place of one that recognises poses alone."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
+                  effort: str = "fast") -> Scene:
+        """One look whatever the effort: several looks agree on poses, not on shapes."""
+        return self._pipeline.reconstruct(image, camera, scale)
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """An image as it arrived."""

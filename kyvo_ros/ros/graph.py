@@ -22,6 +22,7 @@ from kyvo_ros.scene import RecognizedField, Transform
 from kyvo_ros.scene.memory import (
     MemoryConfig, MemoryInputError, MemoryTimeError, Query, SceneMemory, Snapshot, Viewpoint, memory_to_dict,
     restore_memory, upright)
+from kyvo_ros.scene.simplification import with_budget
 
 #: Range of a viewpoint that counts nothing as missed.
 _NOTHING_M = 1e-9
@@ -87,6 +88,23 @@ class GraphKeeper:
             self._leave_out(status, "image", WARN, error)
         except MemoryInputError as error:
             self._leave_out(status, "inference", WARN, error)
+
+    def saw_shapes(self, frame: Frame, result: Recognition, settings: Settings) -> str:
+        """Keep the meshes that a frame of a camera showed, for objects that are in the graph; why not, where a graph is
+        kept and cannot take them in.
+        """
+        if not settings.memory_frame or not settings.memory_mesh_triangles:
+            return ""
+        try:
+            scene = with_budget(result.scene, settings.memory_mesh_triangles)
+            scene = scene.transformed(self._frame_T_plane(frame, result, settings), settings.memory_frame)
+            with self._guard:
+                memory = self._memory
+                if memory is not None and memory.frame_id == scene.frame_id and memory.see_shapes(scene):
+                    self._tell(memory.snapshot())
+        except (FrameDropped, MemoryInputError) as error:
+            return f"the scene graph keeps no shape of this image: {error}"
+        return ""
 
     def snapshot(self, query: Query | None = None) -> Snapshot:
         """The graph now, or the part of it that fits; ages are counted from now. Raises GraphError."""

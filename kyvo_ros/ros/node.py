@@ -87,7 +87,8 @@ class KyvoNode(Node):
         self._reporter = Reporter(self, self._cameras, self._slot, self._figures)
         waiting = MutuallyExclusiveCallbackGroup()  # one thread for both, since the worker takes turns anyway
         self.create_service(Recognize, "recognize", self._on_recognize, qos_profile=REQUESTS, callback_group=waiting)
-        self._reconstruction = ReconstructionService(self, self._cameras, self._ready_pipeline, self._server, waiting)
+        self._reconstruction = ReconstructionService(self, self._cameras, self._ready_pipeline, self._server, self._graph,
+                                                     waiting)
         self._language_services = LanguageServices(self, self._language, self._worker, self._server)
         self._graph_services = GraphServices(self, self._graph, GraphFiles(self.settings.memory_folder))
         self._worker.start()

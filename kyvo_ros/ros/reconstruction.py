@@ -1,11 +1,13 @@
-"""The service `reconstruct`: whole objects of one image, with meshes, and the topic `shape_markers` that shows them."""
+"""The service `reconstruct`: whole objects of one image, with meshes, the topic `shape_markers` that shows them, and what
+of it the scene graph keeps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from kyvo_msgs.srv import Reconstruct
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
@@ -15,39 +17,26 @@ from visualization_msgs.msg import MarkerArray
 
 from kyvo_ros.ros.camera import Shot
 from kyvo_ros.ros.cameras import Cameras, RequestError, recognized_once
-from kyvo_ros.ros.conversions.meshes import object_meshes, shape_markers
+from kyvo_ros.ros.conversions.meshes import shape_markers
+from kyvo_ros.ros.conversions.placing import place
 from kyvo_ros.ros.conversions.results import graph_of
-from kyvo_ros.ros.frames import Pipeline
+from kyvo_ros.ros.frames import Pipeline, WholeObjects
+from kyvo_ros.ros.graph import GraphKeeper
 from kyvo_ros.ros.qos import REQUESTS
 from kyvo_ros.ros.serving import Server
-from kyvo_ros.scene import CameraView, Scene
+from kyvo_ros.scene.simplification import LEAST_TRIANGLES, with_budget
 
-#: Triangles of a mesh where a request says nothing, and the least and most that it may ask for.
-DEFAULT_TRIANGLES, LEAST_TRIANGLES, MOST_TRIANGLES = 2000, 4, 20_000
-
-
-class WholeObjects:
-    """A pipeline whose scenes hold meshes, in place of one that recognises poses alone."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipeline, name)
-
-    def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
-                  effort: str = "fast") -> Scene:
-        """One look whatever the effort: several looks agree on poses, not on shapes."""
-        return self._pipeline.reconstruct(image, camera, scale)
+#: Triangles of a mesh where a request says nothing, and the most that it may ask for.
+DEFAULT_TRIANGLES, MOST_TRIANGLES = 2000, 20_000
 
 
 class ReconstructionService:
     """The service of a node; its work is done in the worker's thread."""
 
     def __init__(self, node: Node, cameras: Cameras, pipeline: Callable[[], Pipeline], server: Server,
-                 group: CallbackGroup) -> None:
+                 graph: GraphKeeper, group: CallbackGroup) -> None:
         """`pipeline` raises where there is none yet."""
-        self._cameras, self._pipeline, self._server = cameras, pipeline, server
+        self._cameras, self._pipeline, self._server, self._graph = cameras, pipeline, server, graph
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._shown = node.create_publisher(MarkerArray, "shape_markers", latched)
         node.create_service(Reconstruct, "reconstruct", self._on_request, qos_profile=REQUESTS, callback_group=group)
@@ -61,7 +50,9 @@ class ReconstructionService:
         budget = request.max_triangles or DEFAULT_TRIANGLES
         if not LEAST_TRIANGLES <= budget <= MOST_TRIANGLES:
             raise RequestError(f"max_triangles must be 0 or from {LEAST_TRIANGLES} to {MOST_TRIANGLES}, got {budget}")
-        result = recognized_once(shot, request, WholeObjects(self._pipeline()))
-        stamp = shot.frame.message.header.stamp
-        self._shown.publish(shape_markers(result.objects, Header(stamp=stamp, frame_id=result.frame_id), budget))
-        return {"scene": graph_of(result, stamp), "meshes": object_meshes(result.objects, budget)}
+        whole = recognized_once(shot, request, WholeObjects(self._pipeline()))
+        scene, stamp = with_budget(whole.scene, budget), shot.frame.message.header.stamp
+        result = replace(whole, scene=scene, objects=place(scene, whole.frame_T_plane))
+        self._shown.publish(shape_markers(result.objects, Header(stamp=stamp, frame_id=result.frame_id)))
+        unkept = self._graph.saw_shapes(shot.frame, whole, shot.camera.settings)
+        return {"scene": graph_of(result, stamp), "message": unkept}

@@ -15,6 +15,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from kyvo_ros.scene.camera import MAX_ELEVATION_RAD, MIN_ELEVATION_RAD
+from kyvo_ros.scene.simplification import LEAST_TRIANGLES
 
 #: More than this are a mistake.
 MOST_CAMERAS = 64
@@ -180,6 +181,10 @@ class Settings:
     memory_forget_after_s: float = _setting(0.0, (
         "Objects of the graph that no image showed for this long are forgotten; 0 means never."
     ), unit="s", minimum=0.0, maximum=1e7)
+    memory_mesh_triangles: int = _setting(500, (
+        "Triangles of each mesh in the graph, of objects that `reconstruct` has seen: from 4 on; 0 means that the graph "
+        "keeps no meshes."
+    ), minimum=0, maximum=20000)
     memory_folder: str = _setting("", (
         "Folder that save_scene_graph, load_scene_graph and export_scene_graph are kept to; empty means "
         "kyvo_scene_graphs in $ROS_HOME, or in ~/.ros where that is not set."), live=False)
@@ -196,6 +201,9 @@ class Settings:
         check_camera_names(self.cameras)
         if len(self.roi) != 4:
             raise SettingError(f"roi must be four numbers, x, y, width and height, got {list(self.roi)}")
+        if 0 < self.memory_mesh_triangles < LEAST_TRIANGLES:
+            raise SettingError(f"memory_mesh_triangles must be 0 or at least {LEAST_TRIANGLES}, got "
+                               f"{self.memory_mesh_triangles}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise SettingError(f"device must be auto, cpu, cuda or cuda:N, got '{self.device}'")
         if not self.support_plane_frame:

@@ -7,10 +7,15 @@ simplification of large polygonal models", with the finest grid that the budget 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from kyvo_ros.scene.mesh import Mesh, MeshError
+from kyvo_ros.scene.types import Scene
 
+#: The least budget with which a mesh can enclose anything.
+LEAST_TRIANGLES = 4
 #: Cells along the longest side, at most.
 _FINEST = 256
 #: Weight that draws a cell's vertex to the mean of the merged ones, against the planes' own.
@@ -19,8 +24,8 @@ _TO_THE_MEAN = 0.01
 
 def simplified(mesh: Mesh, max_triangles: int) -> Mesh:
     """A mesh of at most so many triangles; the same one where it has no more. Raises MeshError for a budget under 4."""
-    if max_triangles < 4:
-        raise MeshError(f"a mesh needs a budget of at least 4 triangles, got {max_triangles}")
+    if max_triangles < LEAST_TRIANGLES:
+        raise MeshError(f"a mesh needs a budget of at least {LEAST_TRIANGLES} triangles, got {max_triangles}")
     if len(mesh.faces) <= max_triangles:
         return mesh
     low, high, best = 1, _FINEST, None
@@ -34,6 +39,13 @@ def simplified(mesh: Mesh, max_triangles: int) -> Mesh:
     if best is None or not len(best.faces):
         raise MeshError(f"no grid makes {max_triangles} triangles or fewer of {len(mesh.faces)}; allow more")
     return best
+
+
+def with_budget(scene: Scene, max_triangles: int) -> Scene:
+    """The scene with meshes of at most so many triangles each. Raises MeshError for a budget under 4."""
+    return replace(scene, objects=tuple(
+        item if item.mesh is None else replace(item, mesh=simplified(item.mesh, max_triangles))
+        for item in scene.objects))
 
 
 def _merged(mesh: Mesh, cells: int) -> Mesh:

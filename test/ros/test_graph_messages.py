@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -19,6 +20,7 @@ from kyvo_msgs.srv import GetSceneGraph  # noqa: E402
 from shape_msgs.msg import SolidPrimitive  # noqa: E402
 from visualization_msgs.msg import Marker  # noqa: E402
 
+from kyvo_ros.data.assets import make_asset  # noqa: E402
 from kyvo_ros.ros.conversions.collisions import (  # noqa: E402
     MoveItMissingError, moveit_messages, planning_scene_diff)
 from kyvo_ros.ros.conversions.graph_markers import GraphMarkerBook  # noqa: E402
@@ -167,6 +169,33 @@ def test_moveit_gets_primitives_of_the_right_sizes(moveit: ModuleType) -> None:
     assert (cylinder.type, list(cylinder.dimensions)) == (SolidPrimitive.CYLINDER, pytest.approx([0.7, 0.35]))
     pose = added[0].primitive_poses[0]
     assert pose.position.x == pytest.approx(-1.0) and pose.orientation.z == pytest.approx(math.sin(0.15))
+
+
+def _with_shape() -> SceneMemory:
+    """The cube has one."""
+    memory = _remembered(*THINGS)
+    memory.see_shapes(Scene((replace(THINGS[0], mesh=make_asset("mug", 0)), *THINGS[1:]), "map"))
+    return memory
+
+
+def test_the_message_holds_the_shapes_that_are_known() -> None:
+    snapshot = _with_shape().snapshot()
+    message = snapshot_to_msg(snapshot)
+    assert [mesh.id for mesh in message.meshes] == [snapshot.objects[0].id]
+    again = scene_from_graph_msg(message)
+    assert [item.mesh is not None for item in again.objects] == [True, False, False]
+    mesh, known = again.objects[0].mesh, snapshot.objects[0].object.mesh
+    assert np.array_equal(mesh.vertices, known.vertices) and np.array_equal(mesh.colors, known.colors)
+    part = snapshot.select(query_from_msg(GetSceneGraph.Request(words="sphere")))
+    assert list(snapshot_to_msg(part).meshes) == []
+
+
+def test_moveit_gets_the_shapes_that_are_known(moveit: ModuleType) -> None:
+    snapshot = _with_shape().snapshot()
+    cube, sphere, _ = planning_scene_diff(snapshot, (), moveit_messages()).world.collision_objects
+    assert len(cube.meshes[0].triangles) == len(make_asset("mug", 0).faces) and not hasattr(cube, "primitives")
+    assert cube.mesh_poses[0].position.x == pytest.approx(-1.0)
+    assert sphere.primitives and not hasattr(sphere, "meshes")
 
 
 def test_moveit_gets_nothing_of_unknown_size(moveit: ModuleType) -> None:

@@ -21,6 +21,7 @@ from kyvo_ros.ros.conversions.images import image_to_msg  # noqa: E402
 from kyvo_ros.ros.conversions.meshes import mesh_from_msg, mesh_to_msg, object_meshes, shape_markers  # noqa: E402
 from kyvo_ros.ros.conversions.placing import place  # noqa: E402
 from kyvo_ros.scene import Scene, SceneObject, Transform  # noqa: E402
+from kyvo_ros.scene.simplification import with_budget  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +37,13 @@ def test_meshes_survive_their_messages_and_keep_to_the_budget() -> None:
     assert np.array_equal(again.vertices, mesh.vertices) and np.array_equal(again.faces, mesh.faces)
     objects = (SceneObject({"category": "mug"}, [1, 2, 3], 0.5, [1, 1, 1], id="a", mesh=mesh),
                SceneObject({"category": "mug"}, [0, 0, 0], id="b"))
-    placed = place(Scene(objects), Transform.identity())
-    (sent,) = object_meshes(placed, 300)
+    small_scene = with_budget(Scene(objects), 300)
+    placed = place(small_scene, Transform.identity())
+    (sent,) = object_meshes(placed)
     small = mesh_from_msg(sent.mesh, sent.colors)
     assert sent.id == "a" and 4 <= len(small.faces) <= 300 and small.bounds == pytest.approx(mesh.bounds, abs=0.1)
     assert len(sent.colors) == len(small.vertices) and small.colors.std() > 0
-    first, shown = shape_markers(placed, Header(frame_id="map"), 300).markers
+    first, shown = shape_markers(placed, Header(frame_id="map")).markers
     assert first.action == Marker.DELETEALL and shown.type == Marker.TRIANGLE_LIST and shown.header.frame_id == "map"
     assert len(shown.points) == len(shown.colors) == 3 * len(small.faces)
     assert (shown.pose.position.x, shown.pose.position.y, shown.pose.position.z) == (1.0, 2.0, 3.0)
@@ -53,8 +55,8 @@ def test_whole_objects_of_the_newest_image_and_of_a_given_one(node, tester, reco
     scene = tester.answer(pixels((3, 0, 0)))
     response = reconstruct()
     assert response.success and response.message == "" and response.scene.header == scene.header
-    assert [mesh.id for mesh in response.meshes] == [item.id for item in response.scene.objects[:2]]
-    for mesh, item in zip(response.meshes, response.scene.objects):
+    assert [mesh.id for mesh in response.scene.meshes] == [item.id for item in response.scene.objects[:2]]
+    for mesh, item in zip(response.scene.meshes, response.scene.objects):
         corners = np.array([[p.x, p.y, p.z] for p in mesh.mesh.vertices])
         assert np.ptp(corners, axis=0) == pytest.approx([item.size.x, item.size.y, item.size.z])
         assert len(mesh.mesh.triangles) == 4 and mesh.colors[0].r == 1.0 and mesh.colors[0].g == 0.0
@@ -62,7 +64,7 @@ def test_whole_objects_of_the_newest_image_and_of_a_given_one(node, tester, reco
     markers = tester.heard["shape_markers"][-1].markers
     assert [m.type for m in markers[1:]] == [Marker.TRIANGLE_LIST] * 2 and len(markers[1].points) == 12
     given = reconstruct(image=image_to_msg(pixels((2, 0, 0)), Header(frame_id="camera")), max_triangles=4)
-    assert given.success and len(given.scene.objects) == 2 and len(given.meshes) == 1
+    assert given.success and len(given.scene.objects) == 2 and len(given.scene.meshes) == 1
     tester.node.destroy_subscription(subscription)
 
 
@@ -75,4 +77,4 @@ def test_what_cannot_be_reconstructed_is_explained(node, tester, reconstruct, mo
     tester.wait(lambda: tester.values().get("model") == "flat", "the other model")
     response = reconstruct()
     assert not response.success and "not trained for task I->S" in response.message
-    assert response.scene == SceneGraph() and len(response.meshes) == 0
+    assert response.scene == SceneGraph()

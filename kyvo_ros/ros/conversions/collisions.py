@@ -1,4 +1,5 @@
-"""The scene graph for MoveIt: snapshots -> a difference to the planning scene, of shape_msgs primitives.
+"""The scene graph for MoveIt: snapshots -> a difference to the planning scene, of shape_msgs primitives, and meshes where
+the graph knows shapes.
 
 moveit_msgs is imported when it is needed, since a robot without an arm has none.
 """
@@ -12,8 +13,9 @@ from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 
 from kyvo_ros.ros.conversions.graphs import placed_objects, snapshot_header
+from kyvo_ros.ros.conversions.meshes import mesh_to_msg
 from kyvo_ros.ros.conversions.placing import PlacedObject
-from kyvo_ros.ros.conversions.scenes import pose_to_msg
+from kyvo_ros.ros.conversions.poses import pose_to_msg
 from kyvo_ros.scene.memory import Snapshot
 
 
@@ -34,10 +36,10 @@ def moveit_messages() -> Any:
 def planning_scene_diff(snapshot: Snapshot, gone: Collection[str], messages: Any) -> Any:
     """moveit_msgs/PlanningScene that adds or moves the graph's objects and removes those of the ids `gone`.
 
-    Objects of unknown size are left out. `messages` is the module moveit_msgs.msg.
+    Objects of unknown size and shape are left out. `messages` is the module moveit_msgs.msg.
     """
     header = snapshot_header(snapshot)
-    known = [item for item in placed_objects(snapshot) if item.object.size_m is not None]
+    known = [item for item in placed_objects(snapshot) if item.object.size_m is not None or item.object.mesh]
     scene = messages.PlanningScene(is_diff=True)
     scene.robot_state.is_diff = True  # else the robot's state is taken to be the empty one
     scene.world.collision_objects = [
@@ -47,9 +49,12 @@ def planning_scene_diff(snapshot: Snapshot, gone: Collection[str], messages: Any
 
 
 def _collision_object(placed: PlacedObject, header: Header, messages: Any) -> Any:
-    return messages.CollisionObject(
-        header=header, id=placed.object.id, operation=messages.CollisionObject.ADD,
-        primitives=[_primitive(placed)], primitive_poses=[pose_to_msg(placed)])
+    pose = [pose_to_msg(placed)]
+    if placed.object.mesh is not None:
+        body = {"meshes": [mesh_to_msg(placed.object.mesh)], "mesh_poses": pose}
+    else:
+        body = {"primitives": [_primitive(placed)], "primitive_poses": pose}
+    return messages.CollisionObject(header=header, id=placed.object.id, operation=messages.CollisionObject.ADD, **body)
 
 
 def _removal(name: str, header: Header, messages: Any) -> Any:

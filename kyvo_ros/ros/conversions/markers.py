@@ -15,7 +15,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from kyvo_ros.ros.conversions.placing import PlacedObject
 from kyvo_ros.ros.conversions.prototypes import maker
-from kyvo_ros.ros.conversions.scenes import pose_to_msg
+from kyvo_ros.ros.conversions.poses import pose_to_msg
 
 BOXES, LABELS = "objects", "labels"
 _SHAPES = {"cube": Marker.CUBE, "sphere": Marker.SPHERE, "cylinder": Marker.CYLINDER}

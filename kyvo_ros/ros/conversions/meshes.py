@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from geometry_msgs.msg import Point, Vector3
@@ -14,9 +15,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from kyvo_ros.ros.conversions.placing import PlacedObject
 from kyvo_ros.ros.conversions.prototypes import maker
-from kyvo_ros.ros.conversions.scenes import pose_to_msg
+from kyvo_ros.ros.conversions.poses import pose_to_msg
 from kyvo_ros.scene.mesh import Mesh
-from kyvo_ros.scene.simplification import simplified
 
 SHAPES = "shapes"
 _marker, _point, _color = maker(Marker), maker(Point), maker(ColorRGBA)
@@ -36,24 +36,33 @@ def mesh_from_msg(message: MeshMsg, colors: Sequence[ColorRGBA] = ()) -> Mesh:
     return Mesh(vertices, faces, np.round(255 * rgb))
 
 
-def object_meshes(objects: Sequence[PlacedObject], max_triangles: int) -> list[ObjectMesh]:
-    """kyvo_msgs/ObjectMesh of all objects that have a mesh, simplified to so many triangles."""
-    shown = [(item.object.id, simplified(item.object.mesh, max_triangles)) for item in objects if item.object.mesh]
-    return [ObjectMesh(id=name, mesh=mesh_to_msg(mesh), colors=_colors(mesh.colors)) for name, mesh in shown]
+def object_meshes(objects: Sequence[PlacedObject]) -> list[ObjectMesh]:
+    """kyvo_msgs/ObjectMesh of all objects that have a mesh. Inverse of `meshes_of`."""
+    return [_object_mesh(item.object.id, item.object.mesh) for item in objects if item.object.mesh]
 
 
-def shape_markers(objects: Sequence[PlacedObject], header: Header, max_triangles: int) -> MarkerArray:
+def meshes_of(messages: Sequence[ObjectMesh]) -> dict[str, Mesh]:
+    """The meshes by their objects' ids. Inverse of `object_meshes`. Raises MeshError."""
+    return {message.id: mesh_from_msg(message.mesh, message.colors) for message in messages}
+
+
+def shape_markers(objects: Sequence[PlacedObject], header: Header) -> MarkerArray:
     """visualization_msgs/MarkerArray: the meshes as triangles where they stand, in place of all that were shown."""
     markers = [_marker(header=header, ns=SHAPES, action=Marker.DELETEALL)]
     for number, item in enumerate(objects):
         if item.object.mesh is not None:
-            mesh = simplified(item.object.mesh, max_triangles)
+            mesh = item.object.mesh
             corners = mesh.faces.reshape(-1)
             markers.append(_marker(
                 header=header, ns=SHAPES, id=number, type=Marker.TRIANGLE_LIST, action=Marker.ADD,
                 pose=pose_to_msg(item), scale=Vector3(x=1.0, y=1.0, z=1.0), color=ColorRGBA(a=1.0),
                 points=_points(mesh.vertices[corners]), colors=_colors(mesh.colors[corners])))
     return MarkerArray(markers=markers)
+
+
+@lru_cache(maxsize=256)  # of a graph that is told again and again
+def _object_mesh(name: str, mesh: Mesh) -> ObjectMesh:
+    return ObjectMesh(id=name, mesh=mesh_to_msg(mesh), colors=_colors(mesh.colors))
 
 
 def _points(points_m: np.ndarray) -> list[Point]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Vector3
+from geometry_msgs.msg import PoseWithCovariance, Vector3
 from kyvo_msgs.msg import Attribute, SceneGraph
 from kyvo_msgs.msg import Relation as RelationMsg
 from kyvo_msgs.msg import SceneObject as SceneObjectMsg
 from std_msgs.msg import Header
 from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
 
+from kyvo_ros.ros.conversions.meshes import meshes_of, object_meshes
 from kyvo_ros.ros.conversions.placing import PlacedObject
+from kyvo_ros.ros.conversions.poses import pose_to_msg
 from kyvo_ros.ros.conversions.prototypes import maker
 from kyvo_ros.scene import Relation, Scene, SceneError, SceneObject, Transform
 
@@ -21,17 +24,12 @@ _detection_msg, _object_msg, _box = maker(Detection3D), maker(SceneObjectMsg), m
 _result, _pose_with_covariance = maker(ObjectHypothesisWithPose), maker(PoseWithCovariance)
 
 
-def pose_to_msg(placed: PlacedObject) -> Pose:
-    """geometry_msgs/Pose of an object's centre."""
-    x, y, z, w = placed.quaternion_xyzw.tolist()
-    return Pose(position=Point(**_xyz(placed.position_m)), orientation=Quaternion(x=x, y=y, z=z, w=w))
-
-
 def scene_to_graph_msg(objects: Sequence[PlacedObject], relations: Iterable[Relation], header: Header) -> SceneGraph:
     """kyvo_msgs/SceneGraph; relations refer to `objects` by index. Inverse of `scene_from_graph_msg`."""
     ids = [placed.object.id for placed in objects]
     return SceneGraph(
         header=header, objects=[_object_to_msg(placed) for placed in objects], viewpoint=SceneGraph.CAMERA,
+        meshes=object_meshes(objects),
         relations=[RelationMsg(subject_id=ids[r.subject], predicate=r.predicate, object_id=ids[r.object])
                    for r in relations])
 
@@ -41,11 +39,12 @@ def scene_from_graph_msg(message: SceneGraph, target_T_frame: Transform | None =
     Inverse of `scene_to_graph_msg`.
 
     Raises SceneError where objects are tilted there, as in optical frames, since a yaw cannot hold such a pose, and
-    where what the message says is no scene.
+    where what the message says is no scene; MeshError for shapes that are none.
     """
     stamp = message.header.stamp
     transform = Transform.identity() if target_T_frame is None else target_T_frame
-    return Scene([_object_from_msg(item, transform) for item in message.objects], target or message.header.frame_id,
+    meshes = meshes_of(message.meshes)
+    return Scene([replace(_object_from_msg(item, transform), mesh=meshes.get(item.id)) for item in message.objects], target or message.header.frame_id,
                  stamp.sec * 1_000_000_000 + stamp.nanosec)
 
 

@@ -143,6 +143,17 @@ class SceneMemory:
         names = {row: aliases.get(track.id, track.id) for row, track in zip(sightings, seen)}
         return self._changes(before, tuple(names.get(row, "") for row in range(len(scene))))
 
+    def see_shapes(self, scene: Scene) -> tuple[str, ...]:
+        """Keep the meshes of a scene's objects, in the memory's frame, for the confirmed objects that they are; their
+        names. Nothing else is learned of the scene, whatever its time. Raises MemoryInputError as `fuse` does.
+        """
+        tracks, sightings = self._confirmed(), [*checked_sightings(scene, self.frame_id, self.config.max_objects).values()]
+        shown = [(tracks[i], sightings[j]) for i, j in associate(tracks, sightings, self.config) if sightings[j].mesh]
+        for track, sighting in shown:
+            track.see_shape(sighting)
+        self._revision += bool(shown)
+        return tuple(track.id for track, _ in shown)
+
     def snapshot(self) -> Snapshot:
         """The confirmed objects and their relations now; it does not change when the memory does."""
         return Snapshot(self.frame_id, self._stamp_ns, tuple(known_object(t) for t in self._confirmed()),

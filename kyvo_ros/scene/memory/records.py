@@ -22,6 +22,7 @@ from kyvo_ros.scene.memory.filters import PositionFilter, YawFilter
 from kyvo_ros.scene.memory.graph import MemoryState, SceneMemory
 from kyvo_ros.scene.memory.relations import NamedRelation
 from kyvo_ros.scene.memory.track import MOST, Status, Track
+from kyvo_ros.scene.mesh import Mesh, MeshError
 from kyvo_ros.scene.types import SceneError
 
 FORMAT, VERSION = "kyvo scene memory", 1
@@ -101,7 +102,7 @@ def _track_to_dict(track: Track) -> dict[str, Any]:
         "size_m": _listed(track.size_m), "size_label": track.size_label, "size_count": track.size_count,
         "evidence": track.beliefs.to_dict(), "first_seen_ns": track.first_seen_ns, "last_seen_ns": track.last_seen_ns,
         "drifted_to_ns": track.drifted_to_ns, "sightings": track.sightings, "misses": track.misses,
-        "moves": track.moves,
+        "moves": track.moves, **({} if track.mesh is None else {"mesh": _mesh_to_dict(track.mesh)}),
     }
 
 
@@ -116,7 +117,8 @@ def _track_from_dict(record: Mapping[str, Any]) -> Track:
         size_m=_maybe_vector(record["size_m"], least=0.0), size_label=_word(record["size_label"]),
         status=Status(record["status"]), existence=_number(record["existence"], -MOST, MOST),
         **{name: _count(record[name]) for name in ("size_count", "sightings", "misses", "moves")},
-        told_m=_maybe_vector(record["told_m"]), told_label=_word(record["told_label"]))
+        told_m=_maybe_vector(record["told_m"]), told_label=_word(record["told_label"]),
+        mesh=_mesh_from_dict(record["mesh"]) if "mesh" in record else None)
 
 
 def _beliefs_from_dict(record: Mapping[str, Any]) -> AttributeBeliefs:
@@ -130,6 +132,19 @@ def _beliefs_from_dict(record: Mapping[str, Any]) -> AttributeBeliefs:
 def _yaw_from_dict(record: Mapping[str, Any]) -> YawFilter:
     return YawFilter(_number(record["period_rad"], 1e-9, 2 * math.pi), _number(record["cosine"]),
                      _number(record["sine"]), _number(record["weight"], 1.0))
+
+
+def _mesh_to_dict(mesh: Mesh) -> dict[str, Any]:
+    return {"vertices_m": mesh.vertices.tolist(), "faces": mesh.faces.tolist(), "colors": mesh.colors.tolist()}
+
+
+def _mesh_from_dict(record: Mapping[str, Any]) -> Mesh:
+    """Raises MeshError, TypeError and ValueError where the record is none."""
+    vertices = [_vector(vertex) for vertex in record["vertices_m"]]
+    faces, colors = ([[_count(value) for value in row] for row in record[name]] for name in ("faces", "colors"))
+    if any(value > 255 for color in colors for value in color):
+        raise MeshError("colours must be from 0 to 255")
+    return Mesh(np.reshape(vertices, (-1, 3)), np.reshape(faces, (-1, 3)), np.reshape(colors, (-1, 3)))
 
 
 def _listed(values: np.ndarray | None) -> list[float] | None:

@@ -102,7 +102,7 @@ def known_object(track: Track) -> KnownObject:
     item = SceneObject(
         track.beliefs.words(), _frozen(track.position.mean_m), track.yaw and track.yaw.yaw_rad,
         None if track.size_m is None else _frozen(track.size_m), track.id, track.probability,
-        track.beliefs.confidence(), _frozen(track.position.covariance_m2))
+        track.beliefs.confidence(), _frozen(track.position.covariance_m2), mesh=track.mesh)
     return KnownObject(item, track.yaw and track.yaw.sigma_rad, track.first_seen_ns, track.last_seen_ns,
                        track.sightings, track.moves)
 

@@ -11,6 +11,8 @@ import numpy as np
 from kyvo_ros.scene.memory.beliefs import AttributeBeliefs
 from kyvo_ros.scene.memory.config import MemoryConfig
 from kyvo_ros.scene.memory.filters import PositionFilter, YawFilter
+from kyvo_ros.scene.mesh import Mesh
+from kyvo_ros.scene.transforms import Transform
 from kyvo_ros.scene.types import SceneObject
 
 #: Log-odds of existence: before anything is known (1 in 5), at most (so that misses count soon), to enter the graph
@@ -55,6 +57,7 @@ class Track:
     moves: int = 0  # times that it turned up elsewhere
     told_m: np.ndarray | None = None  # position last told as a change
     told_label: str = ""
+    mesh: Mesh | None = None  # its shape, metres, in the object's own frame; None where no sighting brought one
 
     @property
     def label(self) -> str:
@@ -80,6 +83,7 @@ class Track:
         self.beliefs.read(sighting.attributes, sighting.attribute_confidence)
         self._see_size(sighting)
         self._see_yaw(sighting, config)
+        self.see_shape(sighting)
         p = sighting.confidence
         surprise = math.log(p / (1 - p)) if 0 < p < 1 else math.copysign(_SUREST_SIGHTING, p - 0.5)
         self.existence = min(MOST, self.existence + min(max(surprise, _LEAST_SIGHTING), _SUREST_SIGHTING))
@@ -98,11 +102,26 @@ class Track:
         """Turn out to be what stands where `other` does: take its place, keep the name."""
         self.position, self.drifted_to_ns = other.position, other.drifted_to_ns
         self.yaw = other.yaw or self.yaw
+        self.mesh = other.mesh or self.mesh
         self.existence, self.status = max(self.existence, other.existence), Status.CONFIRMED
         self.last_seen_ns = max(self.last_seen_ns, other.last_seen_ns)
         self.sightings += other.sightings
         self.misses = 0
         self.moves += 1
+
+    def see_shape(self, sighting: SceneObject) -> None:
+        """Keep the mesh that a sighting brings; of the turns after which the object looks the same, the one that is
+        believed.
+        """
+        mesh = sighting.mesh
+        if mesh is None:
+            return
+        if self.yaw is not None and sighting.yaw_rad is not None:
+            period = self.yaw.period_rad
+            turns = round((sighting.yaw_rad - self.yaw.yaw_rad) / period)
+            if turns % round(2 * math.pi / period):
+                mesh = mesh.with_vertices(Transform.from_yaw(turns * period, np.zeros(3)).apply(mesh.vertices))
+        self.mesh = mesh
 
     def tell(self, far_m: float) -> tuple[bool, bool]:
         """Whether position (by more than `far_m`) and label differ from what was last told; they count as told now."""
