@@ -20,8 +20,9 @@ from kyvo_ros.ros.executor import BriefCallbackGroup
 TOPIC = "bond"
 #: How often a side tells of itself, and how long it waits for the other before it takes it for dead; seconds.
 HEARTBEAT_PERIOD_S, HEARTBEAT_TIMEOUT_S = 0.1, 4.0
-#: How long the end of a bond is told where the other side does not answer, seconds.
-FAREWELL_S = 2.0
+#: How long the end of a bond is told where the other side does not answer, and where it was the first to tell, seconds.
+#: Once is too little: what a publisher has just sent may be lost when it is destroyed.
+FAREWELL_S, ANSWER_S = 2.0, 0.5
 
 
 def status_type() -> type | None:
@@ -79,8 +80,8 @@ class Bond:
             if side is None:
                 return
             self._tell(side)
-            side.farewells += not side.active
-        if side.farewells * HEARTBEAT_PERIOD_S >= FAREWELL_S:
+            side.left_s -= 0.0 if side.active else HEARTBEAT_PERIOD_S
+        if side.left_s <= 0:
             self._forget(side)
 
     def _on_status(self, status: Any) -> None:
@@ -88,9 +89,12 @@ class Bond:
             side = self._side
             if (side is None or status.id != self._node.get_name() or status.instance_id == side.name or status.active):
                 return
-            side.active = False  # the other side has broken the bond, or has heard that this one has
-            self._tell(side)
-        self._forget(side)
+            broken_there, side.active = side.active, False
+            if broken_there:
+                side.left_s = ANSWER_S
+                self._tell(side)
+        if not broken_there:  # the other side has heard of it
+            self._forget(side)
 
     def _tell(self, side: _Side) -> None:
         status = self._type(id=self._node.get_name(), instance_id=side.name, active=side.active,
@@ -119,4 +123,4 @@ class _Side:
     subscription: Any
     timer: Any
     active: bool = True
-    farewells: int = 0  # how often it has told that the bond is broken
+    left_s: float = FAREWELL_S  # in which it tells that it is not active any more
