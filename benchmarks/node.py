@@ -229,7 +229,6 @@ def run(options: Options) -> dict:
     from kyvo_ros.pipeline import KyvoPipeline
     from kyvo_ros.ros.conversions import camera_from_msg
     from kyvo_ros.machine import cores
-    from kyvo_ros.ros.model_slot import parallel_by_default
     from kyvo_ros.scene import CameraView
     pipeline = KyvoPipeline.from_pretrained(options.model or None, device="cpu", threads=cores())
     messages, arrays, info = recorded_images()
@@ -237,7 +236,7 @@ def run(options: Options) -> dict:
 
     def recognize(array: np.ndarray) -> None:
         pipeline.recognize(array, view)
-    parallel = options.parallel or parallel_by_default("cpu")
+    parallel = options.parallel or pipeline.images_at_once
     threads = options.threads or max(1, cores() // parallel)
     results = {"cpu": cpu_name(), "cores": cores(), "parallel_frames": parallel, "threads": threads,
                "model": pipeline.name, "image": "{1}x{0}".format(*arrays[0].shape), "load_before": os.getloadavg()[0]}

@@ -25,6 +25,7 @@ from kyvo_ros.autoencoders.canonical import CanonicalCamera, CanonicalError, to_
 from kyvo_ros.autoencoders.folding import folded
 from kyvo_ros.autoencoders.image_tokenizer import images_to_tensor, tensor_to_images
 from kyvo_ros.autoencoders.looks import EFFORTS, Look, sights
+from kyvo_ros.machine import cores
 from kyvo_ros.model.devices import DeviceError, choose_device, with_own_threads
 from kyvo_ros.model.direct_answers import DirectAnswerer
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model
@@ -55,6 +56,8 @@ class KyvoPipeline:
     """A model ready to recognise scenes, answer questions about them, edit them and draw them.
 
     `calibration` is the model's, which scenes come through; another one may be put in its place.
+    `images_at_once` is how many images are best computed at the same time, each by a call in a thread of its own: a small
+    model keeps a core busy and does little with two, while one image keeps a GPU busy, or all cores with a large model.
     `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`, and `mesh`.
     """
 
@@ -76,7 +79,9 @@ class KyvoPipeline:
         self._builder = bundle.builder
         self._image_tokenizer = folded(bundle.image_tokenizer).to(self.device)
         decoder = bundle.decoder.to(self.device)
-        self._decoder = CachedDecoder(decoder, shared=is_large(decoder))
+        large = is_large(decoder)
+        self.images_at_once = 1 if large or self.device.type != "cpu" else min(2, cores())
+        self._decoder = CachedDecoder(decoder, shared=large)
         self._programs = ProgramWriter(self._decoder, bundle.builder, bundle.programs, bundle.tasks)
         self._images = ImageWriter(self._decoder, bundle.builder, bundle.tasks)
         self._answers = DirectAnswerer(self._decoder, bundle.builder, bundle.schema, bundle.tasks)

@@ -34,6 +34,7 @@ class Pipeline(Protocol):
     name: str
     device: Any
     schema: Any  # with metres_per_unit
+    images_at_once: int  # that are best computed at the same time
 
     def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
                   effort: str = "fast") -> Scene: ...

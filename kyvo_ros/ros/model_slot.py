@@ -18,17 +18,17 @@ PipelineFactory = Callable[[Settings], Pipeline]
 
 def kyvo_pipeline(settings: Settings) -> Pipeline:
     """The real pipeline. Imports torch, which takes seconds, so call it beside the executor."""
-    from kyvo_ros.pipeline import KyvoPipeline, choose_device
-    parallel = settings.parallel_frames or parallel_by_default(str(choose_device(settings.device)))
-    threads = settings.threads or max(1, cores() // parallel)
-    return KyvoPipeline.from_pretrained(settings.model or None, settings.device, threads, settings.dtype)
+    from kyvo_ros.pipeline import KyvoPipeline
+    pipeline = KyvoPipeline.from_pretrained(settings.model or None, settings.device, settings.threads or cores(),
+                                            settings.dtype)
+    if not settings.threads:
+        pipeline.threads = max(1, cores() // parallel_frames(settings, pipeline))
+    return pipeline
 
 
-def parallel_by_default(device: str) -> int:
-    """Frames computed at the same time. A small model keeps a core busy and does little with two, while a GPU is busy
-    with one frame.
-    """
-    return min(2, cores()) if device == "cpu" else 1
+def parallel_frames(settings: Settings, pipeline: Pipeline) -> int:
+    """How many frames are computed at the same time."""
+    return settings.parallel_frames or pipeline.images_at_once
 
 
 def check_model_folder(path: str) -> None:
@@ -58,7 +58,7 @@ class ModelSlot:
     def parallel_frames(self, settings: Settings) -> int:
         """How many frames are computed at the same time."""
         pipeline = self._pipeline
-        return settings.parallel_frames or (parallel_by_default(str(pipeline.device)) if pipeline else 1)
+        return parallel_frames(settings, pipeline) if pipeline else 1
 
     @property
     def loading(self) -> bool:

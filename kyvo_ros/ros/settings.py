@@ -49,8 +49,8 @@ class Settings:
     ), choices=("auto", "float32", "bfloat16", "float16"))
     parallel_frames: int = _setting(0, (
         "Images that are computed at the same time, each on its threads; results keep the order of the images. 0: two "
-        "on a CPU of several cores, one on a GPU. 1 is for the least delay of a single image, more for more images a "
-        "second."), minimum=0, maximum=16)
+        "of a small model on a CPU of several cores, otherwise one. 1 is for the least delay of a single image, more for "
+        "more images a second."), minimum=0, maximum=16)
     threads: int = _setting(0, (
         "CPU threads for each image that is being computed; 0 shares the cores among them."), minimum=0, maximum=256)
     effort: str = _setting("fast", (

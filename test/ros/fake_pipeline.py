@@ -2,11 +2,12 @@
 
 A folder's `config.json`: `name`, `load_s` and `latency_s` (time that loading and a frame take), `objects` (list of
 {size, color, material, shape, x, y, yaw}), `draws`, `answers` (by "programs", "directly", or "not"), `sees`, `broken`
-(the tensor that is missing). In an image the first pixel steers: (1, 2, 3) raises; red in 1..254 shows that many of the
-objects; all else shows all of them. It understands QUESTIONS and INSTRUCTIONS, and runs their programs as the real
-pipeline does; one that answers directly says how many objects there are, or the colour of the image's second pixel. It
-draws a black picture whose first pixel says how many objects were asked for, and whose second for which camera and
-scale; with `draws` false it draws nothing and knows no shapes. Shapes are red tetrahedra, the last object has none.
+(the tensor that is missing). A line of its `begun` stands for each image whose computing has begun. In an image the
+first pixel steers: (1, 2, 3) raises; red in 1..254 shows that many of the objects; all else shows all of them. It
+understands QUESTIONS and INSTRUCTIONS, and runs their programs as the real pipeline does; one that answers directly says
+how many objects there are, or the colour of the image's second pixel. It draws a black picture whose first pixel says
+how many objects were asked for, and whose second for which camera and scale; with `draws` false it draws nothing and
+knows no shapes. Shapes are red tetrahedra, the last object has none.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from kyvo_ros.machine import cores
 from kyvo_ros.questions import Answer, EditRules, Executor, Program, apply_edit, direct_answer
 from kyvo_ros.scene import (
     CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene, SceneObject)
@@ -32,6 +34,7 @@ OBJECTS = (
 NOMINAL = PlaneCamera(11.267, 0.4948)
 RAISES = (1, 2, 3)
 EXTENTS = {"large": (1.4,) * 3, "small": (0.7,) * 3}
+JOURNAL = "begun"
 UNDERSTANDING = 0.5  # the probability of every program
 
 
@@ -76,12 +79,14 @@ class FakePipeline:
     """Stands in for KyvoPipeline in the node."""
 
     def __init__(self, name: str = "fake", latency_s: float = 0.0, objects: tuple = OBJECTS,
-                 draws: bool = True, answers: str = "programs", sees: bool = True) -> None:
-        self.name, self.device = name, "cpu"
+                 draws: bool = True, answers: str = "programs", sees: bool = True,
+                 journal: Path | None = None) -> None:
+        self.name, self.device, self.images_at_once = name, "cpu", min(2, cores())
         self.schema = SimpleNamespace(metres_per_unit=1.0)
         self._latency_s = latency_s
         self._objects = objects
         self._draws, self._answers, self._sees = draws, answers, sees
+        self._journal = journal
         self.seen: list[tuple[CameraView, str]] = []
         self.effort = ""  # of the last call
         self.batches: list[int] = []  # sizes
@@ -102,6 +107,9 @@ class FakePipeline:
         self.effort = effort
         if not self._sees:
             raise UntrainedTaskError("this model was not trained for task I->3")
+        if self._journal is not None:
+            with open(self._journal, "a") as journal:
+                journal.write("begun\n")
         time.sleep(self._latency_s)
         first = tuple(int(v) for v in image[0, 0])
         if first == RAISES:
@@ -191,7 +199,8 @@ def fake_factory(settings) -> FakePipeline:
     if "broken" in config:
         raise ValueError(f"{settings.model}/decoder.safetensors lacks tensor '{config['broken']}'; copy it again")
     return FakePipeline(config["name"], config.get("latency_s", 0.0), tuple(config.get("objects", OBJECTS)),
-                        config.get("draws", True), config.get("answers", "programs"), config.get("sees", True))
+                        config.get("draws", True), config.get("answers", "programs"), config.get("sees", True),
+                        Path(settings.model) / JOURNAL)
 
 
 def write_model(folder: Path, name: str, **config) -> str:
@@ -199,6 +208,12 @@ def write_model(folder: Path, name: str, **config) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({"name": name, **config}))
     return str(folder)
+
+
+def begun(folder: Path) -> int:
+    """How many images a model of this folder has begun to compute."""
+    journal = folder / JOURNAL
+    return len(journal.read_text().splitlines()) if journal.exists() else 0
 
 
 if __name__ == "__main__":
