@@ -248,6 +248,7 @@ class NodeUser:
 
     def call(self, client: object, request: object) -> object:
         """The response of a service. Raises as `wait` does, and RuntimeError with the node's reason for none."""
+        self.wait(client.service_is_ready)
         future = client.call_async(request)
         self.wait(future.done)
         if not future.result().success:

@@ -5,7 +5,8 @@
 One run, one machine, the demo's images at 320x240, everything subscribed (scene, detections, markers):
 - pipeline: `recognize` in a loop in this process, one image at a time on all cores, alone on the machine, images
   already decoded.
-- start: from the start of the node's process until others see it on the graph, and until its model is loaded.
+- start: from the start of the node's process until others see it on the graph, and until its model is loaded; beside it
+  a node of rclpy that does nothing.
 - rate: a camera process sends raw images at 30 Hz, the node is another process, scenes are counted in this one.
 - added: one image at a time goes through the node and then through the pipeline of this process. The round trip runs
   from `publish` to the scene in the subscriber's hands, so that it holds DDS both ways and both executors; what the
@@ -40,6 +41,7 @@ from kyvo_ros.ros.resources import resource_path  # noqa: E402
 
 CAMERA_HZ, WARM_UP_FRAMES, MEMORY_STEP = 30.0, 5, 100
 START_LIMIT_S, ANSWER_LIMIT_S, RESEND_S, STEP_LIMIT_S = 120.0, 20.0, 3.0, 120.0
+BARE_NODE = "import rclpy; rclpy.init(); rclpy.spin(rclpy.create_node('bare'))"
 
 
 @dataclass
@@ -158,7 +160,11 @@ def measure_start(bench: Bench) -> dict:
     bench.wait(lambda: "kyvo_node" in bench.node.get_node_names(), START_LIMIT_S, "the node")
     on_graph_s = time.perf_counter() - bench.started
     bench.wait(lambda: bench.values.get("model", "none") != "none", START_LIMIT_S, "the model")
-    return {"on_graph_s": on_graph_s, "loaded_s": time.perf_counter() - bench.started}
+    loaded_s, bare_started = time.perf_counter() - bench.started, time.perf_counter()
+    with Child([sys.executable, "-c", BARE_NODE]):
+        bench.wait(lambda: "bare" in bench.node.get_node_names(), START_LIMIT_S, "the bare node")
+        bare_s = time.perf_counter() - bare_started
+    return {"on_graph_s": on_graph_s, "bare_on_graph_s": bare_s, "loaded_s": loaded_s}
 
 
 def measure_pairs(bench: Bench, recognize: Callable, messages: list, arrays: list[np.ndarray], info,
@@ -259,8 +265,8 @@ def table(results: dict) -> str:
     lines = [
         f"{results['cpu']}, {results['cores']} cores, load {results['load_before']:.1f} before the start; model "
         f"{results['model']}, images {results['image']}",
-        f"on the graph after            {results['on_graph_s']:7.1f} s, the model loaded after "
-        f"{results['loaded_s']:.1f} s",
+        f"on the graph after            {results['on_graph_s']:7.1f} s (a node that does nothing: "
+        f"{results['bare_on_graph_s']:.1f} s), the model loaded after {results['loaded_s']:.1f} s",
         f"pipeline alone                {results['pipeline_hz']:7.1f} frames/s",
         f"camera + node + listener      {results['node_hz']:7.1f} frames/s (camera at {results['camera_hz']:.0f} Hz, "
         f"{results['parallel_frames']} images at the same time on {results['threads']} threads each)",
