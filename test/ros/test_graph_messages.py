@@ -186,8 +186,20 @@ def test_the_message_holds_the_shapes_that_are_known() -> None:
     assert [item.mesh is not None for item in again.objects] == [True, False, False]
     mesh, known = again.objects[0].mesh, snapshot.objects[0].object.mesh
     assert np.array_equal(mesh.vertices, known.vertices) and np.array_equal(mesh.colors, known.colors)
+    assert snapshot_to_msg(snapshot).meshes[0].mesh is message.meshes[0].mesh, "made once, since graphs are told often"
     part = snapshot.select(query_from_msg(GetSceneGraph.Request(words="sphere")))
     assert list(snapshot_to_msg(part).meshes) == []
+
+
+def test_markers_show_the_shapes_that_are_known() -> None:
+    snapshot = _with_shape().snapshot()
+    cube, sphere, _ = (m for m in GraphMarkerBook().update(snapshot).markers if m.ns == "objects")
+    mesh = snapshot.objects[0].object.mesh
+    assert cube.type == Marker.TRIANGLE_LIST and len(cube.points) == len(cube.colors) == 3 * len(mesh.faces)
+    assert cube.scale.x == 1.0 and cube.pose.position.x == pytest.approx(-1.0)
+    corner, point = mesh.vertices[mesh.faces[0, 0]], cube.points[0]
+    assert (point.x, point.y, point.z) == tuple(corner)
+    assert sphere.type == Marker.SPHERE and not sphere.points
 
 
 def test_moveit_gets_the_shapes_that_are_known(moveit: ModuleType) -> None:

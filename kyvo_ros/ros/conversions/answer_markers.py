@@ -12,8 +12,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from kyvo_ros.questions import Answer
 from kyvo_ros.ros.conversions.markers import shown_size_m
 from kyvo_ros.ros.conversions.placing import PlacedObject
-from kyvo_ros.ros.conversions.prototypes import maker
 from kyvo_ros.ros.conversions.poses import pose_to_msg
+from kyvo_ros.ros.conversions.prototypes import maker
 
 HULLS, TEXT = "rests_on", "says"
 #: A hull is so much larger than its object, and is shown so long.

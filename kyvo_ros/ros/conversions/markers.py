@@ -7,15 +7,17 @@ by key; nothing is wiped and drawn anew, so nothing blinks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from kyvo_ros.ros.conversions.meshes import as_triangles
 from kyvo_ros.ros.conversions.placing import PlacedObject
-from kyvo_ros.ros.conversions.prototypes import maker
 from kyvo_ros.ros.conversions.poses import pose_to_msg
+from kyvo_ros.ros.conversions.prototypes import maker
 
 BOXES, LABELS = "objects", "labels"
 _SHAPES = {"cube": Marker.CUBE, "sphere": Marker.SPHERE, "cylinder": Marker.CYLINDER}
@@ -74,13 +76,18 @@ def shown_size_m(placed: PlacedObject) -> list[float]:
 
 
 def _body(placed: PlacedObject, number: int, header: Header, lifetime: Duration) -> Marker:
-    item = placed.object
-    size = shown_size_m(placed)
-    red, green, blue = _COLOURS.get(item.attributes.get("color", ""), _NO_COLOUR)
-    return _marker(
-        header=header, ns=BOXES, id=number, type=_SHAPES.get(item.attributes.get("shape", ""), Marker.CUBE),
-        action=Marker.ADD, pose=pose_to_msg(placed), scale=Vector3(x=size[0], y=size[1], z=size[2]),
-        color=ColorRGBA(r=red, g=green, b=blue, a=_ALPHA), lifetime=lifetime)
+    mesh = placed.object.mesh
+    shown = _as_solid(placed) if mesh is None else as_triangles(mesh)
+    return _marker(header=header, ns=BOXES, id=number, action=Marker.ADD, pose=pose_to_msg(placed), lifetime=lifetime,
+                   **shown)
+
+
+def _as_solid(placed: PlacedObject) -> dict[str, Any]:
+    """The fields of a marker of an object whose shape is known by its word alone."""
+    words, size = placed.object.attributes, shown_size_m(placed)
+    red, green, blue = _COLOURS.get(words.get("color", ""), _NO_COLOUR)
+    return {"type": _SHAPES.get(words.get("shape", ""), Marker.CUBE), "scale": Vector3(x=size[0], y=size[1], z=size[2]),
+            "color": ColorRGBA(r=red, g=green, b=blue, a=_ALPHA)}
 
 
 def _label(placed: PlacedObject, number: int, header: Header, lifetime: Duration) -> Marker:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from geometry_msgs.msg import Point, Vector3
@@ -14,12 +15,23 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from kyvo_ros.ros.conversions.placing import PlacedObject
-from kyvo_ros.ros.conversions.prototypes import maker
 from kyvo_ros.ros.conversions.poses import pose_to_msg
+from kyvo_ros.ros.conversions.prototypes import maker
 from kyvo_ros.scene.mesh import Mesh
 
 SHAPES = "shapes"
 _marker, _point, _color = maker(Marker), maker(Point), maker(ColorRGBA)
+
+
+def _made_once(make: Callable[[Mesh], Any]) -> Callable[[Mesh], Any]:
+    """What is made of a mesh, kept as long as the mesh is: a graph is told again and again."""
+    made: WeakKeyDictionary[Mesh, Any] = WeakKeyDictionary()
+
+    def once(mesh: Mesh) -> Any:
+        if mesh not in made:
+            made[mesh] = make(mesh)
+        return made[mesh]
+    return once
 
 
 def mesh_to_msg(mesh: Mesh) -> MeshMsg:
@@ -38,7 +50,8 @@ def mesh_from_msg(message: MeshMsg, colors: Sequence[ColorRGBA] = ()) -> Mesh:
 
 def object_meshes(objects: Sequence[PlacedObject]) -> list[ObjectMesh]:
     """kyvo_msgs/ObjectMesh of all objects that have a mesh. Inverse of `meshes_of`."""
-    return [_object_mesh(item.object.id, item.object.mesh) for item in objects if item.object.mesh]
+    shown = [(item.object.id, *_mesh_and_colors(item.object.mesh)) for item in objects if item.object.mesh]
+    return [ObjectMesh(id=name, mesh=mesh, colors=colors) for name, mesh, colors in shown]
 
 
 def meshes_of(messages: Sequence[ObjectMesh]) -> dict[str, Mesh]:
@@ -51,18 +64,27 @@ def shape_markers(objects: Sequence[PlacedObject], header: Header) -> MarkerArra
     markers = [_marker(header=header, ns=SHAPES, action=Marker.DELETEALL)]
     for number, item in enumerate(objects):
         if item.object.mesh is not None:
-            mesh = item.object.mesh
-            corners = mesh.faces.reshape(-1)
-            markers.append(_marker(
-                header=header, ns=SHAPES, id=number, type=Marker.TRIANGLE_LIST, action=Marker.ADD,
-                pose=pose_to_msg(item), scale=Vector3(x=1.0, y=1.0, z=1.0), color=ColorRGBA(a=1.0),
-                points=_points(mesh.vertices[corners]), colors=_colors(mesh.colors[corners])))
+            markers.append(_marker(header=header, ns=SHAPES, id=number, action=Marker.ADD, pose=pose_to_msg(item),
+                                   **as_triangles(item.object.mesh)))
     return MarkerArray(markers=markers)
 
 
-@lru_cache(maxsize=256)  # of a graph that is told again and again
-def _object_mesh(name: str, mesh: Mesh) -> ObjectMesh:
-    return ObjectMesh(id=name, mesh=mesh_to_msg(mesh), colors=_colors(mesh.colors))
+def as_triangles(mesh: Mesh) -> dict[str, Any]:
+    """The fields of a visualization_msgs/Marker that shows a mesh at its pose."""
+    points, colors = _corners(mesh)
+    return {"type": Marker.TRIANGLE_LIST, "scale": Vector3(x=1.0, y=1.0, z=1.0), "color": ColorRGBA(a=1.0),
+            "points": points, "colors": colors}
+
+
+@_made_once
+def _corners(mesh: Mesh) -> tuple[list[Point], list[ColorRGBA]]:
+    corners = mesh.faces.reshape(-1)
+    return _points(mesh.vertices[corners]), _colors(mesh.colors[corners])
+
+
+@_made_once
+def _mesh_and_colors(mesh: Mesh) -> tuple[MeshMsg, list[ColorRGBA]]:
+    return mesh_to_msg(mesh), _colors(mesh.colors)
 
 
 def _points(points_m: np.ndarray) -> list[Point]:
