@@ -26,7 +26,7 @@ SEES = {
     "data": {"scene", "tokens", "questions"},
     "training": {"scene", "tokens", "questions", "autoencoders", "model", "data", "evaluation", "drawing",
                  "machine"},
-    "pipeline": {"scene", "tokens", "questions", "autoencoders", "model"},
+    "pipeline": {"scene", "tokens", "questions", "autoencoders", "model", "machine"},
     "ros": {"scene", "depth", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing",
             "machine", "data.images"},
     "commands": {"scene", "tokens", "questions", "autoencoders", "model", "pipeline", "evaluation", "drawing", "data",

@@ -10,12 +10,16 @@ from kyvo_ros.commands.common import (
     UsageError, add_model_options, add_report_files, add_shape_order, check_counts, load_pipeline, write_report)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
     from kyvo_ros.data.object_scenes import ObjectScene, ObjectSettings
-    from kyvo_ros.scene import Scene
+    from kyvo_ros.pipeline import KyvoPipeline
+    from kyvo_ros.scene import CameraView, Scene
     from kyvo_ros.tokens.schema import SceneSchema
 
+_SCENES = 50
 _POINTS_AN_OBJECT = 4000
 _PICTURE_PX = 120
 
@@ -23,10 +27,12 @@ _PICTURE_PX = 120
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `kyvo evaluate objects`."""
     parser.description = (
-        "Draw scenes of objects of the library that training has held out, reconstruct them from their pictures, and "
-        "score layout, poses and surfaces (kyvo_ros/evaluation/object_scores.py says how).")
-    parser.add_argument("--count", type=int, default=50, metavar="N", help="scenes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the scenes (default: %(default)s)")
+        "Draw scenes of objects of the library that training has held out, or take those of a folder, reconstruct them "
+        "from their pictures, and score layout, poses and surfaces (kyvo_ros/evaluation/object_scores.py says how).")
+    parser.add_argument("--scenes", type=Path, metavar="DIR", help="pictures of the library's objects by another "
+                        "renderer (docs/shapes.md), instead of drawing any")
+    parser.add_argument("--count", type=int, metavar="N", help=f"scenes (default: {_SCENES}, or all of --scenes)")
+    parser.add_argument("--seed", type=int, help="of the scenes that are drawn (default: 0)")
     add_shape_order(parser)
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write the first pictures beside the true and the "
                         "reconstructed meshes")
@@ -40,31 +46,57 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from tqdm import tqdm
 
-    from kyvo_ros.data.object_scenes import sample_object_scene
     from kyvo_ros.evaluation.object_scores import mean_scores, object_scores
-    from kyvo_ros.scene import CameraView
 
     check_counts(args, "count")
     pipeline = load_pipeline(args)
-    settings, rng = _settings(pipeline.schema), np.random.default_rng(args.seed)
+    pictures, count, source = _given(args, pipeline.schema) if args.scenes else _drawn(args, pipeline)
     scores, seconds, shown = [], [], []
-    for _ in tqdm(range(args.count), desc="scenes", unit="scene", disable=None):
-        made = sample_object_scene(rng, pipeline.canonical.intrinsics(), pipeline.canonical.nominal_plane(), settings,
-                                   "instances")
-        found = pipeline.reconstruct(made.image, CameraView(pipeline.canonical.intrinsics(), made.camera),
-                                     order=args.order)
+    for made, view in tqdm(pictures, total=count, desc="scenes", unit="scene", disable=None):
+        found = pipeline.reconstruct(made.image, view, order=args.order)
         seconds.append(sum(pipeline.last_timings_s.values()))
         scores.append(object_scores(found, made.scene, _points(found), _points(made.scene, outer=True)))
         shown.append((made, found))
     means = {**mean_scores(scores), "seconds_a_scene": float(np.mean(seconds))}
     table = "\n".join(["| score | mean |", "|---|---|", *(
         f"| {name} | {'-' if value is None else f'{value:.3f}'} |" for name, value in means.items())])
-    print(f"{pipeline.name}: {args.count} scenes of held-out objects, shapes in order {args.order}\n\n{table}")
-    write_report(args, {"model": pipeline.name, "scenes": args.count, "seed": args.seed, "order": args.order, **means},
-                 table)
+    what = f"scenes of {args.scenes}" if args.scenes else "scenes of held-out objects"
+    print(f"{pipeline.name}: {count} {what}, shapes in order {args.order}\n\n{table}")
+    write_report(args, {"model": pipeline.name, "scenes": count, **source, "order": args.order, **means}, table)
     if args.sheet:
         _write_sheet(args.sheet, shown[:8])
     return 0
+
+
+def _drawn(args: argparse.Namespace, pipeline: KyvoPipeline
+           ) -> tuple[Iterator[tuple[ObjectScene, CameraView]], int, dict[str, int]]:
+    """Scenes drawn by the rasteriser with their cameras, how many, and what the report says of them."""
+    import numpy as np
+
+    from kyvo_ros.data.object_scenes import sample_object_scene
+    from kyvo_ros.scene import CameraView
+
+    seed, count, canonical = args.seed or 0, args.count or _SCENES, pipeline.canonical
+    settings, rng = _settings(pipeline.schema), np.random.default_rng(seed)
+    made = (sample_object_scene(rng, canonical.intrinsics(), canonical.nominal_plane(), settings, "instances")
+            for _ in range(count))
+    return ((scene, CameraView(canonical.intrinsics(), scene.camera)) for scene in made), count, {"seed": seed}
+
+
+def _given(args: argparse.Namespace, schema: SceneSchema
+           ) -> tuple[Iterator[tuple[ObjectScene, CameraView]], int, dict[str, str]]:
+    """As `_drawn`, of a folder. Raises UsageError where the model has no word for an object, ObjectFolderError."""
+    from kyvo_ros.data.object_folders import read_object_folder
+
+    if args.seed is not None:
+        raise UsageError("--seed is of scenes that are drawn; leave it out with --scenes")
+    known, pictures = set(_settings(schema).names), read_object_folder(args.scenes)[:args.count]
+    for picture in pictures:
+        unknown = sorted({record["asset"] for record in picture.records} - known)
+        if unknown:
+            raise UsageError(f"{picture.image_path} shows {', '.join(unknown)}, which the model does not know; it "
+                             f"knows {', '.join(sorted(known))}")
+    return ((item.load(), item.view) for item in pictures), len(pictures), {"data": str(args.scenes)}
 
 
 def _settings(schema: SceneSchema) -> ObjectSettings:
@@ -105,13 +137,24 @@ def _write_sheet(path: Path, shown: list[tuple[ObjectScene, Scene]]) -> None:
     from kyvo_ros.data.images import write_rgb
     from kyvo_ros.data.mesh_pictures import BACKGROUND_RGB, turntable
 
-    rows = []
-    for made, found in shown:
-        height, width = made.image.shape[:2]
-        picture = np.full((_PICTURE_PX, max(width, _PICTURE_PX), 3), BACKGROUND_RGB, np.uint8)
-        picture[:height, :width] = made.image[:_PICTURE_PX]
+    pictures, rows = [_fitted(made.image) for made, _ in shown], []
+    widest = max(_PICTURE_PX, *(picture.shape[1] for picture in pictures))
+    for (made, found), small in zip(shown, pictures):
+        height, width = small.shape[:2]
+        picture = np.full((_PICTURE_PX, widest, 3), BACKGROUND_RGB, np.uint8)
+        picture[:height, :width] = small
         blank = np.full((_PICTURE_PX, _PICTURE_PX, 3), BACKGROUND_RGB, np.uint8)
         rows.append(np.concatenate([picture, *(
             turntable(scene, 1, _PICTURE_PX) if any(o.mesh is not None for o in scene.objects) else blank
             for scene in (made.scene, found))], axis=1))
     write_rgb(path, np.concatenate(rows))
+
+
+def _fitted(image: np.ndarray) -> np.ndarray:
+    """An image that is no higher than a picture of a sheet."""
+    import cv2
+
+    height, width = image.shape[:2]
+    if height <= _PICTURE_PX:
+        return image
+    return cv2.resize(image, (round(width * _PICTURE_PX / height), _PICTURE_PX), interpolation=cv2.INTER_AREA)
