@@ -48,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", type=Path, help=f"YAML file (default: {DEFAULT_RECIPE}; for shapes "
                         f"{DEFAULT_SHAPE_RECIPE})")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder of checkpoints (default: %(default)s)")
-    parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="CLEVR folders of real "
-                        "renders to mix in (ours or CLEVR v1.0); the last ones of the first are kept for measuring")
+    parser.add_argument("--renders", type=Path, nargs="+", default=[], metavar="DIR", help="folders of real renders to mix in: "
+                        "CLEVR's (ours or CLEVR v1.0), the last ones of the first kept for measuring; for recipes with "
+                        "objects those of tools/render_objects.py")
     parser.add_argument("--shapes", type=Path, metavar="DIR", help="folder of the shape tokenizer, for recipes with "
                         "objects")
     parser.add_argument("--from", dest="source", type=Path, help="model folder whose weights to start from")

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from kyvo_ros.autoencoders.canonical import CanonicalCamera
+from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
 from kyvo_ros.data.arrays import write_arrays
 from kyvo_ros.data.assets import HELD_OUT_EVERY, split_index
 from kyvo_ros.data.backgrounds import background_images
 from kyvo_ros.data.examples import ExampleSet
+from kyvo_ros.data.object_folders import read_object_folder
 from kyvo_ros.data.object_scenes import ObjectScene, ObjectSettings, sample_object_scene
 from kyvo_ros.data.rasterizer import ObjectLook, draw_scene
 from kyvo_ros.scene import PlaneCamera, Scene
@@ -30,6 +31,7 @@ from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.recipe import ExampleSettings
 from kyvo_ros.training.shape_sources import mirrored, prepared_slats
 from kyvo_ros.training.sources import EMPTY_PLANES, SHARD, write_shards
+from kyvo_ros.training.trainer import TrainingError
 
 #: Shapes that are encoded at a time.
 _AT_ONCE = 8
@@ -62,6 +64,27 @@ class ObjectMaker:
         images = [*empty, *background_images(rng, count - len(empty), camera.width, camera.height)]
         return self._stack(images, [Scene()] * count, [camera.nominal_plane()] * count, [()] * count)
 
+    def rendered(self, folder: Path) -> ExampleSet:
+        """The pictures of a folder by another renderer (`data.object_folders`), as the canonical camera sees them.
+
+        Raises TrainingError where one shows what is not of the training split or stands farther or nearer than scenes
+        of the recipe, and as reading it does.
+        """
+        known, made, images = set(library(self.objects, ("train",))), [], []
+        for picture in read_object_folder(folder):
+            scene = picture.load()
+            if strangers := sorted(set(scene.assets) - known):
+                raise TrainingError(f"{picture.image_path} shows {strangers[0][0]} {strangers[0][1]}, which is not among "
+                                    f"the {self.objects.instances} instances of each category that this recipe trains "
+                                    "on; render the split train of its categories")
+            if self.canonical.zoom(scene.camera) != 1.0 or len(scene.scene) > self.schema.max_objects:
+                raise TrainingError(f"{picture.image_path} shows {len(scene.scene)} objects from "
+                                    f"{scene.camera.distance_m:.2f} units; this recipe reads up to "
+                                    f"{self.schema.max_objects} from about {self.canonical.nominal_distance:.2f}")
+            made.append(scene)
+            images.append(to_canonical(scene.image, picture.view, self.canonical))
+        return self._stack(images, [m.scene for m in made], [m.camera for m in made], self._names(made))
+
     def _scenes(self, rng: np.random.Generator, count: int, split: str) -> ExampleSet:
         settings = self.objects if split == "train" else replace(self.objects, instances=kept_instances(self.objects))
         made = [sample_object_scene(rng, self.canonical.intrinsics(), self.canonical.nominal_plane(), settings, split)
@@ -87,16 +110,21 @@ def kept_instances(objects: ObjectSettings) -> int:
     return max(1, objects.instances // (HELD_OUT_EVERY - 1))
 
 
-def library(objects: ObjectSettings) -> list[tuple[str, int]]:
-    """Category and index of every asset that scenes are made of, in the order of their names."""
+def library(objects: ObjectSettings, splits: Sequence[str] = ("train", "instances")) -> list[tuple[str, int]]:
+    """Category and index of every asset that scenes of these splits are made of, in the order of their names."""
+    turns = {"train": objects.instances, "instances": kept_instances(objects)}
     return [(name, split_index(split, turn))
-            for split, turns in (("train", objects.instances), ("instances", kept_instances(objects)))
-            for turn in range(turns) for name in objects.names]
+            for split in splits for turn in range(turns[split]) for name in objects.names]
 
 
-def make_object_examples(maker: ObjectMaker, folder: Path, workers: int) -> None:
-    """Write `held_out.npz`, `backgrounds.npz` and `synthetic_*.npz` into a folder; what is there already stays."""
-    for name, make in (("backgrounds", maker.backgrounds), ("held_out", maker.held_out)):
+def make_object_examples(maker: ObjectMaker, folder: Path, renders: Sequence[Path], workers: int) -> None:
+    """Write `held_out.npz`, `backgrounds.npz`, `synthetic_*.npz` and, where there are renders, `renders.npz` into a
+    folder; what is there already stays.
+    """
+    def rendered() -> ExampleSet:
+        return ExampleSet.concatenate([maker.rendered(path) for path in renders])
+    makers = {"backgrounds": maker.backgrounds, "held_out": maker.held_out, **({"renders": rendered} if renders else {})}
+    for name, make in makers.items():
         if not (folder / f"{name}.npz").exists():
             make().save(folder / f"{name}.npz")
     if workers <= 1:

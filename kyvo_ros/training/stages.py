@@ -24,13 +24,11 @@ log = logging.getLogger(__name__)
 
 def train_examples(shop: Workshop) -> None:
     recipe, folder = shop.recipe, shop.work / "examples"
-    if recipe.objects is not None and shop.renders:
-        raise TrainingError("a recipe with objects takes no --renders, whose objects have no shapes")
     if distributed.rank() > 0:
         return
     if recipe.objects is not None:
         maker = ObjectMaker(recipe.canonical, shop.schema, recipe.objects, recipe.examples)
-        make_object_examples(maker, folder, shop.workers)
+        make_object_examples(maker, folder, shop.renders, shop.workers)
     else:
         maker = ExampleMaker(recipe.canonical, shop.schema, recipe.examples, str(shop.device))
         make_examples(maker, folder, shop.renders, shop.workers)

@@ -13,12 +13,14 @@ import torch
 from kyvo_ros import cli
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
 from kyvo_ros.data.examples import ExampleSet
-from kyvo_ros.data.object_scenes import ObjectSettings, objects_schema
+from kyvo_ros.data.images import write_rgb
+from kyvo_ros.data.object_folders import read_object_folder, scene_record
+from kyvo_ros.data.object_scenes import ObjectSettings, objects_schema, sample_object_scene
 from kyvo_ros.model.folder import load_model, save_shape_tokenizer
 from kyvo_ros.tokens import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.object_examples import library
-from kyvo_ros.training.recipe import RecipeError, ShapeShares, load_recipe
+from kyvo_ros.training.recipe import Recipe, RecipeError, ShapeShares, load_recipe
 from kyvo_ros.training.rendering import DrawingSettings
 from kyvo_ros.training.workshop import Workshop
 
@@ -167,8 +169,50 @@ def test_recipes_say_what_does_not_fit(trained: Path, tmp_path, capsys) -> None:
     (tmp_path / "toy.yaml").write_text(RECIPE)
     assert _train(tmp_path, "examples") == 2 and "needs --shapes" in capsys.readouterr().err
     assert _train(tmp_path, "examples", "--shapes", "nowhere") == 2 and "is no model folder" in capsys.readouterr().err
-    assert _train(tmp_path, "examples", "--shapes", str(trained / "shapes"), "--renders", str(tmp_path)) == 2
-    assert "takes no --renders" in capsys.readouterr().err
+
+
+def _render(folder: Path, recipe: Recipe, split: str, count: int = 3, **changes: object) -> None:
+    """Pictures of scenes as another renderer would leave them; `changes` of the recipe's scenes."""
+    lens, nominal, rng = recipe.canonical.intrinsics(), recipe.canonical.nominal_plane(), np.random.default_rng(4)
+    records = []
+    for number in range(count):
+        made = sample_object_scene(rng, lens, nominal, replace(recipe.objects, **changes), split)
+        records.append(scene_record(made, lens, number, f"{number}.png"))
+        write_rgb(folder / "images" / f"{number}.png", made.image)
+    (folder / "scenes.json").write_text(json.dumps({"scenes": records}))
+
+
+def test_pictures_of_another_renderer_are_mixed_in(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text(RECIPE + "render_ratio: 1.0\n")
+    for name in ("renders", "more"):
+        _render(tmp_path / name, load_recipe(tmp_path / "toy.yaml"), "train")
+    options = ("--shapes", str(trained / "shapes"), "--renders", str(tmp_path / "renders"), str(tmp_path / "more"))
+    assert _train(tmp_path, "all", *options) == 0
+    shop = Workshop(tmp_path / "toy.yaml", tmp_path / "work", torch.device("cpu"), shapes=trained / "shapes")
+    synthetic, renders, held_out = shop.examples
+    assert len(renders) == 6 and len(held_out) == 3
+    first = read_object_folder(tmp_path / "renders")[0].load()
+    assert np.array_equal(renders.images[0], first.image)
+    assert [library(shop.recipe.objects)[name // 2] for name in renders.shape[0] if name >= 0] == list(first.assets)
+    assert load_model(tmp_path / "model").tasks[0] == "I->3"
+
+
+@pytest.mark.parametrize("split, changes, reason", [
+    ("instances", {}, "which is not among the 2 instances of each category that this recipe trains on"),
+    ("train", {"instances": 40}, "render the split train of its categories"),
+    ("train", {"distance_factor": (3.0, 3.0), "min_visible_pixels": 0.0}, "this recipe reads up to 3 from about"),
+    ("train", {"min_objects": 5, "max_objects": 5, "min_visible_pixels": 0.0}, "shows 5 objects from")])
+def test_pictures_that_a_recipe_cannot_learn_are_named(trained: Path, tmp_path: Path, capsys, split: str,
+                                                      changes: dict, reason: str) -> None:
+    (tmp_path / "toy.yaml").write_text(RECIPE)
+    _render(tmp_path / "renders", load_recipe(tmp_path / "toy.yaml"), split, **changes)
+    options = ("--shapes", str(trained / "shapes"), "--renders", str(tmp_path / "renders"))
+    assert _train(tmp_path, "examples", *options) == 2
+    said = capsys.readouterr().err
+    assert reason in said and str(tmp_path / "renders" / "images") in said
+    (tmp_path / "empty").mkdir()
+    assert _train(tmp_path, "examples", *options[:3], str(tmp_path / "empty")) == 2
+    assert "holds no pictures of objects" in capsys.readouterr().err
 
 
 def test_every_category_is_one_token_of_the_small_vocabulary() -> None:
