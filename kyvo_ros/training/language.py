@@ -34,6 +34,7 @@ from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, w
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
 from kyvo_ros.training.shape_lesson import ShapeLesson
+from kyvo_ros.training.trainer import alike
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
@@ -89,7 +90,7 @@ class LanguageStage:
     shapes: ShapeLesson | None = None  # where objects have codes of shapes
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        share = rng.random()
+        share = alike(rng).random()
         if self.sentences is not None and share < self.sentence_ratio:
             rows = self.sentences.draw(SENTENCES_FOR_AN_IMAGE * self.batch_size, rng)
             loss = sentence_loss(self.model.decoder, self.sentences, rows, self.device)
@@ -99,7 +100,7 @@ class LanguageStage:
             return loss, {"answers": float(loss.detach())}
         source = self._source(rng)
         if self.shapes is not None and share >= 1 - self.shapes.shares.total:
-            return self.shapes.loss_of(self.model.decoder, source, rng)
+            return self.shapes.loss_of(self.model.decoder, source, 1 - share, rng)
         if self.drawing is not None and share < self.sentence_ratio + self.rendering_ratio:
             return self._drawing_loss(source, rng)
         return self._scene_loss(source, rng)

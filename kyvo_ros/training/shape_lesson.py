@@ -51,11 +51,10 @@ class ShapeLesson:
     drawing: DrawingLesson  # how the codes of a picture weigh, and which are replaced
     device: torch.device
 
-    def loss_of(self, decoder: Decoder, pictures: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch of one kind, drawn by the shares."""
-        shares = self.shares
-        kinds = {"shapes": shares.seen, "whole_scenes": shares.whole, "asset_drawing": shares.drawn}
-        kind = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / shares.total))
+    def loss_of(self, decoder: Decoder, pictures: CodeSet, share: float, rng: np.random.Generator
+                ) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch of the kind at `share`, from 0 to the sum of the shares."""
+        kind = self._kind(share)
         rows = self._draw(pictures, rng)
         text = self._text(kind, pictures, rows, rng)
         if kind == "asset_drawing":
@@ -96,6 +95,12 @@ class ShapeLesson:
         scene, names = pictures.truth.scene(row, word_values(self.grammar.schema)), pictures.truth.shape[row]
         return replace(scene, objects=tuple(
             replace(item, shape_codes=self.codes[name]) for item, name in zip(scene.objects, names)))
+
+    def _kind(self, share: float) -> str:
+        shares = {"shapes": self.shares.seen, "whole_scenes": self.shares.whole, "asset_drawing": self.shares.drawn}
+        kinds = [name for name, width in shares.items() if width]
+        ends = np.cumsum([shares[name] for name in kinds[:-1]])
+        return kinds[int(np.searchsorted(ends, share))]
 
     def _draw(self, pictures: CodeSet, rng: np.random.Generator) -> np.ndarray:
         """Rows with objects, as many in each."""

@@ -116,9 +116,24 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
+#: In place of a process's number.
+_ALIKE = 2**32
+
+
 def step_generator(seed: int, step: int, process: int = 0, part: int = 0) -> np.random.Generator:
     """The source of all randomness of one step, or part of it, in one of the training processes."""
     return np.random.default_rng([seed, step, process, *([part] if part else [])])
+
+
+def alike(rng: np.random.Generator) -> np.random.Generator:
+    """Of the step, or part of it, whose `step_generator` this is, a source that is the same in all training processes: the
+    kind of a batch is drawn from it, since a process with more to do than others lets these wait.
+    """
+    entropy = rng.bit_generator.seed_seq.entropy
+    if not isinstance(entropy, list):
+        return rng  # of no step
+    seed, step, _, *part = entropy
+    return np.random.default_rng([seed, step, _ALIKE, *part])
 
 
 class Replicas:

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from kyvo_ros.training import distributed
-from kyvo_ros.training.trainer import RunSettings, TrainingError, step_generator
+from kyvo_ros.training.trainer import RunSettings, TrainingError, alike, step_generator
 
 TRAINER = """
 import torch
@@ -49,6 +50,7 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.mark.timeout(300)  # each imports torch
 def test_two_processes_go_on_where_one_stopped_and_stay_equal_and_one_goes_on_again(tmp_path):
     names = {}
     exec(TRAINER, names)
@@ -104,6 +106,16 @@ def test_a_large_gradient_is_averaged_where_it_lies_and_small_ones_together(monk
 def test_processes_draw_different_batches():
     assert step_generator(0, 5, 0).random() != step_generator(0, 5, 1).random()
     assert step_generator(0, 5, 1).random() == step_generator(0, 5, 1).random()
+
+
+def test_what_is_drawn_alike_is_the_same_in_all_processes_of_a_step_and_differs_from_step_to_step() -> None:
+    drawn = {(step, part): {alike(step_generator(0, step, process, part)).random() for process in range(3)}
+             for step in range(3) for part in range(2)}
+    assert all(len(numbers) == 1 for numbers in drawn.values())
+    numbers = set.union(*drawn.values())
+    assert len(numbers) == 6 and not numbers & {step_generator(0, step, p).random() for step in range(3) for p in range(3)}
+    other = np.random.default_rng(0)
+    assert alike(other) is other
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):

@@ -58,6 +58,12 @@ def shop(trained: Path) -> Workshop:
     return Workshop(trained / "toy.yaml", trained / "work", torch.device("cpu"), shapes=trained / "shapes")
 
 
+def test_the_kinds_of_batches_come_in_their_shares(shop: Workshop) -> None:
+    lesson = replace(shop.shape_lesson(shop.tokenizer()), shares=ShapeShares(seen=0.2, whole=0.0, drawn=0.1))
+    assert [lesson._kind(share) for share in (1e-9, 0.19, 0.21, 0.3, 0.3 + 1e-9)] == [
+        "shapes", "shapes", "asset_drawing", "asset_drawing", "asset_drawing"]
+
+
 @pytest.fixture(scope="module")
 def pictures(trained: Path) -> CodeSet:
     (path,) = (trained / "work" / "sequences").glob("synthetic_*.npz")
@@ -157,7 +163,7 @@ def test_old_files_of_examples_have_no_sizes_and_shapes(tmp_path) -> None:
 
 def test_recipes_say_what_does_not_fit(trained: Path, tmp_path, capsys) -> None:
     recipe = load_recipe(RECIPES / "objects-nano.yaml")
-    assert recipe.objects == ObjectSettings() and recipe.shapes.total == pytest.approx(0.6)
+    assert recipe.objects == ObjectSettings() and recipe.shapes.total == pytest.approx(0.4)
     for change, reason in (("sentence_ratio: 0.1", "set sentence_ratio: 0"), ("rendering_ratio: 0.5", "at most 1"),
                            ("answer_ratio: 0.1", "answer_ratio: 0, not")):
         (tmp_path / "toy.yaml").write_text(RECIPE.replace("sentence_ratio: 0.0", f"{change}\n" if "sent" in change else
