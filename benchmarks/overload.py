@@ -35,11 +35,10 @@ from node import START_LIMIT_S, cpu_name, recorded_images, resident_mib  # noqa:
 from kyvo_ros.machine import cores  # noqa: E402
 from kyvo_ros.ros.children import Child  # noqa: E402
 from kyvo_ros.ros.demo import keep_dds_on_this_computer  # noqa: E402
-from kyvo_ros.ros.model_slot import parallel_by_default  # noqa: E402
 
 NODE = (sys.executable, "-m", "kyvo_ros.ros.node")
-#: Images of a camera that may be under way between two reports: one that waits and those that are computed.
-UNDER_WAY = 1 + parallel_by_default("cpu")
+#: Images of a camera that may be under way between two reports: one waits, so many a small model computes at once.
+UNDER_WAY = 1 + min(2, cores())
 
 
 def send(names: Sequence[str], rate_hz: float, shown_s: float = 0.0) -> None:

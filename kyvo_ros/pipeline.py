@@ -44,8 +44,9 @@ from kyvo_ros.scene import (
     RELATION_EPSILON_UNITS, CameraView, PinholeCamera, PlaneCamera, PlaneNotVisibleError, RecognizedField, Scene)
 from kyvo_ros.scene.consensus import consensus
 
-#: What ships with the package: the model, and a shape tokenizer alone.
-SHIPPED_MODEL, SHIPPED_SHAPES = Path("models") / "clevr-nano", Path("models") / "shapes-nano"
+#: What ships with the package: the model, one that sees shapes, and a shape tokenizer alone.
+SHIPPED_MODEL, SHIPPED_OBJECTS, SHIPPED_SHAPES = (
+    Path("models") / name for name in ("clevr-nano", "objects-nano", "shapes-nano"))
 #: Drawing a scene whose objects have shapes.
 DRAWN_SHAPES_TASK = "S->I"
 #: How the model's units become metres; see `KyvoPipeline.recognize`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 DOMAINS = 101  # of DDS, from 1 on: their ports are free on any system
@@ -13,6 +14,10 @@ DOMAINS = 101  # of DDS, from 1 on: their ports are free on any system
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         _keep_to_ourselves(int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")))
+    # A machine may be busy: how long an example takes says nothing.
+    hypothesis.settings.register_profile("any machine", deadline=None,
+                                         suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("any machine")
     config.addinivalue_line("markers", "cuda: needs a CUDA GPU; skipped where there is none")
 
 
@@ -24,8 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _keep_to_ourselves(number: int) -> None:
-    """Of several processes that share the tests, each has a domain of its own (and, for what a test starts apart, the
-    next), and one thread of torch's, so that they do not fight for the cores. Before either is imported.
+    """Of several processes that share the tests, each has a domain of its own (and, for what tests start apart, the
+    nine that follow), and one thread of torch's, so that they do not fight for the cores. Before either is imported.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if "ROS_DOMAIN_ID" in os.environ:

@@ -181,7 +181,7 @@ def test_run_node_passes_the_arguments_on(tmp_path: Path) -> None:
     (tmp_path / "ros2").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (tmp_path / "ros2").chmod(0o755)
     variables = {**os.environ, **_variables(), "KYVO_WORKSPACE": str(tmp_path)}
-    words = subprocess.check_output([DEPLOY / "run_node.sh"], env=variables, text=True, timeout=20).splitlines()
+    words = subprocess.check_output([DEPLOY / "run_node.sh"], env=variables, text=True, timeout=60).splitlines()
     assert words == ["launch", "kyvo_ros", "kyvo.launch.py", *_variables()["KYVO_ARGUMENTS"].split()]
     assert (REPOSITORY / "launch" / words[2]).is_file()
     del variables["KYVO_WORKSPACE"]

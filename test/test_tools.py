@@ -233,8 +233,8 @@ def test_a_command_past_its_limit_is_ended_with_its_children(tmp_path: Path) -> 
               f"child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])\n"
               f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\ntime.sleep(60)\n")
     started = time.monotonic()
-    assert on_loopback.run([sys.executable, "-S", "-c", script], limit_s=3) == on_loopback.TIMED_OUT
-    assert time.monotonic() - started < 30
+    assert on_loopback.run([sys.executable, "-S", "-c", script], limit_s=8) == on_loopback.TIMED_OUT
+    assert time.monotonic() - started < 50
     child = int((tmp_path / "pid").read_text())
     for _ in range(50):
         if not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split(") ")[1][:1]:

@@ -34,9 +34,9 @@ class UsageError(ValueError):
     """Options that parse but do not fit together, or a file they name that does not hold what it should."""
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser, shipped: str = "the one shipped with the package") -> None:
     """Which model runs, and on what."""
-    parser.add_argument("--model", type=Path, help="model folder (default: the one shipped with the package)")
+    parser.add_argument("--model", type=Path, help=f"model folder (default: {shipped})")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--dtype", choices=DTYPES, default="auto", help="of the decoder; auto: float32 for small "
                         "models, for large ones what their folder stores (default: %(default)s)")
@@ -106,11 +106,14 @@ def check_writable(args: argparse.Namespace, name: str, folder: bool = False) ->
         raise UsageError(f"--{name} {path} cannot be written: {above} is not a folder that may be written to")
 
 
-def load_pipeline(args: argparse.Namespace, also: Sequence[str] = ()) -> KyvoPipeline:
-    """The pipeline that the options of `add_model_options` name; `also` as for `KyvoPipeline.from_pretrained`."""
-    from kyvo_ros.pipeline import KyvoPipeline
+def load_pipeline(args: argparse.Namespace, also: Sequence[str] = (), shapes: bool = False) -> KyvoPipeline:
+    """The pipeline that the options of `add_model_options` name; `also` as for `KyvoPipeline.from_pretrained`. Where none
+    is named, that of the shipped model, or of the shipped one that sees shapes.
+    """
+    from kyvo_ros.pipeline import SHIPPED_OBJECTS, KyvoPipeline, shipped_model
     check_counts(args, "threads")
-    return KyvoPipeline.from_pretrained(args.model, args.device, args.threads, args.dtype, also)
+    folder = shipped_model(SHIPPED_OBJECTS) if shapes and args.model is None else args.model
+    return KyvoPipeline.from_pretrained(folder, args.device, args.threads, args.dtype, also)
 
 
 def held_out_images(args: argparse.Namespace, schema: SceneSchema) -> list[ClevrSample]:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write the first pictures beside the true and the "
                         "reconstructed meshes")
     add_report_files(parser)
-    add_model_options(parser)
+    add_model_options(parser, "the shipped objects-nano")
     parser.set_defaults(run=run)
 
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from kyvo_ros.evaluation.object_scores import mean_scores, object_scores
 
     check_counts(args, "count")
-    pipeline = load_pipeline(args)
+    pipeline = load_pipeline(args, shapes=True)
     pictures, count, source = _given(args, pipeline.schema) if args.scenes else _drawn(args, pipeline)
     scores, seconds, shown = [], [], []
     for made, view in tqdm(pictures, total=count, desc="scenes", unit="scene", disable=None):

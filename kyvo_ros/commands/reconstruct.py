@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--views", type=int, default=8, metavar="N", help="of --turntable (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scene as JSON, with codes of shapes")
     add_shape_order(parser)
-    add_model_options(parser)
+    add_model_options(parser, "the shipped objects-nano")
     add_camera_options(parser)
     parser.set_defaults(run=run)
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from kyvo_ros.scene.records import scene_to_dict
 
     check_counts(args, "views")
-    pipeline, image = load_pipeline(args), read_rgb(args.image)
+    pipeline, image = load_pipeline(args, shapes=True), read_rgb(args.image)
     scene = pipeline.reconstruct(image, camera_view(args, pipeline, image.shape[1], image.shape[0]), args.scale,
                                  args.order)
     seconds = sum(pipeline.last_timings_s.values())

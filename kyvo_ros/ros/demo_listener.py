@@ -9,6 +9,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from kyvo_msgs.msg import SceneGraph
+from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
@@ -63,6 +64,7 @@ class DemoListener:
         try:
             if not client.wait_for_service(timeout_sec=_SERVICE_LIMIT_S):
                 raise TimeoutError(f"the node offers no service '{name}'")
+            self._be_known()
             future = client.call_async(request)
             self._executor.spin_until_future_complete(future, timeout_sec=_SERVICE_LIMIT_S)
             if not future.done():
@@ -70,6 +72,23 @@ class DemoListener:
             return future.result()
         finally:
             self._node.destroy_client(client)
+
+    def _be_known(self) -> None:
+        """Wait until the node knows all clients that were made so far, since a service drops its answers to others. It
+        learns of them in turn, so that the answer to a later one tells. Raises TimeoutError.
+        """
+        later = self._node.create_client(GetParameters, "kyvo_node/get_parameters")
+        deadline = time.monotonic() + _SERVICE_LIMIT_S
+        try:
+            while time.monotonic() < deadline:
+                if later.wait_for_service(timeout_sec=0.5):
+                    asked = later.call_async(GetParameters.Request())
+                    self._executor.spin_until_future_complete(asked, timeout_sec=0.5)
+                    if asked.done():
+                        return
+            raise TimeoutError("the node does not answer")
+        finally:
+            self._node.destroy_client(later)
 
     def stop_pictures(self) -> None:
         """Stop listening to the annotated image, so that the node stops drawing it."""

@@ -9,7 +9,7 @@ from fake_pipeline import FakePipeline
 
 from kyvo_ros.ros.managed_node import main
 
-LINGERS_S = 1.5
+LINGERS_S = 4.0
 LETS_GO = "lets its memory go"
 
 

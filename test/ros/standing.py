@@ -37,11 +37,11 @@ class Standing(Tester):
             sent.append(stamp(self.send_image(pixels((shown, 0, 0)), stamp_ns=self.next_stamp(step_s))))
             time.sleep(0.05)
             return [m for m in self.heard["scene"] if m.header.stamp in sent]
-        return self.wait(seen, "a scene", 20.0)[-1]
+        return self.wait(seen, "a scene")[-1]
 
     def see_graph(self, step_s: float = 0.1) -> SceneGraph:
         """The scene graph, once it has the three objects that are seen."""
         def grown() -> list[SceneGraph]:
             self.see(step_s=step_s)
             return [m for m in self.heard["scene_graph"][-1:] if len(m.objects) == 3]
-        return self.wait(grown, "a graph of 3 objects", 20.0)[0]
+        return self.wait(grown, "a graph of 3 objects")[0]

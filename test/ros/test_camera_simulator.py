@@ -21,18 +21,19 @@ RECORDING = Path(__file__).resolve().parents[2] / "demo" / "recording"
 IMAGES = 12
 
 
-def _play(tester, kind: type, topic: str, images: int, **parameters) -> list:
-    """What a subscriber hears of the first images; ends the simulator after them."""
+def _play(tester, kind: type, topic: str, images: int, ends: bool = False, **parameters) -> list:
+    """What a subscriber hears, so many images at least; then the simulator is ended, or else `ends` by itself."""
     overrides = [Parameter(name, value=value) for name, value in {"bag": str(RECORDING), **parameters}.items()]
     simulator = CameraSimulator(parameter_overrides=overrides)
     tester.heard[topic].clear()
     thread = threading.Thread(target=simulator.play, daemon=True)
     thread.start()
     time.sleep(0.2)
-    subscription = tester.listen(kind, topic, QoSProfile(depth=50))
-    tester.wait(lambda: len(tester.heard[topic]) >= images or not thread.is_alive(), f"{images} images", 15.0)
-    simulator.stop.set()
-    thread.join(10.0)
+    subscription = tester.listen(kind, topic, QoSProfile(depth=1000))
+    tester.wait(lambda: len(tester.heard[topic]) >= images, f"{images} images")
+    if not ends:
+        simulator.stop.set()
+    thread.join(30.0)
     assert not thread.is_alive()
     tester.node.destroy_subscription(subscription)
     simulator.destroy_node()
@@ -40,7 +41,7 @@ def _play(tester, kind: type, topic: str, images: int, **parameters) -> list:
 
 
 def test_it_waits_for_a_listener_plays_once_and_ends(tester) -> None:
-    heard = _play(tester, CompressedImage, "/camera/image/compressed", 99, frame_rate_hz=40.0)
+    heard = _play(tester, CompressedImage, "/camera/image/compressed", IMAGES, ends=True, frame_rate_hz=40.0)
     stamps = [stamp_to_ns(m.header.stamp) for m in heard]
     assert len(stamps) == IMAGES and stamps == sorted(set(stamps))
     assert all(m.header.frame_id == "camera_optical_frame" and "jpeg" in m.format for m in heard)

@@ -43,10 +43,11 @@ def _run_demo(tmp_path: Path) -> tuple[int, str]:
     log = tmp_path / "demo.log"
     domain = {"ROS_DOMAIN_ID": str(harness.next_domain())}
     with Child([sys.executable, "-c", _RUN, str(tmp_path / "out"), *FAKE_NODE], log, domain) as child:
-        status = child.process.wait(90.0)
+        status = child.process.wait(240.0)
     return status, log.read_text()
 
 
+@pytest.mark.timeout(300)  # on a busy machine it plays the recording up to four times, slower each time
 def test_the_demo_shows_every_frame_scores_them_and_writes_files(tmp_path: Path) -> None:
     status, text = _run_demo(tmp_path)
     assert status == 0, text

@@ -13,6 +13,7 @@ harness = pytest.importorskip("harness", reason="needs ROS 2")
 import numpy as np  # noqa: E402
 from fake_pipeline import NOMINAL  # noqa: E402
 from harness import FakeNode, Tester, stamp  # noqa: E402
+from kyvo_msgs.msg import SceneGraph  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
@@ -55,27 +56,32 @@ def test_depth_refines_what_is_published_and_the_diagnostics_tell_how_well(deep:
     deep.wait(publisher.get_subscription_count, "the node to listen to depth")
     message = depth_message(table_scene(VIEW), 0)
 
-    def refined():
-        stamp_ns = deep.next_stamp()
-        deep.send_image(stamp_ns=stamp_ns)  # the image comes first, as it does from cameras
+    deep.forget()
+
+    def refined() -> list[SceneGraph]:
+        stamp_ns = deep.send_image()  # the image comes first, as it does from cameras
         message.header.stamp = stamp(stamp_ns + 5_000_000)
         publisher.publish(message)
-        scene = deep.scene_of(stamp_ns, 3.0)
-        return scene if all(o.depth_points for o in scene.objects) else None
-    scene = deep.wait(refined, "a scene refined by depth", 20.0)
+        time.sleep(0.05)  # either may be lost
+        return [m for m in deep.heard["scene"] if all(o.depth_points for o in m.objects)]
+    scene = deep.wait(refined, "a scene refined by depth")[0]
     assert [round(o.pose.pose.position.x, 1) for o in scene.objects] == [-0.8, 1.0, 2.2], "moved by 0.2 m each"
-    values = deep.wait(lambda: deep.values() if "plane from" in deep.values() else None, "figures")
-    assert values["plane from"] == "depth" and values["objects refined by depth"] == "3 of 3"
+
+    def figures() -> dict[str, str]:
+        refined()
+        return deep.values() if deep.values().get("objects refined by depth") == "3 of 3" else {}
+    values = deep.wait(figures, "figures")
+    assert values["plane from"] == "depth"
     assert float(values["plane inliers [%]"]) > 80 and values["depth topic"] == "/deep/depth"
     deep.node.destroy_publisher(publisher)
-    assert deep.wait_said(WARN, "no depth for ", deep.send_image, 15.0).startswith("depth: ")
+    assert deep.wait_said(WARN, "no depth for ", deep.send_image).startswith("depth: ")
     assert not any(o.depth_points for o in deep.answer().objects)
 
 
 def test_of_several_cameras_each_has_depth_of_its_own(tester: Tester, tmp_path: Path) -> None:
     arguments = ("-p", "cameras:=[front, left]", "-p", "front.depth_source:=image", "-p", "depth_timeout_s:=1.0")
     with Tester("/pair") as rig, FakeNode(rig, tmp_path / "log", arguments, ready=False):
-        rig.wait(rig.statuses, "diagnostics", 20.0)
+        rig.wait(rig.statuses, "diagnostics")
         front, left = Eye(rig, "front"), Eye(rig, "left")
         publisher = rig.node.create_publisher(Image, "front/depth", qos_profile_sensor_data)
         rig.wait(publisher.get_subscription_count, "the node to listen to depth")
@@ -87,7 +93,7 @@ def test_of_several_cameras_each_has_depth_of_its_own(tester: Tester, tmp_path: 
             time.sleep(0.05)
             scenes = rig.heard["front/scene"]
             return bool(scenes) and all(o.depth_points for o in scenes[-1].objects)
-        rig.wait(refined, "a scene of front refined by depth", 20.0)
+        rig.wait(refined, "a scene of front refined by depth")
         assert not any(o.depth_points for o in left.answer().objects)
         figures = rig.wait(lambda: "plane from" in front.figures() and front.figures(), "figures")
         assert figures["depth topic"] == "/pair/front/depth" and left.figures()["depth topic"] == "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import time
@@ -26,7 +25,8 @@ ENDS = {
     "deactivating": ((CONFIGURE, ACTIVATE), Transition.TRANSITION_DEACTIVATE, State.TRANSITION_STATE_DEACTIVATING,
                      signal.SIGINT),
     "cleaning": ((CONFIGURE,), Transition.TRANSITION_CLEANUP, State.TRANSITION_STATE_CLEANINGUP, signal.SIGTERM)}
-ENDED_WITHIN_S = 8.0
+#: Less than the node waits for a frame or a model that hangs.
+ENDED_WITHIN_S = 20.0
 
 
 def test_signals_in_a_transition_that_lets_the_model_go(tester, tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_signals_in_a_transition_that_lets_the_model_go(tester, tmp_path: Path) 
                  for name, client in clients.items()}
         for name, (before, transition, state, number) in ENDS.items():
             manager = Manager(clients[name])
-            assert all(manager.do(each) for each in before)
+            assert all(manager.do(each) for each in before) and manager.state()  # which it knows how to ask for now
             manager.begin(transition)
             clients[name].wait(lambda: LETS_GO in nodes[name].log.read_text(), "the model to be let go")
             assert manager.state() == state
@@ -47,22 +47,15 @@ def test_signals_in_a_transition_that_lets_the_model_go(tester, tmp_path: Path) 
 
 
 def test_a_signal_while_deactivating_waits_for_a_frame(tester, tmp_path: Path) -> None:
-    slow = write_model(tmp_path / "model", "slow", latency_s=2.5)
+    folder = tmp_path / "model"
+    slow = write_model(folder, "slow", latency_s=6.0)
     with Tester("/end_frame") as client:
         with FakeNode(client, tmp_path / "log", ("-p", f"model:={slow}"), False, COMMAND) as node:
             manager = Manager(client)
-            assert manager.do(CONFIGURE) and manager.do(ACTIVATE)
+            assert manager.do(CONFIGURE) and manager.do(ACTIVATE) and manager.state() == State.PRIMARY_STATE_ACTIVE
             client.wait(lambda: client.infos.get_subscription_count() and client.images.get_subscription_count(),
                         "the node to listen")
-
-            def computing() -> bool:
-                client.infos.publish(calibration("camera"))
-                client.send_image()
-                time.sleep(0.05)
-                found = re.match(r"an image has been computed for ([\d.]+) s", client.statuses()["inference"][1])
-                return found is not None and float(found[1]) < 1.2
-            client.wait(client.statuses, "diagnostics")
-            client.wait(computing, "a frame whose computing has just begun")
+            client.begin(folder, calibration("camera"))
             manager.begin(Transition.TRANSITION_DEACTIVATE)
             client.wait(lambda: manager.state() == State.TRANSITION_STATE_DEACTIVATING, "the node to deactivate")
             node.child.process.send_signal(signal.SIGTERM)
@@ -71,7 +64,7 @@ def test_a_signal_while_deactivating_waits_for_a_frame(tester, tmp_path: Path) -
 
 def _ends_cleanly(node: FakeNode) -> None:
     start_s = time.monotonic()
-    status = node.child.process.wait(20.0)
+    status = node.child.process.wait(40.0)
     text = node.log.read_text()
     assert status == 0, text
     assert time.monotonic() - start_s < ENDED_WITHIN_S

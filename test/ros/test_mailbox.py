@@ -33,17 +33,17 @@ def test_the_newest_wins(box: Mailbox[int]) -> None:
 def test_take_waits_for_a_letter_and_gives_up_in_time(box: Mailbox[int], slot: Slot[int]) -> None:
     start = time.monotonic()
     assert box.take(0.05) == []
-    assert 0.04 < time.monotonic() - start < 1.0
+    assert 0.04 < time.monotonic() - start < 10.0
     threading.Timer(0.05, lambda: slot.put(1)).start()
-    assert box.take(5.0) == [1]
+    assert box.take(60.0) == [1]
 
 
 def test_wake_interrupts_a_waiting_take(box: Mailbox[int]) -> None:
     stop = threading.Event()
     threading.Timer(0.05, lambda: (stop.set(), box.wake())).start()
     start = time.monotonic()
-    assert box.take(30.0, stop.is_set) == []
-    assert time.monotonic() - start < 5.0
+    assert box.take(60.0, stop.is_set) == []
+    assert time.monotonic() - start < 30.0
 
 
 def test_a_letter_survives_an_interruption(box: Mailbox[int], slot: Slot[int]) -> None:
@@ -88,7 +88,7 @@ def test_several_senders_are_served_at_once_each_with_one_letter(box: Mailbox[in
 
 def test_the_least_period_holds_one_sender_and_no_other(box: Mailbox[str]) -> None:
     replaced: list[str] = []
-    limited, free = box.slot(lambda: 0.2, replaced=replaced.append), box.slot()
+    limited, free = box.slot(lambda: 2.0, replaced=replaced.append), box.slot()
     limited.put("first")
     assert box.take(0.0) == ["first"]
     start = time.monotonic()
@@ -98,7 +98,7 @@ def test_the_least_period_holds_one_sender_and_no_other(box: Mailbox[str]) -> No
     assert box.take(0.0) == ["free"] and box.take(0.0) == []
     limited.put("third")
     assert replaced == ["second"]
-    assert box.take(5.0) == ["third"] and 0.15 < time.monotonic() - start < 2.0
+    assert box.take(60.0) == ["third"] and 1.5 < time.monotonic() - start < 30.0
 
 
 def test_a_sender_that_goes_leaves_nothing(box: Mailbox[int], slot: Slot[int]) -> None:
@@ -128,9 +128,9 @@ def test_no_letter_is_lost_or_doubled_between_threads(box: Mailbox[tuple[int, in
     for thread in (receiver, *threads):
         thread.start()
     for thread in threads:
-        thread.join(20.0)
+        thread.join(60.0)
     done.set()
-    receiver.join(10.0)
+    receiver.join(30.0)
     for number in range(3):
         mine = [i for n, i in taken if n == number]
         assert mine == sorted(set(mine)) and mine[-1] == letters - 1
@@ -140,7 +140,7 @@ def test_no_letter_is_lost_or_doubled_between_threads(box: Mailbox[tuple[int, in
 class Lacking:
     """Letters that lack something until it is said that they do not."""
 
-    def __init__(self, box: Mailbox[str], patience_s: float = 60.0) -> None:
+    def __init__(self, box: Mailbox[str], patience_s: float = 600.0) -> None:
         self.complete: set[str] = set()
         self.replaced: list[str] = []
         self.slot = box.slot(patience_s=lambda letter: 0.0 if letter in self.complete else patience_s,
@@ -152,17 +152,17 @@ def test_a_letter_that_lacks_something_holds_up_no_other_sender(box: Mailbox[str
     lacking.slot.put("early")
     for number in range(3):
         other.put(f"other {number}")
-        assert box.take(5.0) == [f"other {number}"]
+        assert box.take(60.0) == [f"other {number}"]
     assert box.take(0.0) == [] and lacking.slot.filled
     threading.Timer(0.05, lacking.complete.add, ["early"]).start()
     start = time.monotonic()
-    assert box.take(5.0) == ["early"] and time.monotonic() - start < 1.0, "without a word to the mailbox"
+    assert box.take(60.0) == ["early"] and time.monotonic() - start < 30.0, "without a word to the mailbox"
 
 
 def test_patience_ends(box: Mailbox[str]) -> None:
     start = time.monotonic()
     Lacking(box, 0.1).slot.put("never complete")
-    assert box.take(5.0) == ["never complete"] and 0.08 < time.monotonic() - start < 1.0
+    assert box.take(60.0) == ["never complete"] and 0.08 < time.monotonic() - start < 30.0
 
 
 def test_newer_letters_do_not_push_out_the_one_that_is_waited_for(box: Mailbox[str]) -> None:

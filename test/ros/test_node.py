@@ -11,7 +11,9 @@ from fake_pipeline import NOMINAL, OBJECTS, write_model
 
 harness = pytest.importorskip("harness", reason="needs ROS 2")
 
-from harness import S, calibration, pixels, stamp  # noqa: E402
+from builtin_interfaces.msg import Time  # noqa: E402
+from harness import S, calibration, pixels, sending, stamp  # noqa: E402
+from kyvo_msgs.msg import SceneGraph  # noqa: E402
 from kyvo_msgs.srv import Recognize  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
@@ -55,7 +57,6 @@ def test_an_image_becomes_a_scene_detections_and_markers(node, tester, everythin
 
 
 def test_late_comers_get_the_newest_scene_at_once(node, tester) -> None:
-    from kyvo_msgs.msg import SceneGraph
     expected = tester.answer()
     late: list = []
     kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
@@ -89,7 +90,6 @@ def test_the_annotated_image_is_drawn_only_for_listeners(node, tester) -> None:
     tester.answer()
     subscription = tester.listen(Image, "annotated_image", 1)
     tester.wait(lambda: tester.node.count_publishers("annotated_image"), "the publisher")
-    time.sleep(0.3)
     scene = tester.answer()
     picture = tester.wait(lambda: [m for m in tester.heard["annotated_image"]
                                    if m.header.stamp == scene.header.stamp], "the picture")[0]
@@ -120,15 +120,23 @@ def test_the_support_plane_frame_is_broadcast_at_the_image_s_stamp(node, tester)
 def test_tf_is_looked_up_at_the_image_s_stamp_and_waited_for(node, tester) -> None:
     assert tester.set_parameters(plane_frame="world", output_frame="world", tf_timeout_s=2.0) == ""
     tester.wait(lambda: tester.tf.get_subscription_count(), "the node to listen to /tf")
-    tester.send_tf(Transform.identity(), "body", "camera", 0, tester.tf_static)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    statics = tester.node.create_publisher(TFMessage, "/tf_static", latched)  # which no later node is to hear
+    tester.send_tf(Transform.identity(), "body", "camera", 0, statics)
     base = WORLD_T_PLANE @ PLANE.plane_T_optical()
-    time.sleep(0.5)
-    first, later = tester.next_stamp(), tester.next_stamp(1.0)
-    tester.send_tf(base, "world", "body", first)
-    stamp_ns = tester.send_image(stamp_ns=(first + later) // 2)
-    time.sleep(0.3)  # the image is there and its transform is not
-    tester.send_tf(Transform(base.rotation, base.translation + [2.0, 0.0, 0.0]), "world", "body", later)
-    scene = scene_from_graph_msg(tester.scene_of(stamp_ns))
+    sent: list[Time] = []
+
+    def found() -> list[SceneGraph]:
+        first, later = tester.next_stamp(), tester.next_stamp(1.0)
+        tester.send_tf(base, "world", "body", first)
+        sent.append(stamp(tester.send_image(stamp_ns=(first + later) // 2)))
+        time.sleep(0.5)  # the image is there, unless best effort has lost it, and its transform is not
+        assert not any(m.header.stamp == sent[-1] for m in tester.heard["scene"])
+        tester.send_tf(Transform(base.rotation, base.translation + [2.0, 0.0, 0.0]), "world", "body", later)
+        time.sleep(0.5)
+        return [m for m in tester.heard["scene"] if m.header.stamp in sent]
+    scene = scene_from_graph_msg(tester.wait(found, "a scene")[0])
+    tester.node.destroy_publisher(statics)
     expected = WORLD_T_PLANE.apply(np.array([[o["x"], o["y"], 0.0] for o in OBJECTS])) + [1.0, 0.0, 0.0]
     assert scene.frame_id == "world" and np.allclose(scene.positions_m()[:, :2], expected[:, :2], atol=1e-6)
 
@@ -177,42 +185,40 @@ def test_the_rate_limit_drops_and_counts(node, tester) -> None:
     tester.answer()
     before = len(tester.heard["scene"])
     start = time.monotonic()
-    while time.monotonic() < start + 2.0:
-        tester.send_image()
-        time.sleep(0.02)
-    assert 4 <= len(tester.heard["scene"]) - before <= 10
-    tester.wait(lambda: int(tester.values().get("dropped: rate_limit", 0)) > 20, "drops by the rate limit")
+    with sending(tester.send_image, 0.02):
+        tester.wait(lambda: len(tester.heard["scene"]) >= before + 9, "nine scenes")
+        assert time.monotonic() - start > 1.9, "four a second"
+        tester.wait(lambda: int(tester.values().get("dropped: rate_limit", 0)) > 20, "drops by the rate limit")
 
 
 def test_a_changed_calibration_is_used_and_an_old_one_does_not_expire(node, tester) -> None:
     assert tester.set_parameters(output_frame="support_plane") == ""
-    tester.infos.publish(calibration("camera", stamp_ns=1))  # ages older than the images
-    tester.answer()
-    tester.infos.publish(calibration("camera", d=[0.0, 0.0, 0.0, 0.0, 0.0], distortion_model="barrel"))
-    tester.wait_said(2, "unknown distortion model 'barrel'", tester.send_image)
-    tester.infos.publish(calibration("camera", stamp_ns=1))
+    bent = calibration("camera", d=[0.0, 0.0, 0.0, 0.0, 0.0], distortion_model="barrel")
+    old = calibration("camera", stamp_ns=1)  # ages older than the images
+    tester.answer(info=old)
+    tester.wait_said(2, "unknown distortion model 'barrel'", lambda: (tester.infos.publish(bent), tester.send_image()))
+    tester.answer(info=old)
     tester.answer()
 
 
 def test_the_service_answers_while_a_frame_is_computed(node, tester, model_folder) -> None:
-    assert tester.set_parameters(model=write_model(model_folder, "slow", latency_s=1.0)) == ""
+    assert tester.set_parameters(model=write_model(model_folder, "slow", latency_s=4.0)) == ""
     tester.wait(lambda: tester.values().get("model") == "slow", "the slow model")
-    stamp_ns = tester.send_image()
-    time.sleep(0.3)
-    start = time.monotonic()
+    tester.forget()
+    tester.begin(model_folder)
     assert tester.set_parameters(confidence_threshold=0.1) == ""
-    assert time.monotonic() - start < 0.5, "parameters do not wait for inference"
+    assert not tester.heard["scene"], "parameters do not wait for inference"
     request = Recognize.Request(image=image_to_msg(pixels((2, 0, 0)), calibration("other").header))
     request.camera_info = calibration("other")
     answer = tester.call(tester.recognize, request)
     assert answer.success and answer.message == "" and len(answer.scene.objects) == 2
     assert answer.scene.header.frame_id == "other"
-    assert len(tester.scene_of(stamp_ns).objects) == 3
+    assert len(tester.wait(lambda: tester.heard["scene"], "the frame's scene")[0].objects) == 3
 
 
 def test_a_model_that_loads_long_is_said_and_stops_nothing_else(node, tester, model_folder) -> None:
-    assert tester.set_parameters(model=write_model(model_folder, "big", load_s=2.5)) == ""
-    tester.wait_said(1, "model: loading the model", limit_s=2.5)
+    assert tester.set_parameters(model=write_model(model_folder, "big", load_s=5.0)) == ""
+    tester.wait_said(1, "model: loading the model")
     assert tester.set_parameters(confidence_threshold=0.2) == ""
     tester.wait(lambda: tester.values()["model"] == "big", "the big model")
     tester.answer()
@@ -244,5 +250,6 @@ def test_diagnostics_name_model_device_rates_and_latency(node, tester) -> None:
     assert all(abs(age_ms) < 3.6e6 for age_ms in ages_ms), "stamps of 1970 by a clock of today"
     assert float(values["uptime [s]"]) > 0 and int(values["frames published"]) >= 3
     assert set(tester.statuses()) == {"", "model", "image", "camera_info", "transforms", "depth", "inference"}
-    between = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in tester.heard["/diagnostics"]]
-    assert all(0.5 < b - a < 2.0 for a, b in zip(between, between[1:])), "once a second"
+    said = tester.wait(lambda: tester.heard["/diagnostics"][5:] and tester.heard["/diagnostics"], "more diagnostics")
+    when_s = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in said]
+    assert 0.8 < np.median(np.diff(when_s)) < 1.5, "once a second, though a busy machine may be late now and then"

@@ -11,7 +11,7 @@ from fake_pipeline import RAISES, write_model
 
 harness = pytest.importorskip("harness", reason="needs ROS 2")
 
-from harness import S, WHITE, FakeNode, Tester, calibration, pixels  # noqa: E402
+from harness import S, WHITE, FakeNode, Tester, calibration, pixels, sending  # noqa: E402
 
 from kyvo_ros.scene import Transform  # noqa: E402
 
@@ -37,17 +37,19 @@ def test_fault_2_wrong_step_or_size(node, tester, fields: dict, text: str) -> No
 
 
 def test_fault_3_no_camera_info_for_the_image_s_frame(node, tester) -> None:
-    tester.infos.publish(calibration("left"))
-    message = tester.wait_said(WARN, "no camera_info for images of frame 'rear'",
-                               lambda: tester.send_image(frame_id="rear"))
+    def look() -> None:
+        tester.infos.publish(calibration("left"))
+        tester.send_image(frame_id="rear")
+    message = tester.wait_said(WARN, "no camera_info for images of frame 'rear'", look)
     assert message.startswith("camera_info: ") and "remap camera_info" in message
-    tester.infos.publish(calibration("rear"))
-    tester.answer(frame_id="rear")
+    tester.answer(info=calibration("rear"), frame_id="rear")
 
 
 def test_fault_3_uncalibrated_camera(node, tester) -> None:
-    tester.infos.publish(calibration("blind", k=[0.0] * 9))
-    message = tester.wait_said(ERROR, "uncalibrated", lambda: tester.send_image(frame_id="blind"))
+    def look() -> None:
+        tester.infos.publish(calibration("blind", k=[0.0] * 9))
+        tester.send_image(frame_id="blind")
+    message = tester.wait_said(ERROR, "uncalibrated", look)
     assert message.startswith("camera_info: ") and "calibrate it" in message
     assert tester.set_parameters(camera_info_required=False) == ""
     tester.answer(frame_id="blind")
@@ -57,20 +59,22 @@ def test_fault_4_images_faster_than_inference(node, tester, model_folder) -> Non
     assert tester.set_parameters(model=write_model(model_folder, "slow", latency_s=0.25)) == ""
     tester.wait(lambda: tester.values().get("model") == "slow", "the slow model")
     tester.forget()
-    start, sent = time.monotonic(), []
-    while time.monotonic() < start + 4.0:
-        sent.append(tester.send_image())
-        time.sleep(0.03)
-    level, message = tester.statuses()["inference"]
-    assert level == 0 and "newest frame wins" in message and "Hz are computed" in message
+    first_ns = tester.now_ns
+
+    def wins() -> bool:
+        message = tester.statuses().get("inference", (0, ""))[1]
+        return (len(tester.heard["scene"]) > 12 and "newest frame wins" in message and "Hz are computed" in message
+                and int(tester.values().get("dropped: newer_frame", 0)) > 20)
+    with sending(tester.send_image, 0.03):
+        tester.wait(wins, "frames that give way to newer ones")
     newest = tester.heard["scene"][-1].header.stamp
-    age_s = (sent[-1] - newest.sec * S - newest.nanosec) / S / 0.1 * 0.03  # images are 0.03 s apart, stamps 0.1 s
-    assert age_s < 1.5, "no queue: the newest scene is of a recent image"
-    values = tester.values()
-    assert int(values["dropped: newer_frame"]) > 20
+    # Eight scenes a second at most of more than twenty images: with a queue it would be one of the first third.
+    assert newest.sec * S + newest.nanosec > (first_ns + tester.now_ns) / 2, "the newest scene is of a recent image"
+    level, values = tester.statuses()["inference"][0], tester.values()
+    assert level == 0
     lost = int(values["images received"]) - int(values["frames published"]) - int(values["frames dropped"])
     assert 0 <= lost <= 4, "every image is published, counted as dropped, or on its way: two are computed, one waits"
-    assert float(values["latency p50 [ms]"]) < 1000
+    assert float(values["latency p50 [ms]"]) < 2000
 
 
 def test_fault_5_time_that_jumps_back(node, tester) -> None:
@@ -104,15 +108,13 @@ def second(tester) -> Iterator[Tester]:
 def test_fault_6_a_missing_model_folder(second, tmp_path: Path) -> None:
     missing = tmp_path / "gone"
     with FakeNode(second, tmp_path / "node.log", ("-p", f"model:={missing}"), ready=False) as node:
-        second.wait(second.statuses, "diagnostics", 20.0)
+        second.wait(second.statuses, "diagnostics")
         message = second.wait_said(ERROR, "cannot load the model", lambda: second.send_image())
         assert message.startswith("model: ") and str(missing) in message
-        second.infos.publish(calibration("camera"))
         answer = second.call(second.recognize, harness.Recognize.Request())
         assert not answer.success and "cannot load the model" in answer.message
         assert second.set_parameters(model=write_model(missing, "found")) == ""
-        second.infos.publish(calibration("camera"))
-        second.answer()
+        second.answer(info=calibration("camera"))
         second.wait(lambda: second.values().get("model") == "found", "the new model")
         assert node.child.end() == 0
 

@@ -225,6 +225,7 @@ def test_a_calibration_survives_the_round_trip() -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.timeout(300)  # each process imports torch
 def test_many_recordings_in_processes_of_their_own(tmp_path: Path, model: str, capsys: pytest.CaptureFixture) -> None:
     sources = []
     for name in ("one", "two"):

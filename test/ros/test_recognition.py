@@ -298,7 +298,7 @@ def test_a_frame_that_has_waited_is_prepared_and_finished_at_once(bench: Bench) 
     assert sight.settings is settings
     with pytest.raises(FrameDropped, match="TF does not know frame 'map'"):
         bench.recognizer.finish(sight, infer(sight, bench.pipeline), 0.1, bench.pipeline)
-    assert time.monotonic() - start_s < 2.5
+    assert time.monotonic() - start_s < 4.5
 
 
 def _frame(stamp_ns: int) -> Frame:

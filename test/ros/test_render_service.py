@@ -59,7 +59,7 @@ def test_before_any_scene_one_that_is_given_is_drawn_for_the_nominal_camera(node
     scene = tester.answer(pixels((2, 0, 0)))
     with Tester("/early") as early, FakeNode(early, tmp_path / "early.log", ready=False):
         client = early.node.create_client(Render, "render")
-        early.wait(lambda: early.values().get("model") == "fake", "the model", 20.0)
+        early.wait(lambda: early.values().get("model") == "fake", "the model")
         assert "no scene has been recognised yet" in early.call(client, Render.Request()).message
         assert _said(early.call(client, Render.Request(scene=scene)))[0] == 2
 

@@ -64,7 +64,7 @@ class Robot(Tester):
         for _ in range(frames):
             stamp_ns = self.next_stamp()
             self.stand(map_T_base, stamp_ns)
-            scene = self.answer(pixels((shown, 0, 0)), stamp_ns=stamp_ns)
+            scene = self.answer(pixels((shown, 0, 0)), harness.calibration("camera"), stamp_ns=stamp_ns)
             self.wait(lambda: self.graph().header.stamp == scene.header.stamp, "the frame in the graph")
 
     def graph(self) -> SceneGraph:
@@ -76,9 +76,12 @@ class Robot(Tester):
         return [item.id for item in self.graph().objects]
 
     def last_told(self, objects: int) -> SceneGraph:
-        """The newest message of the topic, once it has so many objects."""
-        return self.wait(lambda: [m for m in self.heard["scene_graph"][-1:] if len(m.objects) == objects],
-                         f"a graph of {objects} objects")[0]
+        """The newest message of the topic, once it is of the graph as it is and has so many objects."""
+        def told() -> list[SceneGraph]:
+            now = self.graph()
+            return [m for m in self.heard["scene_graph"][-1:] if len(m.objects) == objects
+                    and (m.header.frame_id, m.revision) == (now.header.frame_id, now.revision)]
+        return self.wait(told, f"a graph of {objects} objects")[0]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,7 @@ def started(tester: Tester, folder: Path) -> Iterator[Robot]:
         "tf_timeout_s": 0.3}.items()]
     options = tuple(part for argument in arguments for part in ("-p", argument))
     with Robot("/graph") as robot, FakeNode(robot, folder.parent / "graph.log", options, ready=False) as node:
-        robot.wait(lambda: robot.statuses() or not node.child.running(), "diagnostics", 30.0)
+        robot.wait(lambda: robot.statuses() or not node.child.running(), "diagnostics")
         assert node.child.running(), node.log.read_text()
         topics = (robot.tf, robot.tf_static, robot.images, robot.infos)
         robot.wait(lambda: all(topic.get_subscription_count() for topic in topics), "inputs")
@@ -179,7 +182,7 @@ def test_late_comers_get_the_graph_and_all_its_markers(robot: Robot) -> None:
 
 def test_the_topic_is_silent_while_nothing_changes(robot: Robot) -> None:
     robot.look(3, frames=2)
-    time.sleep(0.3)
+    robot.last_told(3)
     before = len(robot.heard["scene_graph"])
     robot.look(3, frames=6)
     assert len(robot.heard["scene_graph"]) == before

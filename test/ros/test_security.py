@@ -76,18 +76,19 @@ def test_the_policy_allows_exactly_what_the_node_has(enclave: str, tmp_path: Pat
                  "-p", "depth_source:=points")
     program, more = PROGRAMS[enclave]
     command = (sys.executable, str(Path(__file__).with_name(program)))
-    allowed, namespace = _policy("/guarded", enclave), "/guarded"
+    namespace = f"/guarded_{enclave}"
+    allowed = _policy(namespace, enclave)
     # One node has one transport, and depth from one source at most; the policy serves all.
     choices = (*TRANSPORTS.values(), *SOURCES.values())
-    allowed["topics", "subscribe"] -= {f"/guarded/{topic}" for topic, _ in choices} - {
-        "/guarded/image/compressed", "/guarded/points"}
-    allowed["topics", "publish"] -= {"/guarded/planning_scene"}  # which the first export to MoveIt makes
+    allowed["topics", "subscribe"] -= {f"{namespace}/{topic}" for topic, _ in choices} - {
+        f"{namespace}/image/compressed", f"{namespace}/points"}
+    allowed["topics", "publish"] -= {f"{namespace}/planning_scene"}  # which the first export to MoveIt makes
     if status_type() is None:  # then a managed node has no bond
-        allowed = {kind: names - {"/guarded/bond"} for kind, names in allowed.items()}
+        allowed = {kind: names - {f"{namespace}/bond"} for kind, names in allowed.items()}
     with harness.Tester(namespace) as tester, harness.FakeNode(
             tester, tmp_path / "log", (*arguments, *more), ready=False, command=command):
-        tester.wait(lambda: ("kyvo_node", namespace) in tester.node.get_node_names_and_namespaces(), "the node", 30.0)
-        deadline = time.monotonic() + 20.0
+        tester.wait(lambda: ("kyvo_node", namespace) in tester.node.get_node_names_and_namespaces(), "the node")
+        deadline = time.monotonic() + harness.PATIENCE_S
         while (found := _running(tester, namespace)) != allowed and time.monotonic() < deadline:
             time.sleep(0.2)
     assert found.keys() == allowed.keys()

@@ -74,7 +74,7 @@ def rig(tester: Tester, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
     log = tmp_path_factory.mktemp("rig") / "log"
     arguments = ("-p", "cameras:=[front, left]", "-p", "front.confidence_threshold:=0.1", "-p", "rear.max_rate_hz:=5")
     with Tester("/rig") as made, FakeNode(made, log, arguments, ready=False) as node:
-        made.wait(lambda: made.statuses() or not node.child.running(), "diagnostics", 20.0)
+        made.wait(lambda: made.statuses() or not node.child.running(), "diagnostics")
         assert node.child.running(), log.read_text()
         yield made
         assert node.child.end() == 0, log.read_text()
@@ -115,11 +115,16 @@ def test_each_camera_has_its_own_scenes(rig: Tester, eyes) -> None:
 
 def test_each_camera_has_its_own_diagnostics(rig: Tester, eyes) -> None:
     front, left = eyes("front"), eyes("left")
-    front.images.publish(Image(encoding="nv99", header=Header(frame_id="eye")))
-    rig.wait(lambda: front.said("image")[0] == ERROR, "front's bad image")
+    left.answer()
+
+    def bad() -> bool:
+        front.images.publish(Image(encoding="nv99", header=Header(frame_id="eye")))
+        time.sleep(0.1)
+        return front.said("image")[0] == ERROR
+    rig.wait(bad, "front's bad image")
     assert left.said("image") == (OK, "ok") and rig.said().startswith("front: image: ")
     assert rig.values()["cameras"] == "front, left" and rig.values()["model"] == "fake"
-    assert front.figures()["dropped: bad_image"] == "1" and front.figures()["image topic"] == "/rig/front/image"
+    assert int(front.figures()["dropped: bad_image"]) > 0 and front.figures()["image topic"] == "/rig/front/image"
     assert rig.statuses()["model"] == (OK, "ok") and "front: model" not in rig.statuses()
 
 
@@ -166,7 +171,7 @@ def test_a_camera_is_switched_off_and_on(rig: Tester, eyes) -> None:
     client = rig.node.create_client(SetBool, "front/enable")
     assert rig.call(client, SetBool.Request(data=False)).success
     rig.wait(lambda: not front.images.get_subscription_count(), "that nobody listens to front")
-    assert eyes("left").images.get_subscription_count() == 1
+    rig.wait(lambda: eyes("left").images.get_subscription_count() == 1, "somebody to listen to left")
     rig.wait(lambda: "switched off" in front.said("image")[1], "a word on it")
     assert front.said("image")[0] == OK and eyes("left").answer().objects
     assert rig.call(client, SetBool.Request(data=True)).success
@@ -188,12 +193,12 @@ def test_nobody_listens_and_nothing_is_computed_where_that_is_wished(rig: Tester
 
 def test_a_camera_without_tf_holds_up_no_other(rig: Tester, eyes) -> None:
     left = eyes("left")
-    assert rig.set_parameters(tf_timeout_s=2.0) == "" and _own(rig, "left.plane_frame", "nowhere") == ""
+    assert rig.set_parameters(tf_timeout_s=5.0) == "" and _own(rig, "left.plane_frame", "nowhere") == ""
     start_s = time.monotonic()
     for _ in range(5):
         left.send()
         assert eyes("front").answer().objects
-    assert time.monotonic() - start_s < 5.0, "and not each time two seconds later"
+    assert time.monotonic() - start_s < 15.0, "and not each time five seconds later"
     rig.wait(lambda: (left.send(), time.sleep(0.1), "does not know frame 'nowhere'" in left.said("transforms")[1])[2],
              "what left waits for")
     assert _own(rig, "left.plane_frame", None) == "" and rig.set_parameters(tf_timeout_s=0.2) == ""
@@ -217,7 +222,7 @@ def test_cameras_come_and_go(rig: Tester, eyes) -> None:
     assert rate.integer_value == 5, "what the start said of it"
     assert _own(rig, "cameras", ["front", "rear"]) == ""
     rig.wait(lambda: not rig.node.count_publishers("/rig/left/scene"), "left to go")
-    assert eyes("left").images.get_subscription_count() == 0
+    rig.wait(lambda: not eyes("left").images.get_subscription_count(), "nobody to listen to it")
     assert rig.call(get, GetParameters.Request(names=["left.lazy"])).values == []
     assert rear.answer(1).objects and eyes("front").answer(1).objects
     assert _own(rig, "cameras", ["front", "left"]) == "" and eyes("left").answer(3).objects
@@ -231,11 +236,19 @@ def test_a_camera_of_eight_megapixels(rig: Tester, eyes) -> None:
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
     left.images, sensor = rig.node.create_publisher(Image, "left/image", qos), left.images
     rig.wait(left.images.get_subscription_count, "the node to listen")
-    left.infos.publish(calibration("large", width=3840, height=2160))
-    picture = np.full((2160, 3840, 3), 255, np.uint8)
-    sent = stamp(rig.next_stamp())
-    left.images.publish(image_to_msg(picture, Header(stamp=sent, frame_id="large")))
-    rig.wait(lambda: [m for m in rig.heard["left/scene"] if m.header.stamp == sent], "its scene", 20.0)
+    picture = image_to_msg(np.full((2160, 3840, 3), 255, np.uint8), Header(frame_id="large"))
+    sent: list[Any] = []
+
+    def came() -> list[SceneGraph]:
+        left.infos.publish(calibration("large", width=3840, height=2160))  # best effort, so again and again
+        if time.monotonic() > due_s[-1]:
+            due_s.append(time.monotonic() + 5.0)
+            sent.append(stamp(rig.next_stamp()))
+            picture.header.stamp = sent[-1]
+            left.images.publish(picture)
+        return [m for m in rig.heard["left/scene"] if m.header.stamp in sent]
+    due_s = [0.0]
+    rig.wait(came, "its scene")
     rig.node.destroy_publisher(left.images)
     left.images = sensor
     assert _own(rig, "left.image_qos", "sensor_data") == "" and eyes("left").answer().objects
@@ -261,7 +274,8 @@ def call(rig: Tester) -> Iterator[Callable[..., Any]]:
 def test_a_request_names_its_camera(rig: Tester, eyes, call) -> None:
     eyes("front").answer(1)
     eyes("left").answer(2)
-    assert call(Recognize).scene == call(Recognize, camera="left").scene  # left's is the newest of all
+    # Left's is the newest of all; more of its images may be on their way.
+    rig.wait(lambda: call(Recognize).scene == call(Recognize, camera="left").scene, "the same of left and of all")
     question = "how many things are there?"
     for name, shown in (("front", 1), ("left", 2)):
         assert len(call(Recognize, camera=name).scene.objects) == shown
@@ -299,8 +313,7 @@ def test_what_a_camera_saw_before_it_was_switched_off_is_not_its_newest_image(ri
 def test_without_names_the_node_has_its_one_camera_again(rig: Tester, eyes) -> None:
     assert _own(rig, "cameras", [""]) == ""
     rig.wait(lambda: rig.images.get_subscription_count() and rig.infos.get_subscription_count(), "its inputs")
-    rig.infos.publish(calibration("camera"))
-    assert rig.answer().objects
+    assert rig.answer(info=calibration("camera")).objects
     assert set(rig.wait(lambda: "image" in rig.statuses() and rig.statuses(), "its diagnostics")) == {
         "", "model", "image", "camera_info", "transforms", "depth", "inference"}
 
@@ -309,5 +322,5 @@ def test_a_bad_start_value_of_a_camera_ends_the_node_with_one_line(tester: Teste
     log = tmp_path / "log"
     arguments = ["-p", "cameras:=[front]", "-p", "front.scale:=miles"]
     with harness.Child([*harness.FAKE_NODE, "--ros-args", *arguments], log) as child:
-        assert child.process.wait(20.0) == 2
+        assert child.process.wait(60.0) == 2
     assert "camera front: scale must be one of" in log.read_text() and "Traceback" not in log.read_text()

@@ -36,7 +36,7 @@ def test_all_is_done_and_what_is_refused_is_noted(tester: Tester, soak: ModuleTy
     arguments = tuple(word for parameter in parameters for word in ("-p", parameter))
     with SmallRig("/soaked") as rig, FakeNode(rig, tmp_path / "log", arguments, ready=False) as node:
         soak.stand(rig.node, "eye")
-        rig.wait(rig.statuses, "diagnostics", 20.0)
+        rig.wait(rig.statuses, "diagnostics")
         eye = Eye(rig, "camera0")
         eye.answer()
         stir = soak.Stir(rig)

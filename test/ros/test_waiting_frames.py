@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -77,7 +78,7 @@ class Rig:
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     made = Rig(getattr(request, "param", 5.0))
     yield made
-    assert made.worker.stop(5.0)
+    assert made.worker.stop(30.0)
 
 
 def test_a_camera_without_tf_holds_up_no_other(rig: Rig) -> None:
@@ -94,7 +95,7 @@ def test_a_camera_without_tf_holds_up_no_other(rig: Rig) -> None:
     assert time.monotonic() - start_s < 4.0
     assert rig.stamps("lost") == [] and rig.failed == []
     rig.place("lost", S)
-    rig.wait(lambda: rig.stamps("lost") == [S], 2.0)
+    rig.wait(lambda: rig.stamps("lost") == [S], 15.0)
 
 
 @pytest.mark.parametrize("rig", [0.2], indirect=True)
@@ -102,16 +103,20 @@ def test_a_transform_that_does_not_come_is_named_when_patience_is_over(rig: Rig)
     rig.add("lost")
     start_s = time.monotonic()
     rig.send("lost", S)
-    rig.wait(lambda: bool(rig.failed), 3.0)
+    rig.wait(lambda: bool(rig.failed), 30.0)
     assert time.monotonic() - start_s > 0.15
     assert rig.failed[0][0] == "lost" and "TF does not know frame 'lost'" in rig.failed[0][1]
 
 
 def test_a_camera_whose_tf_comes_after_its_next_image_is_seen_all_the_same(rig: Rig) -> None:
     rig.add("front")
-    for number in range(1, 31):
+    numbers = itertools.count(1)
+
+    def seen() -> bool:
+        number = next(numbers)
         rig.send("front", number * S)
         rig.place("front", max(number - 3, 1) * S)
         time.sleep(0.01)
-    rig.wait(lambda: len(rig.stamps("front")) >= 5, 3.0)
+        return len(rig.stamps("front")) >= 5
+    rig.wait(seen, 30.0)
     assert rig.stamps("front") == sorted(rig.stamps("front")) and rig.failed == []

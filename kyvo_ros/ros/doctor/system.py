@@ -26,13 +26,17 @@ from kyvo_ros.ros.frames import Pipeline
 from kyvo_ros.ros.settings import Settings
 from kyvo_ros.ros.status import ERROR, OK, STAGES
 
-#: The graph counts as known when it has not changed for so long.
-_DISCOVERY_S, _DISCOVERY_LIMIT_S = 1.5, 6.0
+#: The graph counts as known when it has not changed for so long; what is lost on the way DDS says again after 3 s.
+_DISCOVERY_S, _DISCOVERY_LIMIT_S = 1.5, 10.0
+#: How much longer a topic is listened to on which nothing has come.
+_STARVED_S = 4
 #: Topics of every node, the doctor's own, too.
 _EVERYWHERE = ("/parameter_events", "/rosout")
 _IMAGES_KEPT = 20
 _MESSAGES_KEPT = 5000
 _NODE_NAME = "kyvo_node"
+#: What the graph calls nodes whose topics are known and whose names have not come yet.
+_UNNAMED = "_NODE_NAME_UNKNOWN_"
 
 
 def examine_system(settings: Settings, pipeline: Pipeline | None, image: str = "", camera_info: str = "",
@@ -94,6 +98,9 @@ def _looked(graph: _Ears, settings: Settings, pipeline: Pipeline | None, wanted:
         settings = replace(settings, image_transport=transport)
     with _Ears(graph.context, "kyvo_doctor_camera", settings, topics) as ears:
         ears.listen(listen_s)
+        for _ in range(_STARVED_S):
+            if ears.starved():
+                ears.listen(1.0)
         starved = ears.starved()
     silent = {finding.about for finding in starved}
     # What follows from a topic that is silent has been said already.
@@ -171,15 +178,16 @@ class _Ears:
                 self.starved()
 
     def settle(self) -> None:
-        """Wait until the graph has stayed the same for a while and a kyvo_node in it has spoken, or too long for one
-        that is empty.
+        """Wait until the graph has stayed the same for a while, its nodes have names and a kyvo_node among them has
+        spoken, or too long for one that is empty.
         """
         start = changed = time.monotonic()
         known: set[tuple[str, str]] = set()
         while time.monotonic() - start < _DISCOVERY_LIMIT_S:
             self.listen(0.2)
+            named = not any(_UNNAMED in self._publishers(name) for name, _ in known)
             silent = not self.stages and _NODE_NAME in self._node.get_node_names()
-            if known and not silent and time.monotonic() - changed > _DISCOVERY_S:
+            if known and named and not silent and time.monotonic() - changed > _DISCOVERY_S:
                 return
             if (now_known := set(self.topics())) != known:
                 known, changed = now_known, time.monotonic()
@@ -193,8 +201,12 @@ class _Ears:
     def topics_of_others(self) -> Iterator[tuple[str, str]]:
         """The same without those that only kyvo_node publishes, whose pictures are no camera's."""
         for name, kind in self.topics():
-            if {p.node_name for p in self._node.get_publishers_info_by_topic(name)} != {_NODE_NAME}:
+            if self._publishers(name) != {_NODE_NAME}:
                 yield name, kind
+
+    def _publishers(self, topic: str) -> set[str]:
+        """The names of the nodes that publish a topic."""
+        return {publisher.node_name for publisher in self._node.get_publishers_info_by_topic(topic)}
 
     def heard(self) -> list[Heard]:
         """All of the camera and TF, in the order of arrival."""

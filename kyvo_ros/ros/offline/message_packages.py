@@ -24,8 +24,8 @@ from rosbags.typesys.store import Typestore
 
 #: Those that are not in rosbags' own store.
 _FROM_FILES = ("kyvo_msgs", "vision_msgs")
-PACKAGES = ("builtin_interfaces", "geometry_msgs", "sensor_msgs", "std_msgs", "tf2_msgs", "visualization_msgs",
-            *_FROM_FILES)
+PACKAGES = ("builtin_interfaces", "geometry_msgs", "sensor_msgs", "shape_msgs", "std_msgs", "tf2_msgs",
+            "visualization_msgs", *_FROM_FILES)
 #: The one default value in these packages that is not zero; rosbags does not keep defaults.
 _DEFAULTS = {("geometry_msgs/msg/Quaternion", "w"): 1.0}
 
