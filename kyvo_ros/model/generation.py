@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kyvo_ros.autoencoders.shape_tokenizer import INSIDE, OUTSIDE
 from kyvo_ros.model.decoder import Decoder, SequenceError
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.tokens.distribution import TokenDistribution
@@ -51,8 +52,8 @@ class Generation:
 
 def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Grammar, cells: Tensor | None = None,
              prefix_length: int = 0, skip_forced: bool = True, temperature: float = 0.0, top_k: int | None = None,
-             seed: int | np.random.SeedSequence | None = None,
-             streams: Sequence[int] | None = None) -> list[Generation]:
+             seed: int | np.random.SeedSequence | None = None, streams: Sequence[int] | None = None,
+             shape_temperature: float | None = None) -> list[Generation]:
     """Complete each row of `prompt` (B, S) by a sentence of `grammar`.
 
     Args:
@@ -63,6 +64,7 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
         top_k: samples among so many of the likeliest tokens alone; None among all that are allowed.
         seed: of the sampling; row i draws from its own stream (seed, i), whatever else is in the batch.
         streams: numbers of the rows' streams, where the batch is a part of another; None: 0, 1, ...
+        shape_temperature: for codes of shapes, which are then taken by `choose_shape`; None: as all other tokens.
 
     Raises SequenceError for a prompt that is malformed or leaves no room for the longest sentence.
     """
@@ -71,7 +73,7 @@ def generate(decoder: Decoder | CachedDecoder, prompt: Tensor, *, grammar: Gramm
         cached = decoder if isinstance(decoder, CachedDecoder) else CachedDecoder(decoder)
         _check_prompt(cached, prompt, prefix_length, grammar)
         numbers = range(len(prompt)) if streams is None else streams
-        sampler = _Sampler(cached, grammar, temperature, top_k)
+        sampler = _Sampler(cached, grammar, temperature, top_k, shape_temperature)
         rows = [_Row(sampler, prompt.shape[1], stream) for stream in streams_of(seed, numbers)]
         _decode(cached, prompt.to(cached.device), cells, prefix_length, rows, skip_forced, grammar.max_length)
     return [Generation(row.token_ids, row.distributions) for row in rows]
@@ -181,15 +183,20 @@ class _Row:
 class _Sampler:
     """Scores the tokens allowed at a state and picks one."""
 
-    def __init__(self, cached: CachedDecoder, grammar: Grammar, temperature: float, top_k: int | None) -> None:
+    def __init__(self, cached: CachedDecoder, grammar: Grammar, temperature: float, top_k: int | None,
+                 shape_temperature: float | None) -> None:
         self.grammar = grammar
         self._cached, self._temperature, self._top_k = cached, temperature, top_k
+        self._shape_temperature, self._shapes = shape_temperature, cached.config.vocabulary.range("shape")
 
     def pick(self, hidden: np.ndarray, state: int, stream: np.random.Generator) -> tuple[int, TokenDistribution]:
         """A token for hidden state (D,), and the distribution over all that were possible."""
         ids = self.grammar.allowed(state)
         logits = torch.mv(self._cached.head_rows(ids), torch.from_numpy(hidden)).numpy()
-        chosen = choose(logits, self._temperature, self._top_k, stream)
+        if self._shape_temperature is not None and len(ids) == len(self._shapes) and ids[0] == self._shapes.start:
+            chosen = choose_shape(logits, self._shape_temperature, self._top_k, stream)
+        else:
+            chosen = choose(logits, self._temperature, self._top_k, stream)
         return int(ids[chosen]), TokenDistribution(ids, _softmax(logits))
 
 
@@ -202,6 +209,19 @@ def choose(logits: np.ndarray, temperature: float, top_k: int | None, stream: np
     cumulative = _softmax(logits / temperature).cumsum()
     choice = np.searchsorted(cumulative, stream.random() * cumulative[-1], side="right")
     return min(int(choice), len(logits) - 1)
+
+
+def choose_shape(logits: np.ndarray, temperature: float, top_k: int | None, stream: np.random.Generator) -> int:
+    """The index of one of the logits of all codes of shapes (K,).
+
+    Whether a block is outside, inside, or one that a surface passes, is drawn by its probability; temperature and top_k
+    are of which surface it is. For the thousands of codes of surfaces share the probability of theirs: the likeliest code
+    alone is the one of outside nearly everywhere, and a shape that has not begun where it might goes on not to begin.
+    """
+    shares = _softmax(logits)
+    ends = np.cumsum([shares[OUTSIDE], shares[INSIDE], shares[INSIDE + 1:].sum()])
+    kind = int(np.searchsorted(ends[:-1], stream.random() * ends[-1], side="right"))
+    return kind if kind <= INSIDE else kind + choose(logits[kind:], temperature, top_k, stream)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

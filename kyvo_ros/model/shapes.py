@@ -19,7 +19,7 @@ from torch import Tensor
 from kyvo_ros.autoencoders.shape_meshes import decode_meshes, encode_meshes
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer
 from kyvo_ros.model.decoder import SequenceError
-from kyvo_ros.model.generation import Generation, check_sampling, choose, generate, streams_of, threads_of_steps
+from kyvo_ros.model.generation import Generation, check_sampling, choose_shape, generate, streams_of, threads_of_steps
 from kyvo_ros.model.inference import CachedDecoder
 from kyvo_ros.model.tasks import check_trained
 from kyvo_ros.scene import Scene
@@ -28,6 +28,8 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 
 TASK = "I->S"
 ORDERS = ("parallel", "sequence")
+#: Of codes of surfaces: as the model has learned them. Lower ones make the shapes of a model that is unsure worse.
+SHAPE_TEMPERATURE = 1.0
 
 
 class ShapeWriter:
@@ -43,10 +45,12 @@ class ShapeWriter:
         self._tokenizer = tokenizer
 
     def write(self, image_codes: np.ndarray, cells: np.ndarray, order: str = "parallel", temperature: float = 0.0,
-              top_k: int | None = None, seed: int | None = None) -> Generation:
+              top_k: int | None = None, seed: int | None = None,
+              shape_temperature: float = SHAPE_TEMPERATURE) -> Generation:
         """The scene that image codes (h, w) show, with codes of all shapes; `cells` (h*w, 2) are its ground points.
 
-        In parallel, codes come without their distributions. `temperature`, `top_k` and `seed` are those of `generate`.
+        In parallel, codes come without their distributions. `temperature` and `top_k` are those of `generate`, for codes
+        of shapes `shape_temperature` is that of `choose_shape`; the same `seed`, or none, gives the same scene again.
         Raises UntrainedTaskError, SequenceError where the decoder has no room for the longest scene.
         """
         check_trained(TASK, self._tasks)
@@ -56,14 +60,13 @@ class ShapeWriter:
         ids = torch.from_numpy(prompt.token_ids).unsqueeze(0).to(self._decoder.device)
         ground = torch.from_numpy(cells).unsqueeze(0).to(self._decoder.device)
         grammar = self._grammar if order == "sequence" else self._grammar.layout
-        of_layout, of_shapes = np.random.SeedSequence(seed).spawn(2)
-        sampling = {"temperature": temperature, "top_k": top_k}
+        seeds = np.random.SeedSequence(seed or 0)  # of the first object the same codes in either order
         (written,) = generate(self._decoder, ids, grammar=grammar, cells=ground, prefix_length=prompt.prefix_length,
-                              seed=of_layout, **sampling)
+                              temperature=temperature, top_k=top_k, seed=seeds, shape_temperature=shape_temperature)
         if order == "sequence":
             return written
         codes = write_shapes(self._decoder, ids, written.token_ids, self._grammar, cells=ground,
-                             prefix_length=prompt.prefix_length, seed=of_shapes, **sampling)
+                             prefix_length=prompt.prefix_length, temperature=shape_temperature, top_k=top_k, seed=seeds)
         return _with_codes(written, codes, self._grammar)
 
     def with_meshes(self, scene: Scene) -> Scene:
@@ -82,13 +85,14 @@ class ShapeWriter:
 
 
 def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], grammar: SceneGrammar, *,
-                 cells: Tensor | None = None, prefix_length: int = 0, temperature: float = 0.0,
-                 top_k: int | None = None, seed: int | None = None) -> np.ndarray:
+                 cells: Tensor | None = None, prefix_length: int = 0, temperature: float = SHAPE_TEMPERATURE,
+                 top_k: int | None = None, seed: int | np.random.SeedSequence = 0) -> np.ndarray:
     """(N, L) int64 shape codes of the N objects of a layout, one row of a batch each, behind one shared prefix.
 
     Args:
         prompt: (1, P) ids. layout: ids of a scene without codes. grammar: that of scenes with codes.
-        cells, prefix_length, temperature, top_k, seed: as in `generate`; object i draws from its own stream (seed, i).
+        cells, prefix_length, seed: as in `generate`; object i draws from its own stream (seed, i).
+        temperature, top_k: as in `choose_shape`.
 
     Raises SequenceError where the decoder has no room.
     """
@@ -115,7 +119,7 @@ def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], 
             for _ in range(length):
                 hidden = decoder.step(written[-1][:, None].tolist(), lengths, cache)
                 logits = (hidden.float().cpu() @ head).numpy()
-                written.append(codes[[choose(row, temperature, top_k, s) for row, s in zip(logits, streams)]])
+                written.append(codes[[choose_shape(row, temperature, top_k, s) for row, s in zip(logits, streams)]])
                 lengths = [n + 1 for n in lengths]
     return grammar.vocabulary.shape_codes_of(np.stack(written[1:], axis=1))
 

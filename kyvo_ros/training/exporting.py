@@ -59,7 +59,7 @@ def export(shop: Workshop) -> None:
     synthetic, renders, held_out = shop.examples
     counts = {"synthetic": len(synthetic or ()), "views of renders": len(renders or ()),
               "held-out renders" if shop.recipe.objects is None else "held-out scenes": len(held_out)}
-    write_rgb(shop.out / "reconstructions.png", reconstruction_sheet(tokenizer.eval(), held_out.images[:16]))
+    write_rgb(shop.out / "reconstructions.png", reconstruction_sheet(tokenizer.eval(), held_out.images[:12]))
     write_history(shop.out, shop.work, shop.recipe, counts, None if shop.source is None else str(shop.source))
     write_card(shop.out, str(shop.recipe_path))
     log.info("wrote %s", shop.out)

@@ -13,9 +13,9 @@ from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder, SequenceError
 from kyvo_ros.model.files import SHAPE_TOKENIZER
 from kyvo_ros.model.folder import ModelBundle, ModelFolderError, load_model, save_model
-from kyvo_ros.model.generation import generate
+from kyvo_ros.model.generation import choose_shape, generate, streams_of
 from kyvo_ros.model.inference import CachedDecoder
-from kyvo_ros.model.shapes import ShapeWriter, write_shapes
+from kyvo_ros.model.shapes import SHAPE_TEMPERATURE, ShapeWriter, write_shapes
 from kyvo_ros.model.tasks import UntrainedTaskError
 from kyvo_ros.tokens import Vocabulary
 
@@ -84,20 +84,33 @@ def test_rows_are_as_whole_forward_passes_over_the_layout_before_them(bundle: Mo
     codes, marker = bundle.vocabulary.range("shape"), bundle.vocabulary.structure_id("[SHAPE]")
     ends = grammar.object_ends(layout.token_ids)
     assert rows.shape == (len(ends), 8) and len(ends) > 1
-    for end, row in zip(ends, rows):
+    for end, row, stream in zip(ends, rows, streams_of(0, range(len(ends)))):
         ids = torch.cat([prompt, torch.tensor([[*layout.token_ids[:end], marker]])], dim=1)
         for _ in range(8):
             with torch.no_grad():
                 logits = bundle.decoder(ids, cells=ground, prefix_length=42)[0, -1, codes.start:codes.stop]
-            ids = torch.cat([ids, logits.argmax().view(1, 1) + codes.start], dim=1)
+            chosen = choose_shape(logits.numpy(), SHAPE_TEMPERATURE, None, stream)
+            ids = torch.cat([ids, torch.tensor([[chosen + codes.start]])], dim=1)
         assert (ids[0, -8:] - codes.start).tolist() == row.tolist()
 
 
 def test_sampling_follows_its_seed(bundle: ModelBundle) -> None:
     def codes(**options) -> list[int]:
         return [c for item in scene_of(bundle)("parallel", **options).objects for c in item.shape_codes]
-    assert codes(temperature=1.0, top_k=1, seed=1) == codes()
+    assert codes() == codes(seed=0) != codes(seed=1)
     assert codes(temperature=1.0, seed=1) == codes(temperature=1.0, seed=1) != codes(temperature=1.0, seed=2)
+
+
+def test_surfaces_come_as_often_as_their_codes_together_say() -> None:
+    """Each of them is less likely than outside, all of them are not."""
+    shares = np.array([0.3, 0.1, *[0.06] * 10])
+    logits, stream = np.log(shares) + 7.0, np.random.default_rng(0)
+    drawn = np.array([choose_shape(logits, 0.0, None, stream) for _ in range(2000)])
+    assert (drawn == 0).mean() == pytest.approx(0.3, abs=0.05) and (drawn == 1).mean() == pytest.approx(0.1, abs=0.03)
+    assert set(drawn) == {0, 1, 2}, "the likeliest surface, at temperature 0"
+    many = np.array([choose_shape(logits, 1.0, None, stream) for _ in range(2000)])
+    assert (many == 0).mean() == pytest.approx(0.3, abs=0.05) and set(many) == set(range(12))
+    assert {choose_shape(np.array([-50.0, 9.0, -50.0]), 1.0, None, stream) for _ in range(20)} == {1}
 
 
 def test_the_place_of_a_code_matters_and_starts_again_with_each_shape(bundle: ModelBundle) -> None:
