@@ -57,8 +57,9 @@ class KyvoPipeline:
     """A model ready to recognise scenes, answer questions about them, edit them and draw them.
 
     `calibration` is the model's, which scenes come through; another one may be put in its place.
-    `images_at_once` is how many images are best computed at the same time, each by a call in a thread of its own: a small
-    model keeps a core busy and does little with two, while one image keeps a GPU busy, or all cores with a large model.
+    `images_at_once` is how many images are best computed at the same time, each by a call in a thread of its own: a
+    small model keeps a core busy and does little with two, while one image keeps a GPU busy, or all cores with a large
+    model.
     `last_timings_s` holds the seconds of the last call by stage: `warp`, `encode`, `generate`, `decode`, and `mesh`.
     """
 
@@ -413,8 +414,9 @@ def shipped_model(folder: Path = SHIPPED_MODEL) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise ModelFolderError(f"the shipped model {folder.name} is at none of {', '.join(map(str, dict.fromkeys(places)))}; reinstall "
-                           "the package, train one with `kyvo train`, or give the path of a model folder")
+    looked = ", ".join(map(str, dict.fromkeys(places)))
+    raise ModelFolderError(f"the shipped model {folder.name} is at none of {looked}; reinstall the package, train one with "
+                           "`kyvo train`, or give the path of a model folder")
 
 
 @contextmanager

@@ -107,8 +107,8 @@ def check_writable(args: argparse.Namespace, name: str, folder: bool = False) ->
 
 
 def load_pipeline(args: argparse.Namespace, also: Sequence[str] = (), shapes: bool = False) -> KyvoPipeline:
-    """The pipeline that the options of `add_model_options` name; `also` as for `KyvoPipeline.from_pretrained`. Where none
-    is named, that of the shipped model, or of the shipped one that sees shapes.
+    """The pipeline that the options of `add_model_options` name; `also` as for `KyvoPipeline.from_pretrained`. Where
+    none is named, that of the shipped model, or of the shipped one that sees shapes.
     """
     from kyvo_ros.pipeline import SHIPPED_OBJECTS, KyvoPipeline, shipped_model
     check_counts(args, "threads")

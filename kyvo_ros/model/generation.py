@@ -215,8 +215,8 @@ def choose_shape(logits: np.ndarray, temperature: float, top_k: int | None, stre
     """The index of one of the logits of all codes of shapes (K,).
 
     Whether a block is outside, inside, or one that a surface passes, is drawn by its probability; temperature and top_k
-    are of which surface it is. For the thousands of codes of surfaces share the probability of theirs: the likeliest code
-    alone is the one of outside nearly everywhere, and a shape that has not begun where it might goes on not to begin.
+    are of which surface it is. For the thousands of codes of surfaces share the probability of theirs: the likeliest
+    code alone is that of outside nearly everywhere, and a shape that has not begun where it might goes on not to begin.
     """
     shares = _softmax(logits)
     ends = np.cumsum([shares[OUTSIDE], shares[INSIDE], shares[INSIDE + 1:].sum()])

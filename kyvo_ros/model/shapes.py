@@ -49,8 +49,8 @@ class ShapeWriter:
               shape_temperature: float = SHAPE_TEMPERATURE) -> Generation:
         """The scene that image codes (h, w) show, with codes of all shapes; `cells` (h*w, 2) are its ground points.
 
-        In parallel, codes come without their distributions. `temperature` and `top_k` are those of `generate`, for codes
-        of shapes `shape_temperature` is that of `choose_shape`; the same `seed`, or none, gives the same scene again.
+        In parallel, codes come without their distributions. `temperature` and `top_k` are those of `generate`, for
+        codes of shapes `shape_temperature` is that of `choose_shape`; the same `seed`, or none, gives the same scene.
         Raises UntrainedTaskError, SequenceError where the decoder has no room for the longest scene.
         """
         check_trained(TASK, self._tasks)

@@ -22,6 +22,7 @@ from kyvo_ros.scene import RecognizedField, Transform
 from kyvo_ros.scene.memory import (
     MemoryConfig, MemoryInputError, MemoryTimeError, Query, SceneMemory, Snapshot, Viewpoint, memory_to_dict,
     restore_memory, upright)
+from kyvo_ros.scene.mesh import MeshError
 from kyvo_ros.scene.simplification import with_budget
 
 #: Range of a viewpoint that counts nothing as missed.
@@ -102,7 +103,7 @@ class GraphKeeper:
                 memory = self._memory
                 if memory is not None and memory.frame_id == scene.frame_id and memory.see_shapes(scene):
                     self._tell(memory.snapshot())
-        except (FrameDropped, MemoryInputError) as error:
+        except (FrameDropped, MemoryInputError, MeshError) as error:
             return f"the scene graph keeps no shape of this image: {error}"
         return ""
 

@@ -1,5 +1,5 @@
-"""The service `reconstruct`: whole objects of one image, with meshes, the topic `shape_markers` that shows them, and what
-of it the scene graph keeps.
+"""The service `reconstruct`: whole objects of one image, with meshes, the topic `shape_markers` that shows them, and
+what of it the scene graph keeps.
 """
 
 from __future__ import annotations

@@ -74,8 +74,9 @@ class ObjectMaker:
         for picture in read_object_folder(folder):
             scene = picture.load()
             if strangers := sorted(set(scene.assets) - known):
-                raise TrainingError(f"{picture.image_path} shows {strangers[0][0]} {strangers[0][1]}, which is not among "
-                                    f"the {self.objects.instances} instances of each category that this recipe trains "
+                asset, index = strangers[0]
+                raise TrainingError(f"{picture.image_path} shows {asset} {index}, which is not among the "
+                                    f"{self.objects.instances} instances of each category that this recipe trains "
                                     "on; render the split train of its categories")
             if self.canonical.zoom(scene.camera) != 1.0 or len(scene.scene) > self.schema.max_objects:
                 raise TrainingError(f"{picture.image_path} shows {len(scene.scene)} objects from "
@@ -123,7 +124,9 @@ def make_object_examples(maker: ObjectMaker, folder: Path, renders: Sequence[Pat
     """
     def rendered() -> ExampleSet:
         return ExampleSet.concatenate([maker.rendered(path) for path in renders])
-    makers = {"backgrounds": maker.backgrounds, "held_out": maker.held_out, **({"renders": rendered} if renders else {})}
+    makers = {"backgrounds": maker.backgrounds, "held_out": maker.held_out}
+    if renders:
+        makers["renders"] = rendered
     for name, make in makers.items():
         if not (folder / f"{name}.npz").exists():
             make().save(folder / f"{name}.npz")

@@ -126,8 +126,8 @@ def step_generator(seed: int, step: int, process: int = 0, part: int = 0) -> np.
 
 
 def alike(rng: np.random.Generator) -> np.random.Generator:
-    """Of the step, or part of it, whose `step_generator` this is, a source that is the same in all training processes: the
-    kind of a batch is drawn from it, since a process with more to do than others lets these wait.
+    """Of the step, or part of it, whose `step_generator` this is, a source that is the same in all training processes:
+    the kind of a batch is drawn from it, since a process with more to do than others lets these wait.
     """
     entropy = rng.bit_generator.seed_seq.entropy
     if not isinstance(entropy, list):

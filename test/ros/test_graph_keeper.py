@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fake_pipeline import OBJECTS, FakePipeline
 
+from kyvo_ros.data.assets import make_asset
 from kyvo_ros.ros.camera_infos import CameraInfoCache
 from kyvo_ros.ros.frames import Frame, WholeObjects
 from kyvo_ros.ros.graph import GraphError, GraphKeeper
@@ -23,6 +24,7 @@ from kyvo_ros.ros.status import ERROR, WARN, Status
 from kyvo_ros.ros.transforms import TransformBuffer
 from kyvo_ros.scene import PlaneCamera, SceneObject, Transform, YawPeriods
 from kyvo_ros.scene.memory import Query, Snapshot
+from kyvo_ros.scene.mesh import Mesh
 
 S = 10**9
 PLANE = PlaneCamera(11.267, 0.4948)
@@ -59,11 +61,14 @@ class Bench:
         result = self.recognizer.recognize(frame, self.pipeline, self.settings)
         self.keeper.saw(frame, result, self.pipeline.field, self.settings, self.status)
 
-    def reconstruct(self, settings: Settings | None = None, stamped: bool = True) -> str:
+    def reconstruct(self, settings: Settings | None = None, stamped: bool = True, mesh: Mesh | None = None) -> str:
         """What the graph says of the newest frame seen once more, with shapes; all objects but the last have one."""
         pixels, settings = np.full((240, 320, 3), 255, np.uint8), settings or self.settings
         frame = Frame(messages.image(pixels, header=messages.header("camera", self.stamp_ns)), self.now_s)
         result = self.recognizer.recognize_once(frame, None, WholeObjects(self.pipeline), settings)
+        if mesh is not None:
+            objects = tuple(replace(item, mesh=mesh) for item in result.scene.objects)
+            result = replace(result, scene=replace(result.scene, objects=objects))
         if not stamped:
             frame = Frame(messages.image(pixels, header=messages.header("camera", 0)), self.now_s)
         return self.keeper.saw_shapes(frame, result, settings)
@@ -107,6 +112,8 @@ def test_shapes_that_the_graph_cannot_keep_are_explained(bench: Bench) -> None:
     assert said.startswith("the scene graph keeps no shape of this image: the image has no stamp")
     assert all(known.object.mesh is None for known in bench.keeper.snapshot().objects)
     assert bench.reconstruct(replace(SETTINGS, memory_frame="")) == "", "no graph is kept, and none was asked for"
+    said = bench.reconstruct(replace(SETTINGS, memory_mesh_triangles=4), mesh=make_asset("mug", 0))
+    assert "no grid makes 4 triangles or fewer" in said
 
 
 def test_objects_stand_in_the_map_after_a_few_frames(bench: Bench) -> None:

@@ -113,7 +113,8 @@ def test_what_is_drawn_alike_is_the_same_in_all_processes_of_a_step_and_differs_
              for step in range(3) for part in range(2)}
     assert all(len(numbers) == 1 for numbers in drawn.values())
     numbers = set.union(*drawn.values())
-    assert len(numbers) == 6 and not numbers & {step_generator(0, step, p).random() for step in range(3) for p in range(3)}
+    own = {step_generator(0, step, process).random() for step in range(3) for process in range(3)}
+    assert len(numbers) == 6 and not numbers & own
     other = np.random.default_rng(0)
     assert alike(other) is other
 

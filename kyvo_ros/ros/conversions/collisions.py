@@ -1,5 +1,5 @@
-"""The scene graph for MoveIt: snapshots -> a difference to the planning scene, of shape_msgs primitives, and meshes where
-the graph knows shapes.
+"""The scene graph for MoveIt: snapshots -> a difference to the planning scene, of shape_msgs primitives, and meshes
+where the graph knows shapes.
 
 moveit_msgs is imported when it is needed, since a robot without an arm has none.
 """

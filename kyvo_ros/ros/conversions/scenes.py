@@ -44,8 +44,8 @@ def scene_from_graph_msg(message: SceneGraph, target_T_frame: Transform | None =
     stamp = message.header.stamp
     transform = Transform.identity() if target_T_frame is None else target_T_frame
     meshes = meshes_of(message.meshes)
-    return Scene([replace(_object_from_msg(item, transform), mesh=meshes.get(item.id)) for item in message.objects], target or message.header.frame_id,
-                 stamp.sec * 1_000_000_000 + stamp.nanosec)
+    objects = [replace(_object_from_msg(item, transform), mesh=meshes.get(item.id)) for item in message.objects]
+    return Scene(objects, target or message.header.frame_id, stamp.sec * 1_000_000_000 + stamp.nanosec)
 
 
 def scene_to_detections_msg(objects: Sequence[PlacedObject], header: Header) -> Detection3DArray:

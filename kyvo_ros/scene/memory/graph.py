@@ -147,7 +147,8 @@ class SceneMemory:
         """Keep the meshes of a scene's objects, in the memory's frame, for the confirmed objects that they are; their
         names. Nothing else is learned of the scene, whatever its time. Raises MemoryInputError as `fuse` does.
         """
-        tracks, sightings = self._confirmed(), [*checked_sightings(scene, self.frame_id, self.config.max_objects).values()]
+        tracks = self._confirmed()
+        sightings = [*checked_sightings(scene, self.frame_id, self.config.max_objects).values()]
         shown = [(tracks[i], sightings[j]) for i, j in associate(tracks, sightings, self.config) if sightings[j].mesh]
         for track, sighting in shown:
             track.see_shape(sighting)
