@@ -161,7 +161,7 @@ def measure_start(bench: Bench) -> dict:
     on_graph_s = time.perf_counter() - bench.started
     bench.wait(lambda: bench.values.get("model", "none") != "none", START_LIMIT_S, "the model")
     loaded_s, bare_started = time.perf_counter() - bench.started, time.perf_counter()
-    with Child([sys.executable, "-c", BARE_NODE]):
+    with Child([sys.executable, "-c", BARE_NODE], Path(os.devnull)):
         bench.wait(lambda: "bare" in bench.node.get_node_names(), START_LIMIT_S, "the bare node")
         bare_s = time.perf_counter() - bare_started
     return {"on_graph_s": on_graph_s, "bare_on_graph_s": bare_s, "loaded_s": loaded_s}
