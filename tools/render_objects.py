@@ -29,6 +29,7 @@ from kyvo_ros.data.images import read_rgb
 from kyvo_ros.data.object_folders import ObjectFolderError, read_records, scene_record
 from kyvo_ros.data.object_scenes import ObjectScene, sample_object_scene
 from kyvo_ros.scene import PinholeCamera, PlaneCamera
+from kyvo_ros.scene.files import write_whole
 from kyvo_ros.scene.mesh import Mesh
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -276,16 +277,10 @@ def render_folder(studio: Studio, scenes: Iterator[ObjectScene], lens: PinholeCa
         studio.render(scene, lens, look, index, part)
         os.replace(part, path)
         records[index] = record
-        _write_records(folder, {**info, "scenes": [records[i] for i in sorted(records)]})
+        document = {**info, "scenes": [records[i] for i in sorted(records)]}
+        write_whole(folder / "scenes.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
         made += 1
     return made
-
-
-def _write_records(folder: Path, document: dict[str, Any]) -> None:
-    """All at once, so that a run that is cut off leaves the file of before."""
-    part = folder / "scenes.json.part"
-    part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, folder / "scenes.json")
 
 
 def largest_offset_px(studio: Studio, scenes: Iterator[ObjectScene], lens: PinholeCamera) -> float:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kyvo_ros.autoencoders.shape_tokenizer import INSIDE
 from kyvo_ros.model.decoder import Decoder
 from kyvo_ros.scene import Scene
 from kyvo_ros.tokens.scene_grammar import SceneGrammar
@@ -25,8 +26,6 @@ from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.recipe import ShapeShares
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores
 
-#: The least code of a block that a surface passes; those below say outside and inside.
-_FIRST_SURFACE = 2
 #: Held-out images whose shapes are predicted for the score.
 _SCORED = 64
 
@@ -78,7 +77,7 @@ class ShapeLesson:
             logits, truth = self._predicted(decoder, pictures, part, text)
             entropies.append(F.cross_entropy(logits, truth, reduction="none"))
             first = self.grammar.vocabulary.range("shape").start
-            found, there = (codes >= first + _FIRST_SURFACE for codes in (logits[:, first:].argmax(-1) + first, truth))
+            found, there = (codes > first + INSIDE for codes in (logits[:, first:].argmax(-1) + first, truth))
             common, either = common + int((found & there).sum()), either + int((found | there).sum())
         if not entropies:
             return {}
