@@ -136,16 +136,18 @@ def test_a_graph_is_told_at_once_and_a_missing_transform_is_named(started: Robot
 
 
 def test_objects_keep_their_ids_while_the_camera_looks_away(robot: Robot) -> None:
-    told, ids = robot.last_told(3), robot.ids()
-    assert [o.id for o in told.objects] == ids and told.header.frame_id == "map"
+    told, before = robot.last_told(3), robot.graph().objects
+    assert [o.id for o in told.objects] == [o.id for o in before] and told.header.frame_id == "map"
     robot.look(1, ELSEWHERE, frames=8)  # another cube, in another place
     far = robot.graph()
-    assert [o.id for o in far.objects][:3] == ids and len(far.objects) == 4
+    assert [(o.id, o.sightings) for o in far.objects[:3]] == [(o.id, o.sightings) for o in before]
+    assert len(far.objects) == 4
     robot.look(3, AT_THE_TABLE, frames=2)
     back = robot.graph()
     assert [o.id for o in back.objects] == [o.id for o in far.objects]
     seen = [o.last_seen == back.header.stamp for o in back.objects]
-    assert seen == [True, True, True, False] and back.objects[0].sightings == 6
+    assert seen == [True, True, True, False]
+    assert all(o.sightings >= known.sightings + 2 for o, known in zip(back.objects, before)), "an image may come twice"
     assert all(o.first_seen == told.objects[0].first_seen for o in back.objects[:3])
 
 
