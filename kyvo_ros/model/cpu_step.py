@@ -1,4 +1,4 @@
-"""A step of a few rows on the CPU, compiled: all blocks in one call, each row on its own.
+"""A step of a few rows on the CPU, compiled: all blocks in one call.
 
 A step of a small model computes so little that torch spends most of it between its hundred tiny operations; one
 compiled loop over the same weights takes a sixth of the time and lets go of Python's lock meanwhile. Numba compiles it
@@ -38,35 +38,35 @@ def _compiled(function: Callable) -> Callable:
 
 
 @_compiled
-def _multiply(x, weight, out, first):
-    """(m, K) times (K, N) into (m, N). Leaves out rows before `first`."""
-    _multiply_part(x, 0, weight, weight.shape[1], out, first)
+def _multiply(x, weight, out):
+    """(m, K) times (K, N) into (m, N)."""
+    _multiply_part(x, 0, weight, weight.shape[1], out)
 
 
 @_compiled
-def _multiply_part(x, place, weight, end, out, first):
+def _multiply_part(x, place, weight, end, out):
     """K columns of x (m, E) from `place` on, times the first `end` columns of (K, N), into those of (m, N); four rows of
-    the weight at a time. Leaves out rows before `first`.
+    the weight at a time.
     """
     out[:, :end] = 0.0
     fours = weight.shape[0] // 4 * 4
     for k in range(0, fours, 4):
         w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
-        for row in range(first, x.shape[0]):
+        for row in range(x.shape[0]):
             own, target = x[row], out[row]
             a, b, c, d = own[place + k], own[place + k + 1], own[place + k + 2], own[place + k + 3]
             for n in range(end):
                 target[n] += a * w0[n] + b * w1[n] + c * w2[n] + d * w3[n]
     for k in range(fours, weight.shape[0]):
-        for row in range(first, x.shape[0]):
+        for row in range(x.shape[0]):
             for n in range(end):
                 out[row, n] += x[row, place + k] * weight[k, n]
 
 
 @_compiled
-def _normalise(x, epsilon, out, first):
+def _normalise(x, epsilon, out):
     """(m, D) by its root mean square, without gain."""
-    for row in range(first, x.shape[0]):
+    for row in range(x.shape[0]):
         total = np.float32(0.0)
         for k in range(x.shape[1]):
             total += x[row, k] * x[row, k]
@@ -108,7 +108,7 @@ def _exponential(x, size):
 
 
 @_compiled
-def _attend(projected, keys, memory, own, start, first, scores, out):
+def _attend(projected, keys, memory, own, start, scores, out):
     """Queries, the first of (m, E), at `start` on over keys (kv_heads, head_dim, length) and the values behind the
     keys of a memory (2 * kv_heads, rows, length, head_dim), its row `own` -> (m, D). scores: (m, length), to work in.
 
@@ -119,17 +119,17 @@ def _attend(projected, keys, memory, own, start, first, scores, out):
     scale = np.float32(1.0) / np.sqrt(np.float32(head_dim))
     for head in range(heads):
         place, kv_head = head * head_dim, head * kv_heads // heads
-        _multiply_part(projected, place, keys[kv_head], start + width, scores, first)
-        for row in range(first, width):
+        _multiply_part(projected, place, keys[kv_head], start + width, scores)
+        for row in range(width):
             _soften(scores[row], start + row + 1, start + width, scale)
-        _weigh(scores, memory[kv_heads + kv_head, own], start + width, out, place, first)
+        _weigh(scores, memory[kv_heads + kv_head, own], start + width, out, place)
 
 
 @_compiled
-def _weigh(weights, values, end, out, place, first):
+def _weigh(weights, values, end, out, place):
     """(m, length) weights times the first `end` of values (length, head_dim) into (m, D) from `place` on."""
     head_dim, fours = values.shape[1], end // 4 * 4
-    for row in range(first, out.shape[0]):
+    for row in range(out.shape[0]):
         own, target = weights[row], out[row, place:place + head_dim]
         target[:] = 0.0
         for n in range(0, fours, 4):
@@ -176,10 +176,10 @@ def _largest(x, size):
 
 
 @_compiled
-def _gate(both, out, first):
+def _gate(both, out):
     """SwiGLU of (m, 2 * F), gates before values, into (m, F)."""
     size = out.shape[1]
-    for row in range(first, out.shape[0]):
+    for row in range(out.shape[0]):
         own, result = both[row], out[row]
         for k in range(size):
             result[k] = -own[k]
@@ -189,39 +189,57 @@ def _gate(both, out, first):
 
 
 @_compiled
-def _advance(x, start, cache, columns, row, qkv, out, gate_up, down, rope, epsilon):
-    """Run (m, D) embeddings of the tokens at `start` on through every block, in place.
+def _advance(x, begins, starts, cache, columns, qkv, out, gate_up, down, rope, epsilon):
+    """Run the embeddings of further tokens of some rows through every block -> (rows, D), each row's last, no norm.
 
-    cache: (layers, 2 * kv_heads, rows, length, head_dim), of which `row` holds what comes before `start` and takes what
-    is new. columns: its keys once more, (layers, rows, kv_heads, head_dim, length). qkv, out, gate_up, down: (layers,
-    inputs, outputs), the norms' gains folded in. rope: (positions, pairs, 2).
-    Of the last block only the last token's state is computed to its end.
+    x: (m, D), overwritten: those of row r are x[begins[r]:begins[r + 1]] and stand at `starts[r]` on. Products with
+    weights are of all of them at once, so that the weights are read once for all rows.
+    cache: (layers, 2 * kv_heads, rows, length, head_dim), which holds what comes before and takes what is new. columns:
+    its keys once more, (layers, rows, kv_heads, head_dim, length). qkv, out, gate_up, down: (layers, inputs, outputs),
+    the norms' gains folded in. rope: (positions, pairs, 2).
+    Of the last block only the states of the last tokens are computed to their end.
     """
     layers, kv_pairs, _, length, head_dim = cache.shape
-    width, dim, ffn_dim = x.shape[0], x.shape[1], down.shape[1]
+    rows, width, dim, ffn_dim = len(starts), x.shape[0], x.shape[1], down.shape[1]
     kv_heads = kv_pairs // 2
     normalised, added = np.empty((width, dim), np.float32), np.empty((width, dim), np.float32)
     projected, attended = np.empty((width, qkv.shape[2]), np.float32), np.empty((width, dim), np.float32)
     both, gated = np.empty((width, 2 * ffn_dim), np.float32), np.empty((width, ffn_dim), np.float32)
-    scores, first = np.empty((width, length), np.float32), 0
+    scores = np.empty((width, length), np.float32)
     for layer in range(layers):
-        keys = columns[layer, row]
-        _normalise(x, epsilon, normalised, 0)
-        _multiply(normalised, qkv[layer], projected, 0)
-        _turn(projected, rope, start)
-        for i in range(width):
-            new = projected[i, dim:].reshape(kv_pairs, head_dim)
-            cache[layer, :, row, start + i], keys[:, :, start + i] = new, new[:kv_heads]
+        _normalise(x, epsilon, normalised[:width])
+        _multiply(normalised[:width], qkv[layer], projected)
+        for row in range(rows):
+            _keep(projected[begins[row]:begins[row + 1]], starts[row], rope, cache[layer], columns[layer], row)
         if layer == layers - 1:
-            first = width - 1
-        _attend(projected, keys, cache[layer], row, start, first, scores, attended)
-        _multiply(attended, out[layer], added, first)
-        x += added
-        _normalise(x, epsilon, normalised, first)
-        _multiply(normalised, gate_up[layer], both, first)
-        _gate(both, gated, first)
-        _multiply(gated, down[layer], added, first)
-        x += added
+            for row in range(rows):
+                x[row], projected[row] = x[begins[row + 1] - 1], projected[begins[row + 1] - 1]
+                starts[row] += begins[row + 1] - begins[row] - 1
+            width, begins, x = rows, np.arange(rows + 1), x[:rows]
+        for row in range(rows):
+            own = slice(begins[row], begins[row + 1])
+            _attend(projected[own], columns[layer, row], cache[layer], row, starts[row], scores[own], attended[own])
+        _multiply(attended[:width], out[layer], added[:width])
+        x += added[:width]
+        _normalise(x, epsilon, normalised[:width])
+        _multiply(normalised[:width], gate_up[layer], both[:width])
+        _gate(both[:width], gated[:width])
+        _multiply(gated[:width], down[layer], added[:width])
+        x += added[:width]
+    return x
+
+
+@_compiled
+def _keep(projected, start, rope, memory, columns, row):
+    """Turn the queries and keys of (m, E), at `start` on, and write keys and values into a row of the memory of a layer
+    (2 * kv_heads, rows, length, head_dim), the keys into (rows, kv_heads, head_dim, length) as well.
+    """
+    _turn(projected, rope, start)
+    kv_pairs, _, _, head_dim = memory.shape
+    dim = projected.shape[1] - kv_pairs * head_dim
+    for i in range(projected.shape[0]):
+        new = projected[i, dim:].reshape(kv_pairs, head_dim)
+        memory[:, row, start + i], columns[row, :, :, start + i] = new, new[:kv_pairs // 2]
 
 
 class CompiledStep:
@@ -242,7 +260,7 @@ class CompiledStep:
         # The first call compiles, or loads what an earlier process compiled: better now than in the first frame.
         memory = np.zeros((config.layers, 2 * config.kv_heads, 1, 1, config.head_dim), np.float32)
         columns = np.zeros((config.layers, 1, config.kv_heads, config.head_dim, 1), np.float32)
-        self._row(self._table[[0]], 0, memory, columns, 0)
+        self._states([self._table[[0]]], [0], memory, columns)
 
     @classmethod
     def serves(cls, config: DecoderConfig, table: Tensor) -> bool:
@@ -258,15 +276,16 @@ class CompiledStep:
 
         `places` (B, m, D): what they carry for their places in an image, see `RunningPlaces`.
         """
-        memory, columns = cache.array(), cache.key_columns()
         vectors = [self._table[own] for own in tokens]
         if places is not None:
             vectors = [x + own[:len(x)].numpy() for x, own in zip(vectors, places)]
-        states = [self._row(x, length, memory, columns, row) for row, (x, length) in enumerate(zip(vectors, lengths))]
-        return torch.from_numpy(np.stack(states))
+        return torch.from_numpy(self._states(vectors, lengths, cache.array(), cache.key_columns()))
 
-    def _row(self, x: np.ndarray, length: int, memory: np.ndarray, columns: np.ndarray, row: int) -> np.ndarray:
-        """State (D,) behind (m, D) embeddings, which are overwritten."""
-        _advance(x, length, memory, columns, row, *self._blocks, self._rope, self._epsilon)
-        last = x[-1]
-        return last * (self._norm / np.sqrt(np.dot(last, last) / np.float32(len(last)) + self._epsilon))
+    def _states(self, vectors: Sequence[np.ndarray], lengths: Sequence[int], memory: np.ndarray,
+                columns: np.ndarray) -> np.ndarray:
+        """States (B, D) behind embeddings (m, D) of each row."""
+        begins = np.cumsum([0, *map(len, vectors)])
+        last = _advance(np.concatenate(vectors), begins, np.array(lengths), memory, columns, *self._blocks, self._rope,
+                        self._epsilon)
+        square = np.einsum("rd,rd->r", last, last) / np.float32(last.shape[1])
+        return last * (self._norm / np.sqrt(square + self._epsilon)[:, None])

@@ -121,6 +121,6 @@ def test_compiles_where_nothing_can_be_kept(tmp_path: Path) -> None:
             "class Nowhere:\n    @classmethod\n    def from_function(cls, *args): return None\n"
             "caching.CacheImpl._locator_classes = [Nowhere]\n"
             "import numpy as np, cpu_step; out = np.zeros((1, 4), np.float32)\n"
-            "cpu_step._multiply(np.ones((1, 4), np.float32), np.ones((4, 4), np.float32), out, 0); print(out.sum())")
+            "cpu_step._multiply(np.ones((1, 4), np.float32), np.ones((4, 4), np.float32), out); print(out.sum())")
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert run.stdout.strip() == "16.0", run.stderr
