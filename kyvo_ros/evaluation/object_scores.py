@@ -17,7 +17,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from kyvo_ros.evaluation.jaccard import ground_distances_m, jaccard_index, same_attributes
+from kyvo_ros.evaluation.place import yaw_error_rad
 from kyvo_ros.evaluation.shape_metrics import f_score
+from kyvo_ros.evaluation.yaw_symmetry import yaw_period_rad
 from kyvo_ros.scene import Scene
 
 #: Distances at which layouts count as right, metres.
@@ -35,7 +37,8 @@ class ObjectScores:
     jaccard: dict[float, float]  # by TAUS_M
     right_class: float | None  # share of pairs
     position_error_m: float | None  # median over pairs, in three dimensions
-    yaw_error_deg: float | None  # median over pairs; round objects, whose yaw nobody sees, count too
+    yaw_error_deg: float | None  # median over pairs whose true mesh shows a yaw, by its `yaw_period_rad`
+    yaw_chance_deg: float | None  # what a guess would have of the same pairs: a quarter of the period
     size_error: float | None  # mean over pairs and axes, as a share of the true extent
     f_scores: dict[float, float]  # by THRESHOLDS; 0 where nothing was reconstructed
 
@@ -54,12 +57,15 @@ def object_scores(predicted: Scene, truth: Scene, points: np.ndarray, true_point
     if not len(truth) or not len(true_points):
         raise ValueError("expected a true scene with objects and points on them")
     pairs = [(predicted.objects[i], truth.objects[j]) for i, j in paired(predicted, truth)]
+    turned = [(a, b, period) for a, b in pairs if None not in (a.yaw_rad, b.yaw_rad) and b.mesh is not None
+              and (period := yaw_period_rad(b.mesh)) is not None]
     diagonal_m = float(np.mean([np.linalg.norm(item.size_m) for item in truth.objects]))
     return ObjectScores(
         {tau: jaccard_index(predicted, truth, tau) for tau in TAUS_M},
         _mean([same_attributes(a, b) for a, b in pairs]),
         _median([float(np.linalg.norm(a.position_m - b.position_m)) for a, b in pairs]),
-        _median([_turn_deg(a.yaw_rad - b.yaw_rad) for a, b in pairs if None not in (a.yaw_rad, b.yaw_rad)]),
+        _median([math.degrees(yaw_error_rad(a.yaw_rad, b.yaw_rad, period)) for a, b, period in turned]),
+        _mean([math.degrees(period) / 4 for _, _, period in turned]),
         _mean([float((np.abs(a.size_m - b.size_m) / b.size_m).mean()) for a, b in pairs if a.size_m is not None]),
         surface_f_scores(points, true_points, diagonal_m))
 
@@ -77,17 +83,12 @@ def mean_scores(scores: Sequence[ObjectScores]) -> dict[str, float | None]:
     rows: dict[str, list[float]] = {}
     for score in scores:
         single = {name: getattr(score, name) for name in ("right_class", "position_error_m", "yaw_error_deg",
-                                                          "size_error")}
+                                                          "yaw_chance_deg", "size_error")}
         named = {**{f"jaccard_{tau:g}": v for tau, v in score.jaccard.items()}, **single,
                  **{f"f_score_{t:g}": v for t, v in score.f_scores.items()}}
         for name, value in named.items():
             rows.setdefault(name, []).extend([] if value is None else [value])
     return {name: _mean(values) for name, values in rows.items()}
-
-
-def _turn_deg(turn_rad: float) -> float:
-    """The size of a turn, the short way round."""
-    return math.degrees(abs((turn_rad + math.pi) % (2 * math.pi) - math.pi))
 
 
 def _mean(values: Sequence[float]) -> float | None:

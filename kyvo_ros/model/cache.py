@@ -5,6 +5,7 @@ Knows slots and rows, not tokens. Keys arrive already rotated.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ class KVCache:
         return self._data.numpy()
 
     def key_columns(self) -> np.ndarray:
-        """(layers, rows, kv_heads, head_dim, length): a copy of the keys, positions last, until `read` or `keep`.
+        """(layers, rows, kv_heads, head_dim, length): a copy of the keys, positions last, until `read`.
 
         Who writes to `array` writes here as well.
         """
@@ -59,8 +60,9 @@ class KVCache:
             self._columns = np.ascontiguousarray(self.array()[:, :self._kv_heads].transpose(0, 2, 1, 4, 3))
         return self._columns
 
-    def keep(self, rows: Tensor) -> None:
-        """Put the rows `rows` (int64 indices) in place of all: some dropped, or one many times."""
-        self._data, self._columns = self._data[:, :, rows], None
-        if self.places is not None:
-            self.places.keep(rows)
+    def of_rows(self, rows: Tensor) -> KVCache:
+        """A cache of its own for the rows `rows` (int64 indices): some left out, or one many times."""
+        taken = copy(self)
+        taken._data, taken._columns = self._data[:, :, rows], None
+        taken.places = self.places and self.places.of_rows(rows)
+        return taken

@@ -121,7 +121,7 @@ def _decode(cached: CachedDecoder, prompt: Tensor, cells: Tensor | None, prefix_
             if not going:
                 return
             if len(going) < len(active):
-                cache.keep(torch.tensor(going, device=cached.device))
+                cache = cache.of_rows(torch.tensor(going, device=cached.device))
                 active = [active[index] for index in going]
             lengths = [row.length for row in active]
             hidden = cached.step([row.feed(width) for row in active], lengths, cache)

@@ -95,6 +95,11 @@ class CachedDecoder:
             self.blocks = [_BlockWeights(*block) for block in zip(*weights[:4])]
             self._compiled = self._compiled_step(weights)
 
+    @property
+    def steps_alone(self) -> bool:
+        """Whether a step of few rows takes one core alone, and lets go of Python's lock meanwhile."""
+        return self._compiled is not None
+
     def _compiled_step(self, weights: _BlockWeights) -> CompiledStep | None:
         """The faster way for few rows, where there is one."""
         if not CompiledStep.serves(self.config, self.table):

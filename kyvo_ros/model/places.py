@@ -6,6 +6,7 @@ The forward pass over a whole sequence finds the places by itself; token by toke
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +31,13 @@ class RunningPlaces:
         self._written: list[bool] = (prompt == embedding.separator).any(dim=1).tolist()  # behind [OUTPUT-SEP]
         self._rows = torch.arange(len(prompt))  # of the prompt
 
-    def keep(self, rows: Tensor) -> None:
-        """Put the rows `rows` (int64 indices) in place of all."""
-        self._rows = self._rows[rows.cpu()]
-        self._seen, self._shaped, self._written = (
+    def of_rows(self, rows: Tensor) -> RunningPlaces:
+        """Counts of their own for the rows `rows` (int64 indices)."""
+        taken = copy(self)
+        taken._rows = self._rows[rows.cpu()]
+        taken._seen, taken._shaped, taken._written = (
             [old[row] for row in rows.tolist()] for old in (self._seen, self._shaped, self._written))
+        return taken
 
     def of_next(self, tokens: Sequence[Sequence[int]]) -> Tensor | None:
         """(B, m, D) of the next up to m tokens of each row, zero for all but those of images and shapes; None where

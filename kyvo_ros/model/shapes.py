@@ -9,7 +9,8 @@ trained on what it is asked for (see `training.shape_lesson`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -110,18 +111,34 @@ def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], 
     with torch.inference_mode():
         cache = decoder.new_cache(1, room)
         decoder.prefill(known.to(decoder.device), cache, cells=cells, prefix_length=prefix_length)
-        cache.keep(torch.zeros(len(ends), dtype=torch.int64, device=decoder.device))
-        lengths = [prompt.shape[1] + end for end in ends]  # what of the shared prefix stands before an object's shape
-        written = [np.full(len(ends), grammar.vocabulary.structure_id(grammar.schema.shape.marker))]
-        codes = np.array(grammar.vocabulary.range("shape"))
-        head = decoder.head_rows(codes).T
-        with threads_of_steps(decoder, len(ends)):
+    codes = np.array(grammar.vocabulary.range("shape"))
+    head = decoder.head_rows(codes).T
+
+    def write(objects: np.ndarray) -> np.ndarray:
+        """(n, L) ids of the shapes of these objects."""
+        lengths = [prompt.shape[1] + ends[i] for i in objects]  # what of the prefix stands before an object's shape
+        written = [np.full(len(objects), grammar.vocabulary.structure_id(grammar.schema.shape.marker))]
+        with torch.inference_mode(), threads_of_steps(decoder, len(objects)):
+            own = cache.of_rows(torch.zeros(len(objects), dtype=torch.int64, device=decoder.device))
             for _ in range(length):
-                hidden = decoder.step(written[-1][:, None].tolist(), lengths, cache)
+                hidden = decoder.step(written[-1][:, None].tolist(), lengths, own)
                 logits = (hidden.float().cpu() @ head).numpy()
-                written.append(codes[[choose_shape(row, temperature, top_k, s) for row, s in zip(logits, streams)]])
+                written.append(codes[[choose_shape(row, temperature, top_k, streams[i])
+                                      for i, row in zip(objects, logits)]])
                 lengths = [n + 1 for n in lengths]
-    return grammar.vocabulary.shape_codes_of(np.stack(written[1:], axis=1))
+        return np.stack(written[1:], axis=1)
+    return grammar.vocabulary.shape_codes_of(_in_threads(write, len(ends), decoder))
+
+
+def _in_threads(write: Callable[[np.ndarray], np.ndarray], count: int, decoder: CachedDecoder) -> np.ndarray:
+    """What `write` makes of the numbers below `count`, in as many groups as torch may take threads here, where a step
+    of one group does not take them all.
+    """
+    threads = min(count, torch.get_num_threads()) if decoder.steps_alone else 1
+    if threads == 1:
+        return write(np.arange(count))
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(write, np.array_split(np.arange(count), threads))))
 
 
 def _with_codes(layout: Generation, codes: np.ndarray, grammar: SceneGrammar) -> Generation:

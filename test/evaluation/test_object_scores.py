@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kyvo_ros.data.assets import make_asset
 from kyvo_ros.evaluation.object_scores import mean_scores, object_scores, paired, surface_f_scores
 from kyvo_ros.scene import Scene, SceneObject
 
 
 def item(x: float, word: str = "mug", yaw: float = 0.0) -> SceneObject:
-    return SceneObject({"category": word}, [x, 0.0, 0.5], yaw, [3.0, 0.0 + 4.0, 12.0])  # a diagonal of 13
+    return SceneObject({"category": word}, [x, 0.0, 0.5], yaw, [3.0, 0.0 + 4.0, 12.0],  # a diagonal of 13
+                       mesh=make_asset(word, 0))
 
 
 TRUTH = Scene((item(0.0), item(5.0, "bowl")))
@@ -34,7 +36,8 @@ def test_errors_by_hand() -> None:
     assert sorted(paired(guess, TRUTH)) == [(0, 1), (1, 0)]
     scores = object_scores(guess, TRUTH, POINTS[:1], POINTS)
     assert scores.right_class == 0.5 and scores.position_error_m == pytest.approx(0.15)
-    assert scores.yaw_error_deg == pytest.approx(5.0) and scores.size_error == pytest.approx(0.5 / 6)
+    assert scores.yaw_error_deg == pytest.approx(10.0) and scores.yaw_chance_deg == 90.0, "of the mug; bowls are round"
+    assert scores.size_error == pytest.approx(0.5 / 6)
     assert scores.jaccard == {0.25: 0.0, 0.5: 1 / 4}  # one right of 3 + 2 - 1
     assert scores.f_scores[0.02] == pytest.approx(2 * 1.0 * 0.5 / 1.5)
 

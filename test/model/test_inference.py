@@ -75,7 +75,7 @@ def test_rows_can_leave(decoder: Decoder, cells: torch.Tensor) -> None:
         cache = cached.new_cache(3, 40)
         cached.prefill(ids[:, :PROMPT], cache, cells=cells[:3], prefix_length=PREFIX)
         cached.step([ids[row, PROMPT:PROMPT + 3].tolist() for row in range(3)], [PROMPT] * 3, cache)
-        cache.keep(torch.tensor([0, 2]))
+        cache = cache.of_rows(torch.tensor([0, 2]))
         state = cached.step([ids[row, PROMPT + 3:PROMPT + 5].tolist() for row in (0, 2)], [PROMPT + 3] * 2, cache)
     assert torch.allclose(state, whole[[0, 2], PROMPT + 4], atol=2e-5)
 
@@ -143,6 +143,6 @@ def test_images_that_are_written_stand_in_their_places(
         cache = cached.new_cache(3, 40)
         cached.prefill(ids[:, :PROMPT], cache, cells=cells[:3], prefix_length=PREFIX)
         cached.step(ids[:, 10:13].tolist(), [10] * 3, cache)
-        cache.keep(torch.tensor([0, 2]))
+        cache = cache.of_rows(torch.tensor([0, 2]))
         state = cached.step(ids[[0, 2], 13:16].tolist(), [13] * 2, cache)
     assert torch.allclose(state, whole[[0, 2], 15], atol=2e-5)
