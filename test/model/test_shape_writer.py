@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -74,13 +75,26 @@ def test_a_scene_of_one_object_is_the_same_in_either_order(bundle: ModelBundle) 
     assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
 
 
-def test_rows_are_as_whole_forward_passes_over_the_layout_before_them(bundle: ModelBundle, cells: np.ndarray) -> None:
-    """Object after object by the plainest decoding, each behind the layout of those before it."""
+@pytest.fixture(params=[1, 2, 3])
+def threads(request) -> Iterator[int]:
+    """So many of torch's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_rows_are_as_whole_forward_passes_over_the_layout_before_them(bundle: ModelBundle, cells: np.ndarray,
+                                                                      threads: int) -> None:
+    """Object after object by the plainest decoding, each behind the layout of those before it; groups of rows share the
+    threads.
+    """
     prompt, grammar = prompt_of(bundle), bundle.grammar
     ground = torch.from_numpy(cells)[None]
     (layout,) = generate(bundle.decoder, prompt, grammar=grammar.layout, cells=ground, prefix_length=42)
     rows = write_shapes(CachedDecoder(bundle.decoder), prompt, layout.token_ids, grammar, cells=ground,
                         prefix_length=42)
+    assert torch.get_num_threads() == threads
     codes, marker = bundle.vocabulary.range("shape"), bundle.vocabulary.structure_id("[SHAPE]")
     ends = grammar.object_ends(layout.token_ids)
     assert rows.shape == (len(ends), 8) and len(ends) > 1
