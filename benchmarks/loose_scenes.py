@@ -70,7 +70,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="model folder (default: the shipped one)")
     parser.add_argument("--scenes", type=int, default=120, help="of each kind (default: %(default)s)")
-    parser.add_argument("--effort", choices=("fast", "accurate"), default="fast", help="(default: %(default)s)")
+    parser.add_argument("--effort", choices=("fast", "accurate", "thorough"), default="fast",
+                        help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     pipeline = KyvoPipeline.from_pretrained(given.model)

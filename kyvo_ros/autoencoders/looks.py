@@ -29,11 +29,14 @@ class Look:
     mirror: bool = False
 
 
-#: The looks of each effort. The four that turn put the borders of the cells a quarter to either side, which makes
-#: cells of half the size out of the four, and half of them are mirrored.
+_EIGHTHS = (-0.375, -0.125, 0.125, 0.375)
+#: The looks of each effort. The four of `accurate` that turn put the borders of the cells a quarter to either side, which
+#: makes cells of half the size out of the four, and half of them are mirrored; those of `thorough` make cells of a quarter.
 EFFORTS: dict[str, tuple[Look, ...]] = {
     "fast": (Look(),),
     "accurate": (Look(), Look(-0.25, -0.25), Look(-0.25, 0.25, True), Look(0.25, -0.25, True), Look(0.25, 0.25)),
+    "thorough": tuple(Look(right, down, (i + j) % 2 == 1)
+                      for i, right in enumerate(_EIGHTHS) for j, down in enumerate(_EIGHTHS)),
 }
 
 

@@ -59,8 +59,8 @@ def add_held_out_images(parser: argparse.ArgumentParser) -> None:
 
 def add_effort(parser: argparse.ArgumentParser) -> None:
     """How hard the model looks."""
-    parser.add_argument("--effort", choices=("fast", "accurate"), default="fast", help="look at an image once, or "
-                        "several times and take what the looks agree on (default: %(default)s)")
+    parser.add_argument("--effort", choices=("fast", "accurate", "thorough"), default="fast", help="look at an image "
+                        "once, or five or sixteen times and take what the looks agree on (default: %(default)s)")
 
 
 def add_shape_order(parser: argparse.ArgumentParser) -> None:

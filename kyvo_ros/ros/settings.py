@@ -54,9 +54,9 @@ class Settings:
     threads: int = _setting(0, (
         "CPU threads for each image that is being computed; 0 shares the cores among them."), minimum=0, maximum=256)
     effort: str = _setting("fast", (
-        "fast looks at an image once; accurate looks several times, shifted against the cells of the model's image "
-        "tokens, and gives what the looks agree on: better places, fewer frames."
-    ), choices=("fast", "accurate"))
+        "fast looks at an image once; accurate looks five times, thorough sixteen times, shifted against the cells of "
+        "the model's image tokens, and gives what the looks agree on: better places, fewer frames."
+    ), choices=("fast", "accurate", "thorough"))
     # --- cameras
     cameras: tuple[str, ...] = _setting((), (
         "Names of the cameras, each with its own topics (front: front/image, front/camera_info, front/scene, ...) and "

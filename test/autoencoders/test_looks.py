@@ -77,6 +77,13 @@ def test_looks_quarter_the_cells() -> None:
     assert turns == {(0.25, 0.25)} and len(phases) == 4 and EFFORTS["accurate"][0] == Look()
 
 
+def test_sixteen_looks_make_quarters_of_cells_half_of_them_in_the_mirror() -> None:
+    looks = EFFORTS["thorough"]
+    assert {(look.right % 0.25, look.down % 0.25) for look in looks} == {(0.125, 0.125)}
+    assert len({(look.right, look.down) for look in looks}) == 16 == 2 * sum(look.mirror for look in looks)
+    assert sum(look.right for look in looks) == sum(look.down for look in looks) == 0, "turned to all sides alike"
+
+
 def test_an_unknown_plane_stays_unknown_and_the_nominal_one_brings_back() -> None:
     camera = CAMERAS["CLEVR"][0]
     unknown = looks_at(blob(CameraView(camera, NOMINAL)), CameraView(camera))

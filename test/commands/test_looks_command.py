@@ -24,7 +24,7 @@ def test_a_set_scores_as_the_pipeline_does_with_its_looks(model: Path, data: Pat
     wanted = "0,0 0.25,-0.5m"
     assert evaluate(model, data, "--last", "3", "--set", wanted, "--json", str(tmp_path / "looks.json")) == 0
     rows = {row["set"]: row for row in json.loads((tmp_path / "looks.json").read_text())["sets"]}
-    assert list(rows) == ["effort fast", "effort accurate", wanted]
+    assert list(rows) == ["effort fast", "effort accurate", "effort thorough", wanted]
     pipeline, samples = KyvoPipeline.from_pretrained(model, "cpu"), read_clevr(data)[-3:]
     for name, effort in (("effort accurate", "accurate"), (wanted, parse_looks(wanted))):
         seen = pipeline.recognize_batch([s.image() for s in samples], [s.view for s in samples], effort=effort)

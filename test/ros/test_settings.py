@@ -33,7 +33,7 @@ def test_defaults_are_valid_and_every_setting_is_explained() -> None:
     ({"threads": 2.0}, "must be of type int"),
     ({"image_transport": "theora"}, "must be one of raw, compressed, got 'theora'"),
     ({"scale": "metres"}, "must be one of units, distance"),
-    ({"effort": "slow"}, "must be one of fast, accurate"),
+    ({"effort": "slow"}, "must be one of fast, accurate, thorough"),
     ({"device": "gpu"}, "must be auto, cpu, cuda or cuda:N, got 'gpu'"),
     ({"support_plane_frame": ""}, "must not be empty"),
     ({"scale": "distance"}, "needs the distance to the plane"),
