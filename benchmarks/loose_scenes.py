@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kyvo_ros.autoencoders.looks import EFFORTS
 from kyvo_ros.data.placement import PlacementSettings
 from kyvo_ros.evaluation import jaccard_index, match_by_place
 from kyvo_ros.pipeline import KyvoPipeline
@@ -70,8 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="model folder (default: the shipped one)")
     parser.add_argument("--scenes", type=int, default=120, help="of each kind (default: %(default)s)")
-    parser.add_argument("--effort", choices=("fast", "accurate", "thorough"), default="fast",
-                        help="(default: %(default)s)")
+    parser.add_argument("--effort", choices=tuple(EFFORTS), default="fast", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     pipeline = KyvoPipeline.from_pretrained(given.model)

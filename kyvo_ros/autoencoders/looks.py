@@ -30,8 +30,9 @@ class Look:
 
 
 _EIGHTHS = (-0.375, -0.125, 0.125, 0.375)
-#: The looks of each effort. The four of `accurate` that turn put the borders of the cells a quarter to either side, which
-#: makes cells of half the size out of the four, and half of them are mirrored; those of `thorough` make cells of a quarter.
+#: The looks of each effort. The four of `accurate` that turn put the borders of the cells a quarter to either side,
+#: which makes cells of half the size out of the four, and half of them are mirrored; those of `thorough` make cells of
+#: a quarter.
 EFFORTS: dict[str, tuple[Look, ...]] = {
     "fast": (Look(),),
     "accurate": (Look(), Look(-0.25, -0.25), Look(-0.25, 0.25, True), Look(0.25, -0.25, True), Look(0.25, 0.25)),

@@ -207,8 +207,8 @@ def _advance(x, begins, starts, cache, columns, qkv, out, gate_up, down, rope, e
     both, gated = np.empty((width, 2 * ffn_dim), np.float32), np.empty((width, ffn_dim), np.float32)
     scores = np.empty((width, length), np.float32)
     for layer in range(layers):
-        _normalise(x, epsilon, normalised[:width])
-        _multiply(normalised[:width], qkv[layer], projected)
+        _normalise(x, epsilon, normalised)
+        _multiply(normalised, qkv[layer], projected)
         for row in range(rows):
             _keep(projected[begins[row]:begins[row + 1]], starts[row], rope, cache[layer], columns[layer], row)
         if layer == layers - 1:

@@ -67,12 +67,13 @@ vocabulary, grammar, canonical camera), `decoder.safetensors`, `image_tokenizer.
 
 ## Training
 
-    python3 -m kyvo_ros.cli train all --recipe {recipe}{start} --shapes DIR --out models/{name}
+    python3 -m kyvo_ros.cli train all --recipe {recipe}{start} --shapes DIR{renders} --out models/{name}
 
 Data: synthetic scenes of the project's procedural objects, {objects}, drawn by a
-rasteriser, and images without objects; all mirrored at random. The image encoder is trained with an auxiliary dense
-head on ground-truth objects, which the paper's VQGAN does not have; the decoder's image states have one, too, in
-training. The numbers in the last column were measured on scenes of instances held out of training.
+rasteriser{pictures}, and images without objects; all mirrored at random. The image
+encoder is trained with an auxiliary dense head on ground-truth objects, which the paper's VQGAN does not have; the
+decoder's image states have one, too, in training. The numbers in the last column were measured on scenes of instances
+held out of training.
 
 ![Jaccard index on held-out scenes over all hours of training](learning.png)
 
@@ -167,8 +168,10 @@ def write_card(folder: Path, recipe_path: str) -> None:
     if objects:
         words = (f"{objects['min_objects']} to {objects['max_objects']} of {objects['instances']} instances of "
                  f"{len(objects['categories']) or 'all'} categories")
+        mixed = last["examples"].get("views of renders")
+        renders, pictures = (" --renders DIR", ", some by another renderer") if mixed else ("", "")
         card = _OBJECTS_TEMPLATE.format(name=folder.name, recipe=recipe_path, start=start, heads=heads, runs=runs,
-                                        scores=scores, objects=words)
+                                        scores=scores, objects=words, renders=renders, pictures=pictures)
     else:
         cameras = _cameras_in_words(last.get("cameras"))
         card = _TEMPLATE.format(name=folder.name, recipe=recipe_path, start=start, heads=heads, runs=runs,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
 from kyvo_ros.autoencoders.looks import EFFORTS, Look, sights
+from kyvo_ros.commands.common import add_effort
+from kyvo_ros.ros.settings import Settings
 from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, Scene, SceneObject
 from kyvo_ros.scene.camera import MIN_ELEVATION_RAD
 from kyvo_ros.scene.distortion import distort
@@ -82,6 +86,15 @@ def test_sixteen_looks_make_quarters_of_cells_half_of_them_in_the_mirror() -> No
     assert {(look.right % 0.25, look.down % 0.25) for look in looks} == {(0.125, 0.125)}
     assert len({(look.right, look.down) for look in looks}) == 16 == 2 * sum(look.mirror for look in looks)
     assert sum(look.right for look in looks) == sum(look.down for look in looks) == 0, "turned to all sides alike"
+
+
+def test_command_line_and_node_offer_the_efforts_that_there_are() -> None:
+    """They name them, rather than import OpenCV to start."""
+    parser = argparse.ArgumentParser()
+    add_effort(parser)
+    (option,) = (action for action in parser._actions if action.dest == "effort")
+    (setting,) = (f for f in fields(Settings) if f.name == "effort")
+    assert option.choices == setting.metadata["choices"] == tuple(EFFORTS)
 
 
 def test_an_unknown_plane_stays_unknown_and_the_nominal_one_brings_back() -> None:

@@ -21,7 +21,7 @@ def test_the_library(names: tuple[str, ...], period: float | None) -> None:
     assert set(found.values()) == {period}, found
 
 
-def test_neither_size_nor_place_of_the_yaw_matter() -> None:
+def test_the_size_does_not_matter() -> None:
     mug = make_asset("mug", 3)
     assert yaw_period_rad(mug.with_vertices(mug.vertices * 0.01)) == yaw_period_rad(mug) == 2 * math.pi
 

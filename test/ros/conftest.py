@@ -16,9 +16,6 @@ try:
 except ImportError:  # no ROS here: the tests that need it skip, see `tester`
     FakeNode = Tester = None
 
-#: Fixtures of tests that speak over real DDS; all others of theirs build on `tester`.
-OVER_DDS = {"tester"}
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have a test that speaks over real DDS try twice, as colcon's --retest-until-pass does: it shares two cores with all
@@ -28,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.pluginmanager.hasplugin("rerunfailures"):
         return
     for item in items:
-        if Path(__file__).parent in item.path.parents and OVER_DDS & set(getattr(item, "fixturenames", ())):
+        if "tester" in getattr(item, "fixturenames", ()):  # on which all fixtures build that speak over DDS
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

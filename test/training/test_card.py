@@ -79,3 +79,12 @@ def test_the_history_is_that_of_the_start_and_a_run_counts_once(tmp_path):
 def test_a_folder_without_a_history_has_no_card(tmp_path):
     with pytest.raises(TrainingError, match="there is no training.json in"):
         write_card(tmp_path, "recipe.yaml")
+
+
+@pytest.mark.parametrize("renders", [0, 150])
+def test_a_card_of_objects_says_whether_another_renderer_drew_some(tmp_path, renders):
+    recipe = load_recipe(Path(__file__).resolve().parents[2] / "recipes" / "objects-nano.yaml")
+    write_history(tmp_path, tmp_path / "work", recipe, {"synthetic": 3, "views of renders": renders}, None)
+    write_card(tmp_path, "recipe.yaml")
+    card = (tmp_path / "README.md").read_text()
+    assert (" --shapes DIR --renders DIR --out " in card) == ("some by another renderer" in card) == bool(renders)
