@@ -144,11 +144,10 @@ class KyvoPipeline:
         with _timed(timings, "warp"):
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self.metres_per_unit(view.plane, scale) for view in views]
-            lenses = [self.lens(view.plane, m) for view, m in zip(views, metres)]
-            seen = [sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), wanted)
-                    for image, view, lens in zip(images, views, lenses)]
+            seen = [sights(image, view, self.lens(view.plane, m), self._builder.image_grid, self.nominal_plane(), wanted)
+                    for image, view, m in zip(images, views, metres)]
             looks = [(look, m) for group, m in zip(seen, metres) for look in group]
-            cells = [self._cells(lens, look.plane, m) for group, m, lens in zip(seen, metres, lenses) for look in group]
+            cells = [self._cells(look.lens, look.plane, m) for look, m in looks]
             canonical = np.stack([look.image_rgb for look, _ in looks])
         with _timed(timings, "encode"):
             codes = self._encode(canonical)
@@ -180,12 +179,12 @@ class KyvoPipeline:
         with _timed(timings, "warp"):
             view = self.view_of(image, camera)
             metres = self.metres_per_unit(view.plane, scale)
-            lens = self.lens(view.plane, metres)
-            (look,) = sights(image, view, lens, self._builder.image_grid, self.nominal_plane(), EFFORTS["fast"])
+            (look,) = sights(image, view, self.lens(view.plane, metres), self._builder.image_grid, self.nominal_plane(),
+                             EFFORTS["fast"])
         with _timed(timings, "encode"):
             codes = self._encode(look.image_rgb[None])[0]
         with _timed(timings, "generate"):
-            written = self._shapes.write(codes, self._cells(lens, look.plane, metres), order)
+            written = self._shapes.write(codes, self._cells(look.lens, look.plane, metres), order)
         with _timed(timings, "decode"):
             scene = self._whole_scenes.decode_scene(written.token_ids, written.distributions)
             scene = self._in_metres(scene, look, metres)

@@ -1,9 +1,10 @@
-"""Several looks at one image: the canonical camera turned by parts of a token's cell, or seen in a mirror.
+"""Several looks at one image: the canonical camera turned by parts of a token's cell, through a longer lens, or seen in
+a mirror.
 
 A token stands for a cell of the image, and what an encoder loses in rounding to the codebook depends on where an
-object lies in its cells. Looks that shift the cells lose something else, so that their mean is nearer to the truth
-than each of them. The turn is a homography of the image, and what is seen comes back to the first frame exactly. Knows
-no tokens and no model. Numpy and OpenCV only.
+object lies in its cells and how large it is there. Looks that shift or shrink the cells lose something else, so that
+their mean is nearer to the truth than each of them. Turn and lens are a homography of the image, and what is seen comes
+back to the first frame exactly. Knows no tokens and no model. Numpy and OpenCV only.
 """
 
 from __future__ import annotations
@@ -22,21 +23,29 @@ from kyvo_ros.scene.turns import levelled, turn_transform, turned_view
 
 @dataclass(frozen=True)
 class Look:
-    """A turn of the canonical camera, in cells of the token grid at the image's centre, and whether in a mirror."""
+    """A turn of the canonical camera, in cells of the token grid at the image's centre, whether in a mirror, and how
+    much longer the lens is.
+    """
 
     right: float = 0.0
     down: float = 0.0
     mirror: bool = False
+    zoom: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.zoom > 0:
+            raise ValueError(f"zoom must be positive, got {self.zoom}")
 
 
 _EIGHTHS = (-0.375, -0.125, 0.125, 0.375)
+_ZOOMS = (1.0, 1.07, 1.14, 1.21)  # longer ones hide more at the image's border, which half of the looks must see
 #: The looks of each effort. The four of `accurate` that turn put the borders of the cells a quarter to either side,
 #: which makes cells of half the size out of the four, and half of them are mirrored; those of `thorough` make cells of
-#: a quarter.
+#: a quarter, through four lenses: each row, each column and each side of the mirror has all of them.
 EFFORTS: dict[str, tuple[Look, ...]] = {
     "fast": (Look(),),
     "accurate": (Look(), Look(-0.25, -0.25), Look(-0.25, 0.25, True), Look(0.25, -0.25, True), Look(0.25, 0.25)),
-    "thorough": tuple(Look(right, down, (i + j) % 2 == 1)
+    "thorough": tuple(Look(right, down, (i // 2 + j) % 2 == 1, _ZOOMS[i ^ j])
                       for i, right in enumerate(_EIGHTHS) for j, down in enumerate(_EIGHTHS)),
 }
 
@@ -46,6 +55,7 @@ class Sight:
     """What one look shows."""
 
     image_rgb: np.ndarray  # (h, w, 3) uint8, the canonical image
+    lens: CanonicalCamera  # through which it is seen
     plane: PlaneCamera | None  # where the turned camera stands; None where nobody knows
     plane_T_look: Transform  # from the support-plane frame of the turned camera to that of the image's
     mirror: bool
@@ -67,21 +77,22 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
     principal point is not in the middle column, since the mirrored image is then not canonical.
     Raises as `to_canonical` does.
     """
-    level = CameraView(canonical.intrinsics(), view.plane or nominal, 0.0, Transform.identity())
-    cells_rad = canonical.width / grid[1] / canonical.fx, canonical.height / grid[0] / canonical.fy
-    plain = to_canonical(image_rgb, view, canonical)
     seen = []
     for look in looks:
         if look.mirror and 2 * canonical.cx != canonical.width:
             continue
-        image, plane, plane_T_look = plain, view.plane, Transform.identity()
+        lens = canonical.zoomed(look.zoom)
+        turn, plane, plane_T_look = None, view.plane, Transform.identity()
         if look.right or look.down:
-            turn = turn_transform(math.atan(look.right * cells_rad[0]), math.atan(look.down * cells_rad[1]))
+            level = CameraView(lens.intrinsics(), view.plane or nominal, 0.0, Transform.identity())
+            turn = turn_transform(math.atan(look.right * lens.width / grid[1] / lens.fx),
+                                  math.atan(look.down * lens.height / grid[0] / lens.fy))
             try:
                 turned = turned_view(level, turn)
             except PlaneNotVisibleError:  # a camera at the limit of usable tilts makes do with fewer looks
                 continue
-            image = to_canonical(image_rgb, view, canonical, levelled(level, turn, turned))
+            turn = levelled(level, turn, turned)
             plane, plane_T_look = view.plane and turned.plane, turned.world_T_plane
-        seen.append(Sight(image[:, ::-1] if look.mirror else image, plane, plane_T_look, look.mirror))
+        image = to_canonical(image_rgb, view, lens, turn)
+        seen.append(Sight(image[:, ::-1] if look.mirror else image, lens, plane, plane_T_look, look.mirror))
     return seen

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kyvo_ros.pipeline import KyvoPipeline
     from kyvo_ros.scene import Scene
 
-#: Sets that are compared unless others are given: `right,down` in cells, with an m where the look is in a mirror.
+#: Sets that are compared unless others are given, as `parse_looks` reads them.
 CANDIDATES = (
     "0,0 0,0m",
     "0,0 0.5,0.5",
@@ -32,6 +32,7 @@ CANDIDATES = (
     "0,0 -0.25,-0.25 -0.25,0.25m 0.25,-0.25m 0.25,0.25",
     "0,0 -0.33,-0.33 -0.33,0.33m 0.33,-0.33m 0.33,0.33",
     "0,0 -0.5,0 0,-0.5m 0.5,0m 0,0.5",
+    "0,0 -0.25,-0.25,1.1 -0.25,0.25m 0.25,-0.25,1.1m 0.25,0.25",
 )
 
 
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Recognise the last images of a training folder by several sets of looks: the Jaccard index of what each set "
         "agrees on, and its time against that of a single plain look. A look is written right,down in cells of the "
-        "token grid, with an m behind it where it is in a mirror.")
+        "token grid, with the factor of a longer lens as a third number, and an m behind it where it is in a mirror.")
     add_held_out_images(parser)
     parser.add_argument("--set", dest="sets", action="append", metavar="LOOKS", help="a set to compare, such as "
                         "'0,0 0.25,0.25m'; may be given several times (default: a list, see commands/looks.py)")
@@ -71,16 +72,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parse_looks(text: str) -> tuple[Look, ...]:
-    """The looks that a text such as `0,0 0.25,-0.25m` says. Raises UsageError."""
+    """The looks that a text such as `0,0 0.25,-0.25m 0,0,1.1` says. Raises UsageError."""
     from kyvo_ros.autoencoders.looks import Look
 
+    looks = []
     try:
-        looks = tuple(Look(*map(float, word.removesuffix("m").split(",")), word.endswith("m")) for word in text.split())
+        for word in text.split():
+            right, down, *zoom = map(float, word.removesuffix("m").split(","))
+            looks.append(Look(right, down, word.endswith("m"), *zoom))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"expected looks such as '0,0 0.25,-0.25m', got {text!r}: {error}") from error
-    if not looks or not all(isinstance(look.down, float) and isinstance(look.mirror, bool) for look in looks):
-        raise UsageError(f"expected looks such as '0,0 0.25,-0.25m', got {text!r}")
-    return looks
+        raise UsageError(f"expected looks such as '0,0 0.25,-0.25m 0,0,1.1', got {text!r}: {error}") from error
+    if not looks:
+        raise UsageError("expected looks such as '0,0 0.25,-0.25m 0,0,1.1', got none")
+    return tuple(looks)
 
 
 def _row(name: str, looks: Sequence[Look], seen: dict[Look, tuple[list[Scene], float]], samples: list[ClevrSample],

@@ -38,6 +38,8 @@ class ExampleSettings:
     synthetic: int = 20000  # scenes of the ray caster
     render_views: int = 10  # virtual turns of every real render; 0 trains on none, and reads those held out alone
     turn_deg: float = 1.5  # largest pan and tilt of a virtual turn; half a token cell is about 1.6
+    other_lenses: float = 0.0  # share of these views through another lens than the one for where the camera stands
+    lens_factor: tuple[float, float] = (0.95, 1.25)  # how much longer those lenses are
     aim_jitter: float = 0.4  # units by which a synthetic camera looks beside the world's origin
     other_cameras: float = 0.5  # share of synthetic scenes seen from other distances and elevations than CLEVR's
     distance_factor: tuple[float, float] = (0.7, 1.6)  # of those cameras, against CLEVR's
@@ -50,12 +52,14 @@ class ExampleSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("distance_factor", "elevation_deg"):
+        for name in ("distance_factor", "elevation_deg", "lens_factor"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         counts = (self.synthetic, self.render_views, self.held_out, self.backgrounds, self.questions, self.instructions)
         if min(*counts, self.turn_deg, self.aim_jitter) < 0:
             raise ValueError(f"counts and angles must not be negative, got {self}")
-        for name in ("other_cameras", "loose"):
+        if not 0.0 < self.lens_factor[0] <= self.lens_factor[1]:
+            raise ValueError(f"lens_factor must be two positive factors, the smaller first, got {self.lens_factor}")
+        for name in ("other_cameras", "loose", "other_lenses"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 

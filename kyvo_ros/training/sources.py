@@ -66,16 +66,22 @@ class ExampleMaker:
         return self._stack(images, [s.scene for s in samples], [s.view.plane for s in samples], lenses)
 
     def turned(self, sample: ClevrSample) -> ExampleSet:
-        """A render under up to `render_views` random turns; the recipe's seed and the render's name decide which."""
+        """A render under up to `render_views` random turns and lenses; the recipe's seed and the render's name decide
+        which.
+        """
         settings, image = self.settings, sample.image()
         name = int.from_bytes(hashlib.sha256(sample.image_path.name.encode()).digest()[:8], "big")
-        turns = np.random.default_rng([settings.seed, 1, name]).uniform(-1, 1, (settings.render_views, 2))
+        rng = np.random.default_rng([settings.seed, 1, name])
+        turns = rng.uniform(-1, 1, (settings.render_views, 2))
         lens = self.canonical.seen_from(sample.view.plane)
-        views = [turned_example(image, sample.scene, sample.view, lens, *turn)
-                 for turn in np.radians(settings.turn_deg) * turns]
-        views = [view for view in views if self._can_be_said(view[1])]
-        return self._stack([v[0] for v in views], [v[1] for v in views], [v[2].plane for v in views],
-                           [lens] * len(views))
+        other = rng.random(settings.render_views) < settings.other_lenses
+        factors = np.where(other, rng.uniform(*settings.lens_factor, settings.render_views), 1.0)
+        lenses = [lens.zoomed(factor) for factor in factors.tolist()]
+        views = [(turned_example(image, sample.scene, sample.view, lens, *turn), lens)
+                 for turn, lens in zip(np.radians(settings.turn_deg) * turns, lenses)]
+        views = [(view, lens) for view, lens in views if self._can_be_said(view[1])]
+        return self._stack([v[0] for v, _ in views], [v[1] for v, _ in views], [v[2].plane for v, _ in views],
+                           [lens for _, lens in views])
 
     def usable(self, samples: Sequence[ClevrSample]) -> list[ClevrSample]:
         """Those whose scenes the language can say; of the others their number and the first is logged."""

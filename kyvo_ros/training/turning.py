@@ -2,10 +2,12 @@
 
 A camera that only turns sees the same rays elsewhere, so the turned image is a homography of the original and needs
 no depth. Small pans and tilts move every object against the token grid and the origin of the support-plane frame with
-it; thus a few thousand renders become many examples.
+it, longer and shorter lenses its size; thus a few thousand renders become many examples.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +21,7 @@ def turned_example(image_rgb: np.ndarray, scene: Scene, view: CameraView, canoni
     """Image (h, w, 3), scene and level canonical view as if the camera had been turned.
 
     `image_rgb` (H, W, 3) comes from the camera of `view`, whose pose and world are known; what it does not show repeats
-    its border.
+    its border. Objects whose centres lie outside the new view are left out.
     """
     turn = turn_transform(pan_rad, tilt_rad)
     turned = turned_view(view, turn)
@@ -27,5 +29,13 @@ def turned_example(image_rgb: np.ndarray, scene: Scene, view: CameraView, canoni
     level_T_turned = Transform(level_T_optical @ levelled(view, turn, turned).rotation, np.zeros(3))
     image = to_canonical(image_rgb, view, canonical, level_T_turned)
     turned_T_view = turned.world_T_plane.inverse() @ view.world_T_plane
-    return image, scene.transformed(turned_T_view, scene.frame_id), CameraView(
-        canonical.intrinsics(), turned.plane, 0.0, turned.world_T_plane)
+    new_view = CameraView(canonical.intrinsics(), turned.plane, 0.0, turned.world_T_plane)
+    return image, _in_view(scene.transformed(turned_T_view, scene.frame_id), new_view), new_view
+
+
+def _in_view(scene: Scene, view: CameraView) -> Scene:
+    """Those objects of a scene in the support-plane frame whose centres a view shows."""
+    camera = view.intrinsics
+    pixels = camera.project(view.plane.plane_T_optical().inverse().apply(scene.positions_m()))
+    shown = ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=-1)
+    return replace(scene, objects=tuple(item for item, is_shown in zip(scene.objects, shown) if is_shown))

@@ -26,7 +26,7 @@ CAMERAS = {
 NOMINAL = PlaneCamera(11.267, 0.4948)
 TRUE = PlaneCamera(10.5, 0.55)
 POINT = np.array([0.8, 0.9, 0.35])
-LOOKS = (*EFFORTS["accurate"], Look(1.5, -1.0), Look(-1.0, 2.0, True))
+LOOKS = (*EFFORTS["accurate"], Look(1.5, -1.0), Look(-1.0, 2.0, True), Look(zoom=0.8), Look(-0.5, 1.0, True, 1.3))
 
 
 def blob(view: CameraView) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_what_is_seen_comes_back_to_where_it_is(name) -> None:
         weight = sight.image_rgb[..., 0].astype(float)
         rows, columns = np.mgrid[:CANONICAL.height, :CANONICAL.width] + 0.5
         pixel = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
-        place = sight.plane.plane_points(CANONICAL.intrinsics(), pixel, POINT[2])
+        place = sight.plane.plane_points(sight.lens.intrinsics(), pixel, POINT[2])
         (seen,) = sight.brought_back(Scene((SceneObject({}, place),))).objects
         assert seen.position_m == pytest.approx(POINT, abs=0.02), look
 
@@ -75,6 +75,18 @@ def test_the_plain_look_is_the_canonical_image_and_shifts_are_in_cells() -> None
     assert peak[0] - peak[1] in (4, 5)  # half a cell of 8 pixels, a little more away from the centre
 
 
+def test_a_longer_lens_enlarges_and_its_turns_are_in_cells_too() -> None:
+    view = CameraView(CAMERAS["CLEVR"][0], TRUE)
+    plain, longer, shifted = looks_at(blob(view), view, (Look(), Look(zoom=1.5), Look(0.5, 0.0, zoom=1.5)))
+    assert [s.lens.fx / CANONICAL.fx for s in (plain, longer, shifted)] == [1.0, 1.5, 1.5]
+    columns = [float((s.image_rgb[..., 0].sum(0) * (np.arange(CANONICAL.width) + 0.5)).sum() / s.image_rgb[..., 0].sum())
+               for s in (plain, longer, shifted)]
+    assert columns[1] - CANONICAL.cx == pytest.approx(1.5 * (columns[0] - CANONICAL.cx), rel=0.02)
+    assert columns[1] - columns[2] == pytest.approx(4, abs=0.5)
+    with pytest.raises(ValueError, match="zoom must be positive"):
+        Look(zoom=0.0)
+
+
 def test_looks_quarter_the_cells() -> None:
     turns = {(look.right % 0.5, look.down % 0.5) for look in EFFORTS["accurate"][1:]}
     phases = {(look.right % 1, look.down % 1) for look in EFFORTS["accurate"][1:]}
@@ -86,6 +98,10 @@ def test_sixteen_looks_make_quarters_of_cells_half_of_them_in_the_mirror() -> No
     assert {(look.right % 0.25, look.down % 0.25) for look in looks} == {(0.125, 0.125)}
     assert len({(look.right, look.down) for look in looks}) == 16 == 2 * sum(look.mirror for look in looks)
     assert sum(look.right for look in looks) == sum(look.down for look in looks) == 0, "turned to all sides alike"
+    for part in ("right", "down", "mirror"):
+        lenses = {(getattr(look, part), look.zoom) for look in looks}
+        assert len(lenses) == 4 * len({getattr(look, part) for look in looks}), f"each {part} through each lens"
+    assert Look().zoom == min(look.zoom for look in looks)
 
 
 def test_command_line_and_node_offer_the_efforts_that_there_are() -> None:

@@ -34,12 +34,12 @@ def test_a_set_scores_as_the_pipeline_does_with_its_looks(model: Path, data: Pat
 
 
 def test_looks_are_read_from_text() -> None:
-    assert parse_looks("0,0 -0.25,0.5m") == (Look(), Look(-0.25, 0.5, True))
+    assert parse_looks("0,0 -0.25,0.5m 0,0.1,1.1m") == (Look(), Look(-0.25, 0.5, True), Look(0, 0.1, True, 1.1))
     assert all(parse_looks(text) for text in CANDIDATES)
     assert EFFORTS["accurate"] in map(parse_looks, CANDIDATES)
 
 
-@pytest.mark.parametrize("text", ["", "0", "0,0,1", "a,b", "0.2m"])
+@pytest.mark.parametrize("text", ["", "0", "0,0,0", "0,0,1,1", "0,0m,1", "a,b", "0.2m"])
 def test_what_is_no_look_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected looks such as"):
         parse_looks(text)

@@ -40,6 +40,24 @@ def test_views_whose_objects_leave_the_grid_are_left_out(tmp_path, distance: flo
         assert np.abs(places).max() <= REACH_UNITS
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_views_is_through_other_lenses(tmp_path, share: float) -> None:
+    view = CameraView(clevr_camera(), PlaneCamera(11.0, 0.5), 0.0, Transform.identity())
+    write_rgb(tmp_path / "plane.png", np.full((240, 320, 3), 90, np.uint8))
+    settings = ExampleSettings(render_views=60, other_lenses=share, lens_factor=(0.9, 1.3))
+    lenses = ExampleMaker(SMALL, CLEVR_SCHEMA, settings).turned(
+        ClevrSample(tmp_path / "plane.png", Scene(), view, 0)).camera[:, 2]
+    other = lenses[lenses != 1.0]
+    assert share == len(other) / 60 if share in (0.0, 1.0) else 15 < len(other) < 45
+    assert not len(other) or 0.9 <= other.min() < 0.95 and 1.25 < other.max() <= 1.3
+
+
+@pytest.mark.parametrize("wrong", [{"other_lenses": 1.5}, {"lens_factor": (1.2, 0.9)}, {"lens_factor": (0.0, 1.0)}])
+def test_lenses_that_cannot_be_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ExampleSettings(**wrong)
+
+
 def test_a_schema_with_cones_gets_cones() -> None:
     schema = replace(load_recipe(CONES).schema, max_objects=4)
     maker = ExampleMaker(SMALL, schema, ExampleSettings(synthetic=30, other_cameras=0.0))

@@ -22,11 +22,11 @@ def _dot_image(view: CameraView, point: np.ndarray) -> np.ndarray:
     return np.repeat((255 * blob)[..., None], 3, axis=2).astype(np.uint8)
 
 
-@pytest.mark.parametrize("pan,tilt", [(0, 0), (1.5, 0), (0, 1.5), (-1.2, 1.0), (0.8, -1.4)])
-def test_a_dot_stays_on_its_point(pan, tilt):
+@pytest.mark.parametrize("pan,tilt,lens", [(0, 0, 1), (1.5, 0, 1), (0, 1.5, 1.2), (-1.2, 1.0, 0.9), (0.8, -1.4, 1)])
+def test_a_dot_stays_on_its_point(pan, tilt, lens):
     point = np.array([0.6, 0.9, 0.35])
     scene = Scene((SceneObject({"shape": "sphere"}, point),))
-    image, turned, view = turned_example(_dot_image(VIEW, point), scene, VIEW, CanonicalCamera(),
+    image, turned, view = turned_example(_dot_image(VIEW, point), scene, VIEW, CanonicalCamera().zoomed(lens),
                                          math.radians(pan), math.radians(tilt))
     weight = image[..., 0].astype(float)
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
@@ -42,6 +42,18 @@ def test_no_turn_is_the_canonical_view():
     plain = to_canonical(image, VIEW, CanonicalCamera())
     assert np.abs(turned.astype(int) - plain).mean() < 6
     assert view.plane.distance_m == pytest.approx(11.3) and view.plane.elevation_rad == pytest.approx(0.5)
+
+
+def test_objects_whose_centres_leave_the_view_are_left_out():
+    image, across = np.zeros((240, 320, 3), np.uint8), np.linspace(-4.4, 4.4, 9)
+    scene = Scene(tuple(SceneObject({}, np.array([x, 0.0, 0.35])) for x in across))
+    kept = {}
+    for lens in (0.9, 1.3):
+        _, seen, view = turned_example(image, scene, VIEW, CanonicalCamera().zoomed(lens), 0.0, 0.0)
+        columns = view.intrinsics.project(view.plane_T_optical().inverse().apply(seen.positions_m()))[:, 0]
+        assert (columns >= 0).all() and (columns < 128).all()
+        kept[lens] = seen.positions_m()[:, 0].round(6).tolist()
+    assert kept == {0.9: across.round(6).tolist(), 1.3: across[1:-1].round(6).tolist()}
 
 
 def test_the_world_does_not_move_with_the_camera():
