@@ -7,6 +7,7 @@ from the project's own generators, whose held-out phrasings are kept for measuri
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
@@ -26,10 +27,13 @@ from kyvo_ros.model.generation import generate
 from kyvo_ros.questions import (
     EditGenerator, EditRules, EditSettings, QuestionGenerator, QuestionSettings, SamplingError, read_questions,
     symbols_of)
+from kyvo_ros.tokens.automaton import GrammarError
 from kyvo_ros.tokens.program_grammar import ProgramGrammar, Symbol
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.training.dense_head import word_values
+
+log = logging.getLogger(__name__)
 
 #: A batch of sentences holds this many times the sequences of a batch of images.
 SENTENCES_FOR_AN_IMAGE = 4
@@ -108,10 +112,16 @@ class SentenceSet:
 
     @classmethod
     def of(cls, sentences: Sequence[Sentence], builder: SequenceBuilder, pad: int) -> SentenceSet:
-        built = []
+        """Of those sentences whose programs the language can write; of the others their number and one are logged."""
+        built, left = [], []
         for s in tqdm(sentences, desc="sentences", unit="sentence", mininterval=5):
             text, program = _FIELDS[s.task]
-            built.append(builder.build(s.task, **{text: s.text, program: s.symbols}))
+            try:
+                built.append(builder.build(s.task, **{text: s.text, program: s.symbols}))
+            except GrammarError as error:  # a program that is too long, one in a hundred thousand
+                left.append((s.text, error))
+        if left:
+            log.warning("%d of %d sentences are left out, such as %r: %s", len(left), len(sentences), *left[0])
         longest = max(map(len, built))
         ids, worth = np.full((len(built), longest), pad, np.int16), np.zeros((len(built), longest), bool)
         for i, sequence in enumerate(built):

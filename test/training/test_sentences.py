@@ -52,6 +52,16 @@ def test_sequences_hold_prompt_and_program(sentences, bundle):
         assert not sentences.worth[row, : sentences.prompt_length[row]].any() and sentences.worth[row].any()
 
 
+def test_a_sentence_whose_program_is_too_long_is_left_out_and_named(bundle, caplog):
+    """Hours of training ended at one in a hundred thousand."""
+    steps = ("relate", "left", "unique") * 16
+    endless = Sentence("Q->P", "is there one left of one left of one?", ("exist", *steps, "scene"))
+    kept = SentenceSet.of([*SENTENCES, endless], bundle.builder, bundle.vocabulary.structure_id("[PAD]"))
+    assert len(kept) == len(SENTENCES)
+    assert "1 of 4 sentences are left out, such as 'is there one left of one left of one?'" in caplog.text
+    assert "at most 48 tokens, got 52" in caplog.text
+
+
 def test_files_round_trip(sentences, tmp_path):
     sentences.save(tmp_path / "some" / "sentences.npz")
     loaded = SentenceSet.load(tmp_path / "some" / "sentences.npz")
