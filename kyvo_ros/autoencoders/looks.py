@@ -38,7 +38,7 @@ class Look:
 
 
 _EIGHTHS = (-0.375, -0.125, 0.125, 0.375)
-_ZOOMS = (1.0, 1.07, 1.14, 1.21)  # longer ones hide more at the image's border, which half of the looks must see
+_ZOOMS = (0.97, 1.0, 1.1, 1.2)  # longer ones hide more at the image's border, which half of the looks must see
 #: The looks of each effort. The four of `accurate` that turn put the borders of the cells a quarter to either side,
 #: which makes cells of half the size out of the four, and half of them are mirrored; those of `thorough` make cells of
 #: a quarter, through four lenses: each row, each column and each side of the mirror has all of them.
