@@ -38,15 +38,14 @@ class Look:
 
 
 _EIGHTHS = (-0.375, -0.125, 0.125, 0.375)
-_ZOOMS = (0.97, 1.0, 1.1, 1.2)  # longer ones hide more at the image's border, which half of the looks must see
 #: The looks of each effort. The four of `accurate` that turn put the borders of the cells a quarter to either side,
-#: which makes cells of half the size out of the four, and two of them are mirrored and through a longer lens; those of
-#: `thorough` make cells of a quarter, through four lenses: each row, each column and each side of the mirror has all.
+#: which makes cells of half the size out of the four, and two of them are mirrored and through a longer lens, which hides
+#: what lies at the image's border; half of the looks must see it. Those of `thorough` make cells of a quarter.
 EFFORTS: dict[str, tuple[Look, ...]] = {
     "fast": (Look(),),
     "accurate": (Look(), Look(-0.25, -0.25), Look(-0.25, 0.25, True, 1.1), Look(0.25, -0.25, True, 1.1),
                  Look(0.25, 0.25)),
-    "thorough": tuple(Look(right, down, (i // 2 + j) % 2 == 1, _ZOOMS[i ^ j])
+    "thorough": tuple(Look(right, down, (i + j) % 2 == 1)
                       for i, right in enumerate(_EIGHTHS) for j, down in enumerate(_EIGHTHS)),
 }
 
