@@ -82,7 +82,7 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
         if look.mirror and 2 * canonical.cx != canonical.width:
             continue
         lens = canonical.zoomed(look.zoom)
-        turn, plane, plane_T_look = None, view.plane, Transform.identity()
+        level_T_look, plane, plane_T_look = None, view.plane, Transform.identity()
         if look.right or look.down:
             level = CameraView(lens.intrinsics(), view.plane or nominal, 0.0, Transform.identity())
             turn = turn_transform(math.atan(look.right * lens.width / grid[1] / lens.fx),
@@ -91,8 +91,8 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
                 turned = turned_view(level, turn)
             except PlaneNotVisibleError:  # a camera at the limit of usable tilts makes do with fewer looks
                 continue
-            turn = levelled(level, turn, turned)
+            level_T_look = levelled(level, turn, turned)
             plane, plane_T_look = view.plane and turned.plane, turned.world_T_plane
-        image = to_canonical(image_rgb, view, lens, turn)
+        image = to_canonical(image_rgb, view, lens, level_T_look)
         seen.append(Sight(image[:, ::-1] if look.mirror else image, lens, plane, plane_T_look, look.mirror))
     return seen

@@ -36,6 +36,6 @@ def turned_example(image_rgb: np.ndarray, scene: Scene, view: CameraView, canoni
 def _in_view(scene: Scene, view: CameraView) -> Scene:
     """Those objects of a scene in the support-plane frame whose centres a view shows."""
     camera = view.intrinsics
-    pixels = camera.project(view.plane.plane_T_optical().inverse().apply(scene.positions_m()))
+    pixels = camera.project(view.plane_T_optical().inverse().apply(scene.positions_m()))
     shown = ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=-1)
     return replace(scene, objects=tuple(item for item, is_shown in zip(scene.objects, shown) if is_shown))
