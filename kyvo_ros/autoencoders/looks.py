@@ -77,6 +77,7 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
     principal point is not in the middle column, since the mirrored image is then not canonical.
     Raises as `to_canonical` does.
     """
+    level = CameraView(canonical.intrinsics(), view.plane or nominal, 0.0, Transform.identity())
     seen = []
     for look in looks:
         if look.mirror and 2 * canonical.cx != canonical.width:
@@ -84,7 +85,6 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
         lens = canonical.zoomed(look.zoom)
         level_T_look, plane, plane_T_look = None, view.plane, Transform.identity()
         if look.right or look.down:
-            level = CameraView(lens.intrinsics(), view.plane or nominal, 0.0, Transform.identity())
             turn = turn_transform(math.atan(look.right * lens.width / grid[1] / lens.fx),
                                   math.atan(look.down * lens.height / grid[0] / lens.fy))
             try:

@@ -27,7 +27,7 @@ from kyvo_ros.data.look import LookSettings
 from kyvo_ros.data.placement import SHAPES, PlacementSettings, SceneBatch, sample_scenes
 from kyvo_ros.data.raycaster import Raycaster
 from kyvo_ros.data.stream import stream_scenes
-from kyvo_ros.scene import PlaneCamera, Scene
+from kyvo_ros.scene import PinholeCamera, PlaneCamera, Scene
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.dense_head import word_values
@@ -76,12 +76,11 @@ class ExampleMaker:
         lens = self.canonical.seen_from(sample.view.plane)
         other = rng.random(settings.render_views) < settings.other_lenses
         factors = np.where(other, rng.uniform(*settings.lens_factor, settings.render_views), 1.0)
-        lenses = [lens.zoomed(factor) for factor in factors.tolist()]
-        views = [(turned_example(image, sample.scene, sample.view, lens, *turn), lens)
-                 for turn, lens in zip(np.radians(settings.turn_deg) * turns, lenses)]
-        views = [(view, lens) for view, lens in views if self._can_be_said(view[1])]
-        return self._stack([v[0] for v, _ in views], [v[1] for v, _ in views], [v[2].plane for v, _ in views],
-                           [lens for _, lens in views])
+        views = [turned_example(image, sample.scene, sample.view, lens.zoomed(factor), *turn)
+                 for turn, factor in zip(np.radians(settings.turn_deg) * turns, factors.tolist())]
+        views = [view for view in views if self._can_be_said(view[1])]
+        return self._stack([v[0] for v in views], [v[1] for v in views], [v[2].plane for v in views],
+                           [v[2].intrinsics for v in views])
 
     def usable(self, samples: Sequence[ClevrSample]) -> list[ClevrSample]:
         """Those whose scenes the language can say; of the others their number and the first is logged."""
@@ -179,7 +178,7 @@ class ExampleMaker:
         return self._stack([s[0] for s in said], [s[1] for s in said], [s[2] for s in said], [lens] * len(said))
 
     def _stack(self, images: list[np.ndarray], scenes: list[Scene], planes: list[PlaneCamera],
-               lenses: list[CanonicalCamera]) -> ExampleSet:
+               lenses: Sequence[CanonicalCamera | PinholeCamera]) -> ExampleSet:
         size = (0, self.canonical.height, self.canonical.width, 3)
         stacked = np.stack(images) if images else np.zeros(size, np.uint8)
         return ExampleSet.from_scenes(stacked, scenes, planes, word_values(self.schema), self.schema.max_objects,

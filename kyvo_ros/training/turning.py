@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
+from kyvo_ros.evaluation.region import is_seen
 from kyvo_ros.scene import CameraView, Scene, Transform
 from kyvo_ros.scene.turns import levelled, turn_transform, turned_view
 
@@ -30,12 +31,6 @@ def turned_example(image_rgb: np.ndarray, scene: Scene, view: CameraView, canoni
     image = to_canonical(image_rgb, view, canonical, level_T_turned)
     turned_T_view = turned.world_T_plane.inverse() @ view.world_T_plane
     new_view = CameraView(canonical.intrinsics(), turned.plane, 0.0, turned.world_T_plane)
-    return image, _in_view(scene.transformed(turned_T_view, scene.frame_id), new_view), new_view
-
-
-def _in_view(scene: Scene, view: CameraView) -> Scene:
-    """Those objects of a scene in the support-plane frame whose centres a view shows."""
-    camera = view.intrinsics
-    pixels = camera.project(view.plane_T_optical().inverse().apply(scene.positions_m()))
-    shown = ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=-1)
-    return replace(scene, objects=tuple(item for item, is_shown in zip(scene.objects, shown) if is_shown))
+    scene = scene.transformed(turned_T_view, scene.frame_id)
+    shown = tuple(item for item in scene.objects if is_seen(item.position_m[None], new_view))
+    return image, replace(scene, objects=shown), new_view
