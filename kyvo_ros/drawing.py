@@ -7,13 +7,14 @@ distortion and roll are followed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from kyvo_ros.scene import CameraView, Scene, SceneObject
 from kyvo_ros.scene.distortion import distort
+from kyvo_ros.scene.types import BOX_CORNERS
 
 RIGHT_RGB = (70, 220, 90)
 WRONG_RGB = (255, 70, 70)
@@ -30,8 +31,7 @@ _UNKNOWN_SIZE_M = (0.1, 0.1, 0.1)
 _READABLE_WIDTH = 640
 _EDGE_POINTS = 9  # along an edge, since a lens with distortion bends it
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.4
-_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
-_EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if np.abs(_CORNERS[a] - _CORNERS[b]).sum() == 1.0]
+_EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if np.abs(BOX_CORNERS[a] - BOX_CORNERS[b]).sum() == 1.0]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def default_mark(scene_object: SceneObject) -> Mark:
 
 
 def box_corners(scene_object: SceneObject) -> np.ndarray:
-    """(8, 3) corners of an object's box, in the scene's frame."""
-    return scene_object.pose().apply(_CORNERS * _drawn_size_m(scene_object))
+    """(8, 3) corners of the box that an object is drawn with, in the scene's frame."""
+    return replace(scene_object, size_m=_drawn_size_m(scene_object)).box_corners_m()
 
 
 def _drawn_size_m(scene_object: SceneObject) -> np.ndarray:

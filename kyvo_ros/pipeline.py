@@ -144,11 +144,10 @@ class KyvoPipeline:
         with _timed(timings, "warp"):
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self.metres_per_unit(view.plane, scale) for view in views]
-            seen = [sights(image, view, self.lens(view.plane, m), self._builder.image_grid, self.nominal_plane(), wanted)
-                    for image, view, m in zip(images, views, metres)]
+            seen = [self.sights(view, wanted, m) for view, m in zip(views, metres)]
             looks = [(look, m) for group, m in zip(seen, metres) for look in group]
             cells = [self._cells(look.lens, look.plane, m) for look, m in looks]
-            canonical = np.stack([look.image_rgb for look, _ in looks])
+            canonical = np.stack([look.picture(image) for image, group in zip(images, seen) for look in group])
         with _timed(timings, "encode"):
             codes = self._encode(canonical)
         with _timed(timings, "generate"):
@@ -157,7 +156,7 @@ class KyvoPipeline:
             scenes = [self._in_metres(self._grammar.decode_scene(g.token_ids, g.distributions), look, m)
                       for g, (look, m) in zip(generations, looks)]
             remaining = iter(scenes)
-            scenes = [self._consensus(list(islice(remaining, len(group))), m) for group, m in zip(seen, metres)]
+            scenes = [self.consensus(list(islice(remaining, len(group))), group, m) for group, m in zip(seen, metres)]
         self.last_timings_s = timings
         return scenes
 
@@ -179,10 +178,10 @@ class KyvoPipeline:
         with _timed(timings, "warp"):
             view = self.view_of(image, camera)
             metres = self.metres_per_unit(view.plane, scale)
-            (look,) = sights(image, view, self.lens(view.plane, metres), self._builder.image_grid, self.nominal_plane(),
-                             EFFORTS["fast"])
+            (look,) = self.sights(view, EFFORTS["fast"], metres)
+            canonical = look.picture(image)
         with _timed(timings, "encode"):
-            codes = self._encode(look.image_rgb[None])[0]
+            codes = self._encode(canonical[None])[0]
         with _timed(timings, "generate"):
             written = self._shapes.write(codes, self._cells(look.lens, look.plane, metres), order)
         with _timed(timings, "decode"):
@@ -381,7 +380,7 @@ class KyvoPipeline:
     def _in_metres(self, scene: Scene, look: Sight, metres_per_unit: float) -> Scene:
         """What the model says of a look, in PLANE_FRAME of the image that it belongs to."""
         scaled = self.calibration.apply(scene).scaled(metres_per_unit / self.schema.metres_per_unit)
-        return look.brought_back(in_plane_frame(scaled, look.plane or self.nominal_plane()))
+        return look.brought_back(in_plane_frame(scaled, look.stands))
 
     def _as_said(self, scene: Scene, camera: PlaneCamera | None, metres_per_unit: float) -> Scene:
         """A scene in PLANE_FRAME of a camera there, metres, as the schema has it; inverse of `_in_metres`."""
@@ -389,9 +388,15 @@ class KyvoPipeline:
         plane = self.nominal_plane() if camera is None else camera.scaled(factor)
         return from_plane_frame(scene.scaled(factor), self.schema.frame_id, plane)
 
-    def _consensus(self, scenes: list[Scene], metres_per_unit: float) -> Scene:
+    def sights(self, view: CameraView, looks: Sequence[Look], metres_per_unit: float | None = None) -> list[Sight]:
+        """The looks at images of a view; those that cannot be are left out (`autoencoders.looks.sights`)."""
+        return sights(view, self.lens(view.plane, metres_per_unit), self._builder.image_grid, self.nominal_plane(), looks)
+
+    def consensus(self, scenes: Sequence[Scene], looks: Sequence[Sight], metres_per_unit: float | None = None) -> Scene:
+        """What the scenes of several looks at one image agree on."""
         yaw = self.schema.yaw
-        return consensus(scenes, yaw_period_rad=yaw and yaw.period_rad, unit_m=metres_per_unit)
+        return consensus(scenes, [look.shows for look in looks], yaw_period_rad=yaw and yaw.period_rad,
+                         unit_m=metres_per_unit or self.schema.metres_per_unit)
 
     @torch.inference_mode()
     def _generate(self, codes: np.ndarray, cells: np.ndarray) -> list:

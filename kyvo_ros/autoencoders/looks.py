@@ -16,9 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
-from kyvo_ros.scene import CameraView, PlaneCamera, PlaneNotVisibleError, Scene, Transform
+from kyvo_ros.scene import (
+    PLANE_FRAME, CameraView, PlaneCamera, PlaneNotVisibleError, Scene, SceneObject, Transform,
+)
 from kyvo_ros.scene.consensus import mirrored
 from kyvo_ros.scene.turns import levelled, turn_transform, turned_view
+from kyvo_ros.scene.visibility import is_wholly_seen
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,38 @@ EFFORTS: dict[str, tuple[Look, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What one look shows."""
+    """One look at the images of a camera."""
 
-    image_rgb: np.ndarray  # (h, w, 3) uint8, the canonical image
-    lens: CanonicalCamera  # through which it is seen
-    plane: PlaneCamera | None  # where the turned camera stands; None where nobody knows
+    view: CameraView  # of the images
+    lens: CanonicalCamera  # through which they are seen
+    stands: PlaneCamera  # where the turned camera stands, or is taken to stand where nobody knows
+    level_T_look: Transform | None  # from the canonical frame along the image's axis to the turned one; None: the same
     plane_T_look: Transform  # from the support-plane frame of the turned camera to that of the image's
     mirror: bool
+
+    @property
+    def plane(self) -> PlaneCamera | None:
+        """Where the turned camera stands; None where nobody knows."""
+        return self.view.plane and self.stands
+
+    def picture(self, image_rgb: np.ndarray) -> np.ndarray:
+        """What the look shows of an image (H, W, 3): (h, w, 3) uint8. Raises as `to_canonical` does."""
+        image = to_canonical(image_rgb, self.view, self.lens, self.level_T_look)
+        return image[:, ::-1] if self.mirror else image
+
+    def shows(self, item: SceneObject) -> bool:
+        """Whether an object, in the support-plane frame of the image's camera, is in the picture whole."""
+        (turned,) = Scene((item,)).transformed(self.plane_T_look.inverse(), PLANE_FRAME).objects
+        return is_wholly_seen(turned, CameraView(self.lens.intrinsics(), self.stands))  # a mirror hides nothing
 
     def brought_back(self, scene: Scene) -> Scene:
         """A scene that was seen in this look, in the support-plane frame of the image's camera."""
         return (mirrored(scene) if self.mirror else scene).transformed(self.plane_T_look, scene.frame_id)
 
 
-def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, grid: tuple[int, int],
-           nominal: PlaneCamera, looks: Sequence[Look]) -> list[Sight]:
-    """What each look at an image (H, W, 3) shows.
+def sights(view: CameraView, canonical: CanonicalCamera, grid: tuple[int, int], nominal: PlaneCamera,
+           looks: Sequence[Look]) -> list[Sight]:
+    """Each look at the images of a view.
 
     Args:
         grid: (h, w) cells of the canonical image; nominal: where a camera without a known plane is taken to stand, in
@@ -75,7 +94,6 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
 
     Looks that would leave the elevations at which a plane is seen are left out, and so is the mirror where the
     principal point is not in the middle column, since the mirrored image is then not canonical.
-    Raises as `to_canonical` does.
     """
     level = CameraView(canonical.intrinsics(), view.plane or nominal, 0.0, Transform.identity())
     seen = []
@@ -83,7 +101,7 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
         if look.mirror and 2 * canonical.cx != canonical.width:
             continue
         lens = canonical.zoomed(look.zoom)
-        level_T_look, plane, plane_T_look = None, view.plane, Transform.identity()
+        stands, level_T_look, plane_T_look = level.plane, None, Transform.identity()
         if look.right or look.down:
             turn = turn_transform(math.atan(look.right * lens.width / grid[1] / lens.fx),
                                   math.atan(look.down * lens.height / grid[0] / lens.fy))
@@ -91,8 +109,6 @@ def sights(image_rgb: np.ndarray, view: CameraView, canonical: CanonicalCamera, 
                 turned = turned_view(level, turn)
             except PlaneNotVisibleError:  # a camera at the limit of usable tilts makes do with fewer looks
                 continue
-            level_T_look = levelled(level, turn, turned)
-            plane, plane_T_look = view.plane and turned.plane, turned.world_T_plane
-        image = to_canonical(image_rgb, view, lens, level_T_look)
-        seen.append(Sight(image[:, ::-1] if look.mirror else image, lens, plane, plane_T_look, look.mirror))
+            stands, level_T_look, plane_T_look = turned.plane, levelled(level, turn, turned), turned.world_T_plane
+        seen.append(Sight(view, lens, stands, level_T_look, plane_T_look, look.mirror))
     return seen

@@ -92,11 +92,9 @@ def _row(name: str, looks: Sequence[Look], seen: dict[Look, tuple[list[Scene], f
     """What a set agrees on, scored, and the seconds of its looks against those of the plain one."""
     from kyvo_ros.autoencoders.looks import Look
     from kyvo_ros.evaluation import evaluate_recognition, in_units
-    from kyvo_ros.scene.consensus import consensus
 
-    yaw = pipeline.schema.yaw
-    agreed = [consensus(scenes, yaw_period_rad=yaw and yaw.period_rad, unit_m=pipeline.schema.metres_per_unit)
-              for scenes in zip(*(seen[look][0] for look in looks))]
+    agreed = [pipeline.consensus(scenes, pipeline.sights(sample.view, looks))
+              for sample, *scenes in zip(samples, *(seen[look][0] for look in looks))]
     pairs = in_units(((scene, sample.scene) for scene, sample in zip(agreed, samples)), pipeline.schema.metres_per_unit)
     report = evaluate_recognition(pairs)
     return {"set": name, "looks": len(looks), "time": round(sum(seen[look][1] for look in looks) / seen[Look()][1], 2),

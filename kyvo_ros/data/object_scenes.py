@@ -14,7 +14,8 @@ import numpy as np
 
 from kyvo_ros.data.assets import categories, make_asset, split_index
 from kyvo_ros.data.rasterizer import ObjectLook, draw_scene
-from kyvo_ros.scene import PinholeCamera, PlaneCamera, Scene, SceneObject
+from kyvo_ros.scene import CameraView, PinholeCamera, PlaneCamera, Scene, SceneObject
+from kyvo_ros.scene.visibility import is_seen
 from kyvo_ros.tokens.schema import (
     DimensionsAttribute, LocationAttribute, SceneSchema, ShapeAttribute, WordAttribute, YawAttribute)
 
@@ -129,22 +130,17 @@ def _choose(rng: np.random.Generator, settings: ObjectSettings, split: str) -> l
 def _place(rng: np.random.Generator, chosen: list[tuple[str, int]], camera: PlaneCamera, lens: PinholeCamera,
            settings: ObjectSettings) -> list[SceneObject] | None:
     """The assets where their centres are in the picture and they stand apart; None where one finds no spot."""
-    placed: list[SceneObject] = []
+    placed, view = [], CameraView(lens, camera)
     for category, index in chosen:
         side, yaw = rng.uniform(*settings.longest_side), rng.uniform(-math.pi, math.pi)
         for x, y in rng.uniform(-settings.extent, settings.extent, (_SPOTS, 2)):
             item = place_asset(category, index, x, y, yaw, side)
-            if _in_picture(item, camera, lens) and all(_apart(item, other, settings.min_gap) for other in placed):
+            if is_seen(item.position_m[None], view) and all(_apart(item, other, settings.min_gap) for other in placed):
                 placed.append(item)
                 break
         else:
             return None
     return placed
-
-
-def _in_picture(item: SceneObject, camera: PlaneCamera, lens: PinholeCamera) -> bool:
-    pixel = lens.project(camera.plane_T_optical().inverse().apply(item.position_m))
-    return bool((pixel >= 0).all() and (pixel <= [lens.width, lens.height]).all())
 
 
 def _apart(one: SceneObject, other: SceneObject, gap: float) -> bool:

@@ -10,24 +10,11 @@ Matching is `jaccard.match_scene` on the whole scenes. A scene in which no true 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from kyvo_ros.evaluation.jaccard import match_scene
 from kyvo_ros.scene import CameraView, PinholeCamera, Scene, SceneObject
-from kyvo_ros.scene.distortion import distort
-
-#: Signs of the eight corners of a box.
-_CORNERS = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
-
-
-def is_seen(points_m: np.ndarray, view: CameraView) -> bool:
-    """Whether all points (N, 3) of the support-plane frame fall into a view's raw image."""
-    camera = view.intrinsics
-    pixels = distort(view.plane_T_optical().inverse().apply(points_m), camera)
-    return bool(((pixels >= 0) & (pixels <= (camera.width, camera.height))).all())  # NaN compares as outside
+from kyvo_ros.scene.visibility import is_seen, is_wholly_seen
 
 
 def counts_in(canonical: PinholeCamera, raw_views: Sequence[CameraView]) -> Callable[[SceneObject], bool]:
@@ -35,8 +22,7 @@ def counts_in(canonical: PinholeCamera, raw_views: Sequence[CameraView]) -> Call
     level = CameraView(canonical, raw_views[0].plane)
 
     def counts(item: SceneObject) -> bool:
-        corners = item.position_m[None] if item.size_m is None else item.pose().apply(_CORNERS * item.size_m)
-        return is_seen(item.position_m[None], level) and all(is_seen(corners, view) for view in raw_views)
+        return is_seen(item.position_m[None], level) and all(is_wholly_seen(item, view) for view in raw_views)
     return counts
 
 

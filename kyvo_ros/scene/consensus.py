@@ -1,14 +1,15 @@
 """One scene out of several looks at the same objects: what the majority of looks saw, where they saw it on average.
 
 Each look is a Scene of its own, brought into one frame; the looks know nothing of each other. An object of a look is
-associated with at most one of every other look, by place and by how many words agree. What fewer than half of the
-looks saw is dropped. Words are never mixed: an object gets all its words from the looks that said exactly them.
+associated with at most one of every other look, by place and by how many words agree. Of an object speak the looks that
+show it whole; where none does, all. What fewer than half of these saw is dropped. Words are never mixed: an object gets
+all its words from the looks that said exactly them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,17 +25,20 @@ DIFFERENT_WORD_UNITS = 0.3
 LOOK_CORRELATION = 0.2
 
 
-def consensus(looks: Sequence[Scene], *, yaw_period_rad: float | None, unit_m: float = 1.0) -> Scene:
+def consensus(looks: Sequence[Scene], shows: Sequence[Callable[[SceneObject], bool]] | None = None, *,
+              yaw_period_rad: float | None, unit_m: float = 1.0) -> Scene:
     """The scene that several scenes of one frame agree on.
 
-    An object needs half of the looks. Its words are those with the largest sum of probabilities over the looks; size,
-    height and yaw come from the looks that said them, its place in the plane is the mean over all looks that saw it.
+    An object needs half of the looks that speak of it, here called its looks. Its words are those with the largest sum of
+    probabilities over its looks; size, height and yaw come from the looks that said them, its place in the plane is the
+    mean over all of its looks that saw it.
       confidence: 1 - (1 - surest) (1 - mean), of the looks that said these words, where a look that did not counts as
         0 in the mean: to be wrong, both the surest look and the looks as a whole must be;
       attribute_confidence: the mean over the looks that said these words;
       position_covariance_m2: theirs too, and smaller for many looks, as that of a mean with LOOK_CORRELATION.
 
     Args:
+        shows: whether each look shows an object of the frame whole; None: every look shows everything.
         yaw_period_rad: yaws are equal modulo this, None means a whole turn; unit_m: metres in a model unit.
 
     Raises SceneError where the scenes are not in one frame, or there are none.
@@ -44,8 +48,22 @@ def consensus(looks: Sequence[Scene], *, yaw_period_rad: float | None, unit_m: f
         raise SceneError(f"expected looks in one frame, got {sorted(frames)}")
     if len(looks) == 1:
         return looks[0]
-    seen = [group for group in _associated(looks, unit_m) if 2 * len(group) >= len(looks)]
-    return replace(looks[0], objects=tuple(_fused(group, len(looks), yaw_period_rad) for group in seen))
+    objects = []
+    for group in _associated(looks, unit_m):
+        speakers = _speakers(group, len(looks), shows)
+        seen = [item for look, item in group.items() if look in speakers]
+        if seen and 2 * len(seen) >= len(speakers):
+            objects.append(_fused(seen, len(speakers), yaw_period_rad))
+    return replace(looks[0], objects=tuple(objects))
+
+
+def _speakers(group: Mapping[int, SceneObject], looks: int,
+              shows: Sequence[Callable[[SceneObject], bool]] | None) -> set[int]:
+    """Which of the looks speak of the object that a group means."""
+    if shows is None:
+        return set(range(looks))
+    surest = max(group.values(), key=lambda item: item.confidence)
+    return {look for look in range(looks) if shows[look](surest)} or set(range(looks))
 
 
 def mirrored(scene: Scene) -> Scene:
@@ -57,8 +75,8 @@ def mirrored(scene: Scene) -> Scene:
     ) for o in scene.objects))
 
 
-def _associated(looks: Sequence[Scene], unit_m: float) -> list[list[SceneObject]]:
-    """Groups of objects with at most one from each look: the nearest pairs are joined first."""
+def _associated(looks: Sequence[Scene], unit_m: float) -> list[dict[int, SceneObject]]:
+    """Groups of objects, by the number of their look, with at most one from each: the nearest pairs are joined first."""
     owners = [look for look, scene in enumerate(looks) for _ in scene.objects]
     objects = [item for scene in looks for item in scene.objects]
     groups = [{index} for index in range(len(objects))]  # one set a group, shared by its members
@@ -70,7 +88,7 @@ def _associated(looks: Sequence[Scene], unit_m: float) -> list[list[SceneObject]
         for k in other:
             groups[k] = one
     firsts = [index for index, group in enumerate(groups) if min(group) == index]
-    return [[objects[k] for k in sorted(groups[index])] for index in firsts]
+    return [{owners[k]: objects[k] for k in sorted(groups[index])} for index in firsts]
 
 
 def _near_pairs(objects: Sequence[SceneObject], unit_m: float) -> np.ndarray:

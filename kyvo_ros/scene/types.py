@@ -6,6 +6,7 @@ grammar divides by `metres_per_unit`. A Scene knows nothing of tokens or ROS.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -18,6 +19,8 @@ from kyvo_ros.scene.transforms import Transform
 
 #: Name of the frame on the support plane that is tied to the camera (see `kyvo_ros.scene.camera`).
 PLANE_FRAME = "support_plane"
+#: The eight corners (8, 3) of the unit box about the origin; two that differ in one number share an edge.
+BOX_CORNERS = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
 
 
 class SceneError(ValueError):
@@ -77,6 +80,12 @@ class SceneObject:
     def pose(self) -> Transform:
         """`frame_T_object`; a yaw that is None reads as zero."""
         return Transform.from_yaw(self.yaw_rad or 0.0, self.position_m)
+
+    def box_corners_m(self) -> np.ndarray:
+        """(8, 3) corners of its box in the scene's frame. Raises SceneError where its size is unknown."""
+        if self.size_m is None:
+            raise SceneError(f"the size of {self.label or 'an object'} is unknown")
+        return self.pose().apply(BOX_CORNERS * self.size_m)
 
     def placed_mesh(self) -> Mesh | None:
         """The mesh where it stands, in the scene's frame; None where there is none."""

@@ -50,6 +50,12 @@ REACH_UNITS = Vocabulary.small().numbers.maximum
 EMPTY_PLANES = 5
 
 
+def _hidden_rad(lens: CanonicalCamera, factors: np.ndarray) -> np.ndarray:
+    """Pan and tilt (N, 2) by which lenses so many times longer (N,) may turn and still see nothing new."""
+    half = np.array([lens.width / lens.fx, lens.height / lens.fy]) / 2
+    return np.maximum(np.arctan(half) - np.arctan(half / factors[:, None]), 0.0)
+
+
 @dataclass(frozen=True)
 class ExampleMaker:
     """What all sources share: the canonical camera, the schema of the objects, and how much to make."""
@@ -67,7 +73,7 @@ class ExampleMaker:
 
     def turned(self, sample: ClevrSample) -> ExampleSet:
         """A render under up to `render_views` random turns and lenses; the recipe's seed and the render's name decide
-        which.
+        which. Longer lenses look anywhere in the ordinary view but down: what is near is large enough.
         """
         settings, image = self.settings, sample.image()
         name = int.from_bytes(hashlib.sha256(sample.image_path.name.encode()).digest()[:8], "big")
@@ -76,8 +82,9 @@ class ExampleMaker:
         lens = self.canonical.seen_from(sample.view.plane)
         other = rng.random(settings.render_views) < settings.other_lenses
         factors = np.where(other, rng.uniform(*settings.lens_factor, settings.render_views), 1.0)
+        aims = _hidden_rad(lens, factors) * rng.uniform((-1, -1), (1, 0), (settings.render_views, 2))
         views = [turned_example(image, sample.scene, sample.view, lens.zoomed(factor), *turn)
-                 for turn, factor in zip(np.radians(settings.turn_deg) * turns, factors.tolist())]
+                 for turn, factor in zip(np.radians(settings.turn_deg) * turns + aims, factors.tolist())]
         views = [view for view in views if self._can_be_said(view[1])]
         return self._stack([v[0] for v in views], [v[1] for v in views], [v[2].plane for v in views],
                            [v[2].intrinsics for v in views])

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera, to_canonical
-from kyvo_ros.evaluation.region import is_seen
 from kyvo_ros.scene import CameraView, Scene, Transform
 from kyvo_ros.scene.turns import levelled, turn_transform, turned_view
+from kyvo_ros.scene.visibility import is_seen
 
 
 def turned_example(image_rgb: np.ndarray, scene: Scene, view: CameraView, canonical: CanonicalCamera,

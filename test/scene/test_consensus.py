@@ -20,8 +20,17 @@ def cube(x: float, y: float = 0.0, color: str = "red", sure: float = 0.9, **othe
     return SceneObject({"color": color, "shape": "cube"}, [x, y, 0.5], **{**values, **other})
 
 
-def agreed(*looks: tuple[SceneObject, ...], **options) -> tuple[SceneObject, ...]:
-    return consensus([Scene(look) for look in looks], yaw_period_rad=QUARTER, **options).objects
+def agreed(*looks: tuple[SceneObject, ...], shows=None, **options) -> tuple[SceneObject, ...]:
+    return consensus([Scene(look) for look in looks], shows, yaw_period_rad=QUARTER, **options).objects
+
+
+def left(item: SceneObject) -> bool:
+    """What a look to the left shows."""
+    return item.position_m[0] < 0
+
+
+def everything(item: SceneObject) -> bool:
+    return True
 
 
 def test_one_look_stays_as_it_is() -> None:
@@ -40,6 +49,26 @@ def test_the_minority_is_dropped() -> None:
     assert len(agreed((cube(0.0), ghost), (cube(0.0), ghost), (cube(0.0),), (cube(0.0),))) == 2  # half is enough
     assert agreed((), ()) == ()
     assert agreed((), (), (ghost,)) == ()
+
+
+def test_looks_speak_of_what_they_show() -> None:
+    """A narrow look neither votes against what it cannot show nor moves what it shows in part."""
+    shows = (everything, left, left)
+    assert len(agreed((cube(1.0), cube(-1.0)), (cube(-1.0),), (cube(-1.0),), shows=shows)) == 2
+    assert agreed((cube(1.0),), (), ()) == ()
+    (item,) = agreed((cube(1.0),), (cube(1.3),), (cube(1.3),), shows=shows)
+    assert item.position_m[0] == 1.0 and item.confidence == pytest.approx(1 - (1 - 0.9) * (1 - 0.9))
+    (item,) = agreed((cube(-1.0),), (), (cube(-1.2),), shows=shows)
+    assert item.position_m[0] == pytest.approx(-1.1) and item.confidence == pytest.approx(1 - 0.1 * (1 - 1.8 / 3))
+
+
+def test_what_no_look_shows_whole_all_speak_of() -> None:
+    assert len(agreed((cube(1.0),), (cube(1.0),), (), shows=(left, left, left))) == 1
+    assert agreed((cube(1.0),), (), (), shows=(left, left, left)) == ()
+
+
+def test_what_only_looks_see_that_cannot_show_it_is_dropped() -> None:
+    assert agreed((), (cube(1.0),), shows=(everything, left)) == ()
 
 
 def test_a_look_gives_one_object_to_a_group() -> None:

@@ -52,6 +52,20 @@ def test_a_share_of_the_views_is_through_other_lenses(tmp_path, share: float) ->
     assert not len(other) or 0.9 <= other.min() < 0.95 and 1.25 < other.max() <= 1.3
 
 
+def test_longer_lenses_look_about_in_the_ordinary_view_but_not_down(tmp_path) -> None:
+    """A lens twice as long finds objects at the ordinary view's border, and never shows what that does not."""
+    view = CameraView(clevr_camera(), PlaneCamera(11.0, 0.5), 0.0, Transform.identity())
+    write_rgb(tmp_path / "plane.png", np.full((240, 320, 3), 90, np.uint8))
+    settings = ExampleSettings(render_views=80, turn_deg=0.0, other_lenses=1.0, lens_factor=(2.0, 2.0))
+    red = clevr_object({"size": "small", "color": "red", "material": "rubber", "shape": "sphere"}, [3.5, 0.5, 0.35], 0.0)
+    found = ExampleMaker(SMALL, CLEVR_SCHEMA, settings).turned(ClevrSample(
+        tmp_path / "plane.png", in_plane_frame([red], view), view, 0))
+    elevation = found.camera[:, 1]
+    lowest = 0.5 - (math.atan(40 / 2 / 70) - math.atan(40 / 2 / 140))
+    assert lowest - 0.01 < elevation.min() < lowest + 0.02 and 0.48 < elevation.max() <= 0.5 + 1e-6
+    assert 0 < found.count.sum() < len(found), "beside the axis, so that only views that turn there show it"
+
+
 @pytest.mark.parametrize("wrong", [{"other_lenses": 1.5}, {"lens_factor": (1.2, 0.9)}, {"lens_factor": (0.0, 1.0)}])
 def test_lenses_that_cannot_be_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
