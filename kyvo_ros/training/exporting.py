@@ -20,6 +20,7 @@ from kyvo_ros.training.continuing import DECODER_HEAD, IMAGE_HEAD, knows_head
 from kyvo_ros.training.image_stages import reconstruction_sheet
 from kyvo_ros.training.language import LanguageModel
 from kyvo_ros.training.shape_card import is_of_shapes, write_shape_card
+from kyvo_ros.training.shape_rows import fold_rows
 from kyvo_ros.training.trainer import METRICS, TrainingError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def export(shop: Workshop) -> None:
     if not shop.keeps("decoder"):
         shop.trained("decoder", model)
     decoder = model.decoder
+    fold_rows(decoder)
     if shop.shape_tokenizer is not None:
         shop.check_shape_codes()
     if not torch.allclose(decoder.embedding.codebook, tokenizer.codebook, atol=1e-3):

@@ -97,10 +97,15 @@ class ShapeShares:
     whole: float = 0.0  # whole scenes in sequence order
     drawn: float = 0.0  # scenes of given shapes to draw
     batch_size: int = 4  # sequences a batch, which are longer than others
+    #: A label is shared by the codes like the true one, e-fold less for each such step of the cosine of their vectors;
+    #: 0: it is the true one's alone.
+    label_spread: float = 0.04
 
     def __post_init__(self) -> None:
         if min(self.seen, self.whole, self.drawn) < 0 or self.total > 1 or self.batch_size < 1:
             raise ValueError(f"shares of shapes must lie in [0, 1] together and batch_size be at least 1, got {self}")
+        if self.label_spread < 0:
+            raise ValueError(f"label_spread must not be negative, got {self.label_spread}")
 
     @property
     def total(self) -> float:

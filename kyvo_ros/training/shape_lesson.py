@@ -1,6 +1,10 @@
 """Training the decoder on whole objects: to see shapes (I->S), in parallel rows and in sequence order, and to draw
 given ones (S->I).
 
+Of the thousands of codes of surfaces many are alike, and which of them a tokenizer has chosen is nearly chance. So the
+label of a block is shared by the codes like the true one (`ShapeShares.label_spread`), as that of a number is by its
+neighbours.
+
 A row of the parallel order is a sequence of its own: the image, the layout up to an object, and that object's codes, on
 which alone the loss lies. It costs a sixth of a whole scene of six, so that most batches are such. What `model.shapes`
 generates and what is trained here is the same text.
@@ -46,6 +50,7 @@ class ShapeLesson:
     builder: SequenceBuilder
     grammar: SceneGrammar  # of scenes with codes
     codes: np.ndarray  # (2 K, L) by the names of shapes in the examples
+    codebook: Tensor  # (C, D) unit vectors of the codes
     shares: ShapeShares
     drawing: DrawingLesson  # how the codes of a picture weigh, and which are replaced
     device: torch.device
@@ -59,29 +64,34 @@ class ShapeLesson:
         if kind == "asset_drawing":
             loss = self._drawing_loss(decoder, pictures, rows, text, rng)
         else:
-            loss = F.cross_entropy(*self._predicted(decoder, pictures, rows, text))
+            loss = self._entropies(*self._predicted(decoder, pictures, rows, text)).mean()
         return loss, {kind: float(loss.detach())}
 
     @torch.no_grad()
     def scores(self, decoder: Decoder, pictures: CodeSet) -> dict[str, float]:
-        """Of one object of each held-out image, each code after the true ones before it: mean cross entropy, and how
-        well the blocks that a surface passes are found (intersection over union); where drawing is trained, what is
-        found in drawings of given shapes.
+        """Of one object of each held-out image, each code after the true ones before it: mean cross entropy with the
+        true code alone, how well the blocks that a surface passes are found (intersection over union), and how like the
+        true one the likeliest code of a surface is there (mean cosine); where drawing is trained, what is found in
+        drawings of given shapes.
         """
         rng = np.random.default_rng(0)
         rows = np.flatnonzero(pictures.truth.count > 0)[:_SCORED]
-        entropies, common, either = [], 0, 0
+        entropies, common, either, likeness = [], 0, 0, []
         for start in range(0, len(rows), self.shares.batch_size):
             part = rows[start:start + self.shares.batch_size]
             text = self._text("shapes", pictures, part, rng)
             logits, truth = self._predicted(decoder, pictures, part, text)
             entropies.append(F.cross_entropy(logits, truth, reduction="none"))
-            first = self.grammar.vocabulary.range("shape").start
-            found, there = (codes > first + INSIDE for codes in (logits[:, first:].argmax(-1) + first, truth))
+            logits, truth = logits[:, self._first:], truth - self._first
+            found, there = _passed(logits), truth > INSIDE
             common, either = common + int((found & there).sum()), either + int((found | there).sum())
+            likeliest = logits[there, INSIDE + 1:].argmax(-1) + INSIDE + 1
+            likeness.append((self.codebook[likeliest] * self.codebook[truth[there]]).sum(-1))
         if not entropies:
             return {}
-        scores = {"shape_loss": float(torch.cat(entropies).mean()), "shape_surface_iou": common / max(either, 1)}
+        alike = torch.cat(likeness)
+        scores = {"shape_loss": float(torch.cat(entropies).mean()), "shape_surface_iou": common / max(either, 1),
+                  "shape_likeness": float(alike.mean()) if len(alike) else 0.0}
         if self.shares.drawn:
             drawn = rows[:CYCLED]
             scenes = [self.scene(pictures, row) for row in drawn]
@@ -94,6 +104,22 @@ class ShapeLesson:
         scene, names = pictures.truth.scene(row, word_values(self.grammar.schema)), pictures.truth.shape[row]
         return replace(scene, objects=tuple(
             replace(item, shape_codes=self.codes[name]) for item, name in zip(scene.objects, names)))
+
+    @property
+    def _first(self) -> int:
+        """The id of the first code of shapes."""
+        return self.grammar.vocabulary.range("shape").start
+
+    def _entropies(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """(N,) cross entropies of logits (N, V) with the labels of true ids (N,)."""
+        own = F.cross_entropy(logits, truth, reduction="none")
+        surface = truth > self._first + INSIDE
+        if not self.shares.label_spread or not surface.any():
+            return own
+        codes, alike = truth[surface] - self._first, self.codebook[INSIDE + 1:]
+        labels = torch.softmax((self.codebook[codes] @ alike.T - 1.0) / self.shares.label_spread, dim=-1)
+        likely = F.log_softmax(logits[surface], dim=-1)[:, self._first + INSIDE + 1:]
+        return own.masked_scatter(surface, -(labels * likely).sum(-1))
 
     def _kind(self, share: float) -> str:
         shares = {"shapes": self.shares.seen, "whole_scenes": self.shares.whole, "asset_drawing": self.shares.drawn}
@@ -159,3 +185,9 @@ class ShapeLesson:
         hidden = decoder.hidden(read[:, :-1], cells=cells, prefix_length=start, start=start)
         worth = text.worth[:, start + 1:]
         return decoder.logits(hidden[worth]), text.ids[:, start + 1:][worth]
+
+
+def _passed(logits: Tensor) -> Tensor:
+    """(N,) of blocks with logits of all codes (N, C): whether a surface, whichever, passes likelier than none."""
+    likely = torch.softmax(logits, dim=-1)
+    return likely[:, INSIDE + 1:].sum(-1) > likely[:, :INSIDE + 1].amax(dim=-1)

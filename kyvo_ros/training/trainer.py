@@ -95,7 +95,7 @@ def optimizer_for(model: nn.Module, settings: RunSettings) -> torch.optim.AdamW:
 
 def decayed_groups(model: nn.Module, settings: RunSettings) -> list[dict[str, Any]]:
     """Parameters with weight decay: matrices and convolutions; and without: norms, biases, tables of embeddings."""
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    tables = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     parameters = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
     kept = [p for p in parameters if p.ndim < 2 or id(p) in tables]

@@ -44,6 +44,7 @@ from kyvo_ros.training.preparation import digest
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.shape_lesson import ShapeLesson
+from kyvo_ros.training.shape_rows import share_rows
 from kyvo_ros.training.shape_sources import names_key
 from kyvo_ros.training.sources import load_examples
 from kyvo_ros.training.starting import longer_tables, start_from, state_for
@@ -303,8 +304,8 @@ class Workshop:
         if distributed.rank() == 0:
             make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, path, self.workers)
         distributed.wait()
-        return ShapeLesson(self.builder, self.grammar, load_shape_codes(path), recipe.shapes,
-                           self.drawing_lesson(tokenizer), self.device)
+        return ShapeLesson(self.builder, self.grammar, load_shape_codes(path), self.shape_tokenizer.codebook.float(),
+                           recipe.shapes, self.drawing_lesson(tokenizer), self.device)
 
     def check_shape_codes(self) -> None:
         """Note whose shape codes the work folder's decoder learns. Raises TrainingError where they were another's."""
@@ -328,6 +329,8 @@ class Workshop:
             start_from(model.decoder, longer_tables(model.decoder, self.started_from.vocabulary, state), "decoder")
             head = head_weights(model.dense_head, DECODER_HEAD, self.source_heads)
             model.dense_head.load_state_dict(head, strict=False)
+        if self.shape_tokenizer is not None:
+            share_rows(model.decoder, self.shape_tokenizer.codebook)
         return model
 
 

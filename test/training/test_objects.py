@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.object_examples import library
 from kyvo_ros.training.recipe import Recipe, RecipeError, ShapeShares, load_recipe
 from kyvo_ros.training.rendering import DrawingSettings
+from kyvo_ros.training.shape_lesson import _passed
+from kyvo_ros.training.shape_rows import fold_rows
+from kyvo_ros.training.trainer import RunSettings, optimizer_for
 from kyvo_ros.training.workshop import Workshop
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -81,6 +85,7 @@ def test_all_kinds_of_sequences_are_trained_and_scored(trained: Path) -> None:
         assert any(kind in row for row in rows), kind
     (scores,) = (row["evaluation"] for row in rows if "evaluation" in row)
     assert 0 <= scores["shape_surface_iou"] <= 1 and scores["shape_loss"] > 0 and "asset_drawing_cycle" in scores
+    assert -1 <= scores["shape_likeness"] <= 1
 
 
 def test_the_folder_is_whole_and_offers_only_what_was_learned(trained: Path) -> None:
@@ -111,6 +116,52 @@ def test_one_shape_is_the_whole_scene_with_the_other_codes_left_out(shop: Worksh
         assert ids[prompt_length:-9] == layout
         seen.add(which)
     assert len(seen) > 1
+
+
+def test_labels_of_surfaces_are_shared_by_like_codes(shop: Workshop) -> None:
+    """By hand: three codes of surfaces, the second as near to the first as a label's spread, the third opposite."""
+    lesson, spread = shop.shape_lesson(shop.tokenizer()), 0.5
+    book = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, math.sqrt(0.75)], [-1.0, 0.0]])
+    lesson = replace(lesson, codebook=book, shares=ShapeShares(label_spread=spread))
+    first = lesson._first
+    logits = torch.randn(4, first + 5, generator=torch.Generator().manual_seed(0))
+    truth = first + torch.tensor([2, 0, 4, 1])
+    likely = torch.log_softmax(logits, dim=-1)[:, first:]
+    labels = torch.tensor([[1.0, math.exp(-1), math.exp(-4)], [math.exp(-4), math.exp(-3), 1.0]])
+    labels /= labels.sum(dim=1, keepdim=True)
+    expected = [-(labels[0] * likely[0, 2:]).sum(), -likely[1, 0], -(labels[1] * likely[2, 2:]).sum(), -likely[3, 1]]
+    assert torch.allclose(lesson._entropies(logits, truth), torch.stack(expected))
+    hard = replace(lesson, shares=ShapeShares(label_spread=0.0))._entropies(logits, truth)
+    assert torch.allclose(hard, -likely.gather(1, (truth - first)[:, None])[:, 0])
+    assert torch.allclose(lesson._entropies(logits[1:2], truth[1:2]), hard[1:2]), "no surface, nothing to share"
+
+
+def test_the_score_of_surfaces_knows_any_from_none() -> None:
+    """Of many codes that share what is likely, none is likelier than outside, yet a surface is."""
+    logits = torch.log(torch.tensor([[0.4, 0.1, 0.25, 0.25], [0.6, 0.0, 0.2, 0.2], [0.1, 0.5, 0.2, 0.2]]))
+    assert _passed(logits).tolist() == [True, False, False]
+
+
+def test_rows_of_shape_codes_share_while_they_learn_and_fold_into_the_same_model(shop: Workshop) -> None:
+    model = shop.new_language_model(shop.tokenizer())
+    decoder, rng = model.decoder.eval(), torch.Generator().manual_seed(0)
+    ids = torch.randint(decoder.embedding.shape_ids.start, decoder.config.vocabulary.size, (1, 8), generator=rng)
+    before = decoder(ids)
+    for table in (decoder.embedding.learned, decoder.head):
+        (rows,) = table.parametrizations.weight
+        assert torch.equal(table.weight, table.parametrizations.weight.original), "at first nothing is shared"
+        torch.nn.init.normal_(rows.projection.weight, generator=rng)
+    shared = decoder(ids)
+    assert not torch.allclose(shared, before)
+    optimizer = optimizer_for(model, RunSettings(steps=1))
+    free = {id(p) for group in optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]}
+    assert id(decoder.embedding.learned.parametrizations.weight.original) in free, "tables do not decay"
+    fold_rows(decoder)
+    assert type(decoder.head) is torch.nn.Linear and torch.allclose(decoder(ids), shared, atol=1e-5)
+    text = decoder.embedding.shape_ids.start - 1
+    fresh = shop.new_language_model(shop.tokenizer()).decoder
+    assert torch.equal(decoder.head.weight[:text + 1], fresh.head.weight[:text + 1]), "all else stays"
+    fold_rows(decoder)
 
 
 def test_codes_of_another_shape_tokenizer_are_not_mixed_in(trained: Path, tmp_path: Path, capsys) -> None:
