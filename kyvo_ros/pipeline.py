@@ -115,7 +115,7 @@ class KyvoPipeline:
                 (`CanonicalCamera.assumed_camera`).
             scale: "units" takes a model unit as the schema's `metres_per_unit`; "distance" as many metres as make the
                 camera's true distance to the plane the nominal one, for scenes of another size such as table-tops.
-            effort: "fast" looks once; "accurate" five and "thorough" sixteen times, each look shifted against the cells
+            effort: "fast" looks once; "accurate" five and "thorough" 24 times, each look shifted against the cells
                 of the tokens, and gives what the looks agree on (`autoencoders.looks`, `scene.consensus`).
 
         Raises CanonicalError where image and camera do not fit, DistortionError, PlaneNotVisibleError where `scale`

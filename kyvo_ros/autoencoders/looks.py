@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,16 +40,27 @@ class Look:
             raise ValueError(f"zoom must be positive, got {self.zoom}")
 
 
-_EIGHTHS = (-0.375, -0.125, 0.125, 0.375)
+_EIGHTHS, _LENSES = (-0.375, -0.125, 0.125, 0.375), (0.97, 1.0, 1.1, 1.2)
+#: Up by nearly two cells the longest lens shows all that lies behind the point that a camera aims at.
+_FAR_LENS, _FAR_UP = 1.3, -1.8
+
+
+def _quarters() -> tuple[Look, ...]:
+    """Turns that make cells of a quarter of the size, half of them mirrored, each lens in every row and column; and
+    half of these turns once more for what is far.
+    """
+    turns = [(i, j, (i // 2 + j) % 2 == 1) for i in range(4) for j in range(4)]
+    return (*(Look(_EIGHTHS[i], _EIGHTHS[j], mirror, _LENSES[i ^ j]) for i, j, mirror in turns),
+            *(Look(_EIGHTHS[i], _FAR_UP + _EIGHTHS[j], mirror, _FAR_LENS) for i, j, mirror in turns if (i + j) % 2))
+
+
 #: The looks of each effort. The four of `accurate` that turn put the borders of the cells a quarter to either side,
-#: which makes cells of half the size out of the four, and two of them are mirrored and through a longer lens, which hides
-#: what lies at the image's border; half of the looks must see it. Those of `thorough` make cells of a quarter.
+#: which makes cells of half the size out of the four, and two of them are mirrored and through a longer lens.
 EFFORTS: dict[str, tuple[Look, ...]] = {
     "fast": (Look(),),
     "accurate": (Look(), Look(-0.25, -0.25), Look(-0.25, 0.25, True, 1.1), Look(0.25, -0.25, True, 1.1),
                  Look(0.25, 0.25)),
-    "thorough": tuple(Look(right, down, (i + j) % 2 == 1)
-                      for i, right in enumerate(_EIGHTHS) for j, down in enumerate(_EIGHTHS)),
+    "thorough": _quarters(),
 }
 
 
@@ -75,8 +86,9 @@ class Sight:
         return image[:, ::-1] if self.mirror else image
 
     def shows(self, item: SceneObject) -> bool:
-        """Whether an object, in the support-plane frame of the image's camera, is in the picture whole."""
-        (turned,) = Scene((item,)).transformed(self.plane_T_look.inverse(), PLANE_FRAME).objects
+        """Whether the middle half of an object, in the support-plane frame of the image's camera, is in the picture."""
+        half = item if item.size_m is None else replace(item, size_m=item.size_m / 2)
+        (turned,) = Scene((half,)).transformed(self.plane_T_look.inverse(), PLANE_FRAME).objects
         return is_wholly_seen(turned, CameraView(self.lens.intrinsics(), self.stands))  # a mirror hides nothing
 
     def brought_back(self, scene: Scene) -> Scene:

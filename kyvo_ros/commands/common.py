@@ -60,7 +60,7 @@ def add_held_out_images(parser: argparse.ArgumentParser) -> None:
 def add_effort(parser: argparse.ArgumentParser) -> None:
     """How hard the model looks."""
     parser.add_argument("--effort", choices=("fast", "accurate", "thorough"), default="fast", help="look at an image "
-                        "once, or five or sixteen times and take what the looks agree on (default: %(default)s)")
+                        "once, or five or 24 times and take what the looks agree on (default: %(default)s)")
 
 
 def add_shape_order(parser: argparse.ArgumentParser) -> None:

@@ -54,7 +54,7 @@ class Settings:
     threads: int = _setting(0, (
         "CPU threads for each image that is being computed; 0 shares the cores among them."), minimum=0, maximum=256)
     effort: str = _setting("fast", (
-        "fast looks at an image once; accurate looks five times, thorough sixteen times, shifted against the cells of "
+        "fast looks at an image once; accurate looks five times, thorough 24 times, shifted against the cells of "
         "the model's image tokens, and gives what the looks agree on: better places, fewer frames."
     ), choices=("fast", "accurate", "thorough"))
     # --- cameras

@@ -2,7 +2,7 @@
 
 Each look is a Scene of its own, brought into one frame; the looks know nothing of each other. An object of a look is
 associated with at most one of every other look, by place and by how many words agree. Of an object speak the looks that
-show it whole; where none does, all. What fewer than half of these saw is dropped. Words are never mixed: an object gets
+show it; where none does, all. What fewer than half of these saw is dropped. Words are never mixed: an object gets
 all its words from the looks that said exactly them.
 """
 
@@ -38,7 +38,7 @@ def consensus(looks: Sequence[Scene], shows: Sequence[Callable[[SceneObject], bo
       position_covariance_m2: theirs too, and smaller for many looks, as that of a mean with LOOK_CORRELATION.
 
     Args:
-        shows: whether each look shows an object of the frame whole; None: every look shows everything.
+        shows: whether each look shows an object of the frame; None: every look shows everything.
         yaw_period_rad: yaws are equal modulo this, None means a whole turn; unit_m: metres in a model unit.
 
     Raises SceneError where the scenes are not in one frame, or there are none.

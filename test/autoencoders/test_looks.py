@@ -87,8 +87,8 @@ def test_a_longer_lens_enlarges_and_its_turns_are_in_cells_too() -> None:
         Look(zoom=0.0)
 
 
-def test_a_look_shows_what_is_whole_in_its_picture() -> None:
-    """By the spots of a small ball: where all of it is inside, the look shows it, mirrored or not."""
+def test_a_look_shows_what_is_well_in_its_picture() -> None:
+    """A small ball inside, outside and across the border, mirrored or not."""
     view = CameraView(CAMERAS["CLEVR"][0], TRUE)
     plain, longer, aside, mirror = looks_at(view, (Look(), Look(zoom=2.0), Look(6.0, 0.0), Look(6.0, 0.0, True)))
     ball = SceneObject({}, POINT, size_m=[0.7] * 3)
@@ -98,7 +98,8 @@ def test_a_look_shows_what_is_whole_in_its_picture() -> None:
     right = replace(ball, position_m=[5.5, 0.9, 0.35])
     assert not plain.shows(right) and aside.shows(right) and mirror.shows(right)
     half_out = plain.lens.intrinsics().width / 2 / plain.lens.fx * 10.5  # at the origin's depth, the border
-    assert not plain.shows(replace(ball, position_m=[half_out - 0.2, 0.0, 0.35]))
+    assert not plain.shows(replace(ball, position_m=[half_out - 0.1, 0.0, 0.35]))
+    assert plain.shows(replace(ball, position_m=[half_out - 0.4, 0.0, 0.35])), "a little of it is cut off"
 
 
 def test_looks_quarter_the_cells() -> None:
@@ -107,18 +108,28 @@ def test_looks_quarter_the_cells() -> None:
     assert turns == {(0.25, 0.25)} and len(phases) == 4 and EFFORTS["accurate"][0] == Look()
 
 
-def test_sixteen_looks_make_quarters_of_cells_half_of_them_in_the_mirror() -> None:
-    looks = EFFORTS["thorough"]
+def test_thorough_looks_make_quarters_of_cells_half_of_them_in_the_mirror_through_four_lenses() -> None:
+    looks, far = EFFORTS["thorough"][:16], EFFORTS["thorough"][16:]
     assert {(look.right % 0.25, look.down % 0.25) for look in looks} == {(0.125, 0.125)}
     assert len({(look.right, look.down) for look in looks}) == 16 == 2 * sum(look.mirror for look in looks)
     assert sum(look.right for look in looks) == sum(look.down for look in looks) == 0, "turned to all sides alike"
+    for across in ("right", "down"):
+        assert len({(getattr(look, across), look.zoom) for look in looks}) == 16, "each lens in every row and column"
+    assert len({(look.right, look.down) for look in far}) == 8 == 2 * sum(look.mirror for look in far)
+    assert all(look.down < -1 and look.zoom > 1.2 for look in far)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
-def test_half_of_the_looks_see_all_that_the_plain_one_sees(effort: str) -> None:
-    """What fewer of them see is no object."""
-    looks = EFFORTS[effort]
-    assert 2 * sum(look.zoom <= Look().zoom for look in looks) >= len(looks)
+def test_several_looks_show_all_that_the_plain_one_shows_and_most_what_is_far(effort: str) -> None:
+    view = CameraView(CAMERAS["CLEVR"][0], TRUE)
+    looks, (plain,) = looks_at(view, EFFORTS[effort]), looks_at(view, (Look(),))
+    places = [SceneObject({}, (x, y, 0.35), size_m=[0.7] * 3)
+              for x in np.arange(-5, 5.1, 0.5) for y in np.arange(-4, 5.1, 0.5)]
+    shown = [item for item in places if plain.shows(item)]
+    counts = {tuple(item.position_m): sum(look.shows(item) for look in looks) for item in shown}
+    assert len(shown) > 150 and min(counts.values()) >= len(looks) / 6
+    far = [count for (x, y, _), count in counts.items() if 0 < y < 4 and abs(x) < 3]
+    assert len(far) > 40 and min(far) == len(looks)
 
 
 def test_command_line_and_node_offer_the_efforts_that_there_are() -> None:
