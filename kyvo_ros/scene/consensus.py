@@ -23,6 +23,8 @@ DIFFERENT_WORD_UNITS = 0.3
 #: Correlation of the errors of two looks at one image: by what share of the covariance more looks help no more. Five
 #: looks had a third of one look's squared error on Cycles renders.
 LOOK_CORRELATION = 0.2
+#: So that a look that claims to err by nothing does not decide alone.
+_LEAST_VARIANCE_M2 = 1e-8
 
 
 def consensus(looks: Sequence[Scene], shows: Sequence[Callable[[SceneObject], bool]] | None = None, *,
@@ -31,7 +33,7 @@ def consensus(looks: Sequence[Scene], shows: Sequence[Callable[[SceneObject], bo
 
     An object needs half of the looks that speak of it, here called its looks. Its words are those with the largest sum of
     probabilities over its looks; size, height and yaw come from the looks that said them, its place in the plane is the
-    mean over all of its looks that saw it.
+    mean over all of its looks that saw it, weighted by the inverse of their variances.
       confidence: 1 - (1 - surest) (1 - mean), of the looks that said these words, where a look that did not counts as
         0 in the mean: to be wrong, both the surest look and the looks as a whole must be;
       attribute_confidence: the mean over the looks that said these words;
@@ -109,7 +111,7 @@ def _fused(group: Sequence[SceneObject], looks: int, yaw_period_rad: float | Non
         votes[item.label] = votes.get(item.label, 0.0) + math.prod(item.attribute_confidence.values())
     agreeing = [item for item in group if item.label == max(votes, key=votes.get)]
     first = agreeing[0]
-    place = np.mean([item.position_m for item in group], axis=0)
+    place = _place(group)
     surest, mean = max(item.confidence for item in agreeing), sum(item.confidence for item in agreeing) / looks
     spread = [item.position_covariance_m2 for item in agreeing]
     shrunk = LOOK_CORRELATION + (1.0 - LOOK_CORRELATION) / len(group)
@@ -122,6 +124,16 @@ def _fused(group: Sequence[SceneObject], looks: int, yaw_period_rad: float | Non
                               for name in first.attribute_confidence},
         position_covariance_m2=None if any(c is None for c in spread) else shrunk * np.mean(spread, axis=0),
     )
+
+
+def _place(group: Sequence[SceneObject]) -> np.ndarray:
+    """(2,) place in the plane: each look counts as its variance along an axis says, alike where one has none."""
+    places = np.array([item.position_m[:2] for item in group])
+    if any(item.position_covariance_m2 is None for item in group):
+        return places.mean(axis=0)
+    variances = np.array([np.diag(item.position_covariance_m2)[:2] for item in group])
+    weights = 1.0 / np.maximum(variances, _LEAST_VARIANCE_M2)
+    return (weights * places).sum(axis=0) / weights.sum(axis=0)
 
 
 def circular_mean(angles_rad: Sequence[float], period_rad: float | None) -> float:

@@ -112,6 +112,16 @@ def test_confidence_and_covariance_by_hand() -> None:
     assert item.position_covariance_m2 == pytest.approx((0.2 + 0.8 / 3) * 0.01 * np.eye(3))  # three saw its place
 
 
+def test_surer_looks_count_for_more_along_each_axis() -> None:
+    sharp, dull = np.diag([0.01, 0.04, 0.01]), np.diag([0.03, 0.04, 0.01])
+    (item,) = agreed((cube(0.0, 0.0, position_covariance_m2=sharp),), (cube(0.2, 0.2, position_covariance_m2=dull),))
+    assert item.position_m[:2] == pytest.approx((0.05, 0.1))
+    (item,) = agreed((cube(0.0, position_covariance_m2=np.zeros((3, 3))),), (cube(0.2),))
+    assert item.position_m[0] == pytest.approx(0.0, abs=1e-6)
+    (item,) = agreed((cube(0.0, position_covariance_m2=None),), (cube(0.2),))
+    assert item.position_m[0] == pytest.approx(0.1)
+
+
 def test_looks_must_meet_in_one_frame() -> None:
     with pytest.raises(SceneError, match="map"):
         consensus([Scene(), Scene(frame_id="map")], yaw_period_rad=None)
