@@ -23,7 +23,7 @@ DIFFERENT_WORD_UNITS = 0.3
 #: Correlation of the errors of two looks at one image: by what share of the covariance more looks help no more. Five
 #: looks had a third of one look's squared error on Cycles renders.
 LOOK_CORRELATION = 0.2
-#: So that a look that claims to err by nothing does not decide alone.
+#: The least that a variance counts for in a weight: a look may claim to err by nothing.
 _LEAST_VARIANCE_M2 = 1e-8
 
 

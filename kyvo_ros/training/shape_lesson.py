@@ -117,7 +117,7 @@ class ShapeLesson:
         if not self.shares.label_spread or not surface.any():
             return own
         codes, alike = truth[surface] - self._first, self.codebook[INSIDE + 1:]
-        labels = torch.softmax((self.codebook[codes] @ alike.T - 1.0) / self.shares.label_spread, dim=-1)
+        labels = torch.softmax(self.codebook[codes] @ alike.T / self.shares.label_spread, dim=-1)
         likely = F.log_softmax(logits[surface], dim=-1)[:, self._first + INSIDE + 1:]
         return own.masked_scatter(surface, -(labels * likely).sum(-1))
 

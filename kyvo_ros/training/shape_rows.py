@@ -24,19 +24,20 @@ class SharedRows(nn.Module):
     def __init__(self, codebook: Tensor, start: int, dim: int) -> None:
         super().__init__()
         self.start = start
-        self.register_buffer("codebook", codebook.detach().float().clone(), persistent=False)
+        self._codebook = codebook.detach().float()  # no buffer, of which checkpoints would hold two copies
         self.projection = nn.Linear(codebook.shape[1], dim, bias=False)
         nn.init.zeros_(self.projection.weight)
 
     def forward(self, table: Tensor) -> Tensor:
-        shared = self.projection(self.codebook) / _TOGETHER
+        shared = self.projection(self._codebook) / _TOGETHER
         return table + F.pad(shared, (0, 0, self.start, len(table) - self.start - len(shared)))
 
 
 def share_rows(decoder: Decoder, codebook: Tensor) -> None:
     """Have a decoder's rows of shape codes share what their vectors in `codebook` (K, C) have in common."""
     for table in _tables(decoder):
-        rows = SharedRows(codebook, decoder.embedding.shape_ids.start, decoder.config.dim).to(table.weight.device)
+        device = table.weight.device
+        rows = SharedRows(codebook.to(device), decoder.embedding.shape_ids.start, decoder.config.dim).to(device)
         parametrize.register_parametrization(table, "weight", rows)
 
 
