@@ -97,7 +97,7 @@ def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: Tar
     truth = examples.without_images()
     cells = np.stack([canonical.zoomed(truth.zoom(i)).cells(truth.plane_camera(i), tokenizer.grid)
                       for i in range(len(truth))])
-    return CodeSet(_encode(examples.images, tokenizer, device), cells, truth=truth,
+    return CodeSet(encode_images(examples.images, tokenizer, device), cells, truth=truth,
                    **written_targets(truth, writer, workers))
 
 
@@ -110,7 +110,7 @@ def written_targets(truth: ExampleSet, writer: TargetWriter, workers: int = 1) -
 
 
 @torch.no_grad()
-def _encode(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device) -> np.ndarray:
+def encode_images(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device) -> np.ndarray:
     """(N, h, w, 3) uint8 -> (N, cells) int16 codes."""
     tokenizer = folded(tokenizer)
     batch = 4 if device.type == "cpu" else 64  # a CPU's caches hold no more

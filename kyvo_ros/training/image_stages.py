@@ -6,6 +6,9 @@ decoder that knows them goes on knowing them while the encoder learns to choose 
 frozen, the decoder learns to draw, object pixels weighing more, and what it draws has to look to the encoder like the
 codes that it was drawn from: a picture is there to be recognised. Cold quantisation and a plain reconstruction loss
 both lose small objects (grey blobs at a good PSNR).
+
+The labels of the dense head tell neither colours nor outlines, and what they do not tell is lost. Where shapes are to be
+read from the codes, a sketch head beside it has to say what the image looks like (`sketch_weight` of a recipe).
 """
 
 from __future__ import annotations
@@ -35,15 +38,30 @@ OBJECT_CONTRAST = 0.08
 OBJECT_WEIGHT = 4.0
 #: Weight of the distance between codebook vectors and the latents of what was drawn from them, beside that of pixels.
 LATENT_WEIGHT = 0.2
+#: Pixels of a sketch along each side of a cell.
+SKETCHED = 4
+
+
+class SketchHead(nn.Module):
+    """Latents or codebook vectors (B, h, w, C) to a small image (B, 3, SKETCHED * h, SKETCHED * w)."""
+
+    def __init__(self, code_dim: int, width: int = 96) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(code_dim, width, 3, padding=1), nn.SiLU(),
+                                    nn.Conv2d(width, 3 * SKETCHED**2, 1), nn.PixelShuffle(SKETCHED))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.layers(vectors.permute(0, 3, 1, 2)).float()
 
 
 class DenseModel(nn.Module):
-    """An image tokenizer with the dense head that trains it."""
+    """An image tokenizer with the dense head that trains it, and the one that sketches where a recipe weighs that."""
 
-    def __init__(self, tokenizer: ImageTokenizer, schema: SceneSchema) -> None:
+    def __init__(self, tokenizer: ImageTokenizer, schema: SceneSchema, sketches: bool = False) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.head = DenseHead(tokenizer.config.code_dim, [len(v) for v in word_values(schema).values()])
+        self.sketch = SketchHead(tokenizer.config.code_dim) if sketches else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +75,7 @@ class DenseStage:
     canonical: CanonicalCamera
     quantise: bool
     frozen: bool = False  # the codebook stays as it is
+    sketch_weight: float = 0.0  # of the sketch's loss beside the dense one; above 0 the model has a head for it
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         images, tensors = self._drawn(rng)
@@ -64,10 +83,16 @@ class DenseStage:
             self.model.tokenizer.quantizer.eval()  # no running means, no restarts
         latents = self.model.tokenizer.latents(images)
         if not self.quantise:
-            return dense_loss(self.model.head(self._read(latents)), tensors), {}
-        quantized = self.model.tokenizer.quantizer(latents)
-        loss = dense_loss(self.model.head(quantized.vectors), tensors) + COMMITMENT * quantized.commitment
-        return loss, {"commitment": float(quantized.commitment.detach())}
+            vectors, commitment = self._read(latents), None
+        else:
+            vectors, _, commitment = self.model.tokenizer.quantizer(latents)
+        loss, numbers = dense_loss(self.model.head(vectors), tensors), {}
+        if commitment is not None:
+            loss, numbers["commitment"] = loss + COMMITMENT * commitment, float(commitment.detach())
+        if self.sketch_weight:
+            sketch = self._sketch_loss(vectors, images)
+            loss, numbers["sketch"] = loss + self.sketch_weight * sketch, float(sketch.detach())
+        return loss, numbers
 
     def head_loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Of the head alone, on what the tokenizer sees as it is."""
@@ -76,6 +101,13 @@ class DenseStage:
         with torch.no_grad():
             vectors = self._read(self.model.tokenizer.latents(images))
         return dense_loss(self.model.head(vectors), tensors), {}
+
+    def _sketch_loss(self, vectors: Tensor, images: Tensor) -> Tensor:
+        """Mean difference between the images, as small as a sketch, and what is sketched of them; objects weigh more."""
+        drawn = self.model.sketch(vectors)
+        small = F.interpolate(images, drawn.shape[-2:], mode="area")
+        weight = 1 + OBJECT_WEIGHT * object_pixels(small)
+        return ((drawn - small).abs() * weight).sum() / (3 * weight.sum())
 
     def _drawn(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Images (B, 3, H, W) in [-1, 1] and the targets of their cells."""

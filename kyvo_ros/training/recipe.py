@@ -100,12 +100,15 @@ class ShapeShares:
     #: A label is shared by the codes like the true one, e-fold less for each such step of the cosine of their vectors;
     #: 0: it is the true one's alone.
     label_spread: float = 0.04
+    wrong_codes: float = 0.0  # of `seen`: a row's share of codes to continue from that are replaced is drawn from 0 to this
 
     def __post_init__(self) -> None:
         if min(self.seen, self.whole, self.drawn) < 0 or self.total > 1 or self.batch_size < 1:
             raise ValueError(f"shares of shapes must lie in [0, 1] together and batch_size be at least 1, got {self}")
         if self.label_spread < 0:
             raise ValueError(f"label_spread must not be negative, got {self.label_spread}")
+        if not 0 <= self.wrong_codes <= 1:
+            raise ValueError(f"wrong_codes must lie in [0, 1], got {self.wrong_codes}")
 
     @property
     def total(self) -> float:
@@ -143,6 +146,7 @@ class Recipe:
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int | None = None  # largest number of objects in a scene; None: the schema's
+    sketch_weight: float = 0.0  # of what a small head draws of the codes, in stages `encoder` and `codes`; 0 leaves it out
     freeze_codebook: bool = False  # stage `codes` keeps the codes of the model that it starts from as they are
     head_steps: int = 400  # before the first, of a head of training alone, where the model to start from has none
     storage: str = "float16"  # of the model folder's matrices, one of `model.files.STORAGE`
@@ -166,7 +170,7 @@ class Recipe:
             raise ValueError(f"storage must be one of {STORAGE}, got {self.storage!r}")
         if self.image_order not in ORDERS:
             raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
-        for name in ("label_sigma", "dense_weight", "head_steps"):
+        for name in ("label_sigma", "dense_weight", "sketch_weight", "head_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 

@@ -7,7 +7,8 @@ neighbours.
 
 A row of the parallel order is a sequence of its own: the image, the layout up to an object, and that object's codes, on
 which alone the loss lies. It costs a sixth of a whole scene of six, so that most batches are such. What `model.shapes`
-generates and what is trained here is the same text.
+generates and what is trained here is the same text, but for the codes to continue from that are replaced
+(`ShapeShares.wrong_codes`).
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class ShapeLesson:
         if kind == "asset_drawing":
             loss = self._drawing_loss(decoder, pictures, rows, text, rng)
         else:
-            loss = self._entropies(*self._predicted(decoder, pictures, rows, text)).mean()
+            given = self._misled(text.ids, rng) if kind == "shapes" else text.ids
+            loss = self._entropies(*self._predicted(decoder, pictures, rows, text, given)).mean()
         return loss, {kind: float(loss.detach())}
 
     @torch.no_grad()
@@ -120,6 +122,22 @@ class ShapeLesson:
         labels = torch.softmax(self.codebook[codes] @ alike.T / self.shares.label_spread, dim=-1)
         likely = F.log_softmax(logits[surface], dim=-1)[:, self._first + INSIDE + 1:]
         return own.masked_scatter(surface, -(labels * likely).sum(-1))
+
+    def _misled(self, ids: Tensor, rng: np.random.Generator) -> Tensor:
+        """(B, S) sequences as training reads them: of every row a share of the codes is that of another shape.
+
+        The codes before a code tell most of it. With all of them true in training, a decoder learns to continue shapes
+        long before it looks at the image.
+        """
+        if not self.shares.wrong_codes:
+            return ids
+        shares = rng.uniform(0.0, self.shares.wrong_codes, (len(ids), 1))
+        others = self.codes[rng.integers(len(self.codes), size=len(ids))] + self._first
+        given = ids.cpu().numpy().copy()
+        codes = given >= self._first  # the last range; as many in every row
+        wrong = rng.random(others.shape) < shares
+        given[codes] = np.where(wrong, others, given[codes].reshape(others.shape)).ravel()
+        return torch.from_numpy(given).to(self.device)
 
     def _kind(self, share: float) -> str:
         shares = {"shapes": self.shares.seen, "whole_scenes": self.shares.whole, "asset_drawing": self.shares.drawn}

@@ -63,18 +63,59 @@ def longer_tables(model: Decoder, before: Vocabulary, state: dict[str, Tensor]) 
     return state
 
 
-def state_for(decoder: Decoder, tokenizer: ImageTokenizer) -> dict[str, Tensor]:
-    """Weights of a decoder to start from with this image tokenizer, without what it knows of other codes."""
+def state_for(decoder: Decoder, tokenizer: ImageTokenizer, together: Tensor | None = None) -> dict[str, Tensor]:
+    """Weights of a decoder to start from with this image tokenizer.
+
+    Of other image codes than the decoder's it knows what `together` tells (see `seen_together`), nothing without.
+    """
     own, codebook, state = decoder.embedding, tokenizer.codebook, decoder.state_dict()
-    same = own.codebook.shape == codebook.shape and torch.allclose(own.codebook, codebook, atol=1e-2)
-    if not same:
-        log.warning("the decoder starts from one that was trained on other image codes; it learns these anew")
-        del state["embedding.code_projection.weight"]
-        state["embedding.learned.weight"] = state["embedding.learned.weight"].clone()
-        state["embedding.learned.weight"][own.image_ids.start:own.image_ids.stop] = 0.0
+    if not knows_codes(decoder, tokenizer):
+        if together is None:
+            log.warning("the decoder starts from one that was trained on other image codes; it learns these anew")
+            del state["embedding.code_projection.weight"]
+            state["embedding.learned.weight"] = state["embedding.learned.weight"].clone()
+            state["embedding.learned.weight"][own.image_ids.start:own.image_ids.stop] = 0.0
+        else:
+            log.info("the decoder starts from one that was trained on other image codes, which are translated")
+            state |= _translated(decoder, codebook, together)
     positions = resized_grid(state["embedding.image_positions"], decoder.config.image_grid, tokenizer.grid)
     # Even the same codebook is this tokenizer's: that of a model folder is rounded.
     return {**state, "embedding.codebook": codebook, "embedding.image_positions": positions}
+
+
+def knows_codes(decoder: Decoder, tokenizer: ImageTokenizer) -> bool:
+    """Whether a decoder was trained on the codes of this image tokenizer."""
+    own, codebook = decoder.embedding.codebook, tokenizer.codebook
+    return own.shape == codebook.shape and torch.allclose(own, codebook, atol=1e-2)
+
+
+def seen_together(codes: Tensor, before: Tensor, count: int) -> Tensor:
+    """(count, count) float32: how often each code stands in a cell where, of the same image, each stood before; of
+    codes (N, cells) of two tokenizers with `count` codes each.
+    """
+    pairs = torch.bincount(codes.flatten().long() * count + before.flatten().long(), minlength=count**2)
+    return pairs.view(count, count).float()
+
+
+@torch.no_grad()
+def _translated(decoder: Decoder, codebook: Tensor, together: Tensor) -> dict[str, Tensor]:
+    """Weights with a row for each new code that is the mean of those of the codes that stood where it stands.
+
+    What follows from the codebook (K, C) alone goes into its projection, so that codes that were never seen have it too.
+    """
+    state, ids = decoder.state_dict(), decoder.embedding.image_ids
+    seen = together.sum(dim=1, keepdim=True)
+    share = together / seen.clamp(min=1)
+    wanted = share @ decoder.embedding.table()[ids.start:ids.stop]
+    weighted = codebook.T * seen.T
+    square = weighted @ codebook
+    square += 1e-3 * square.trace() / len(square) * torch.eye(len(square), device=square.device)
+    projection = torch.linalg.solve(square, weighted @ wanted)  # (C, D)
+    learned, head = state["embedding.learned.weight"].clone(), state["head.weight"].clone()
+    learned[ids.start:ids.stop] = (wanted - codebook @ projection) * (seen > 0)
+    head[ids.start:ids.stop] = share @ head[ids.start:ids.stop]
+    return {"embedding.code_projection.weight": projection.T.contiguous(), "embedding.learned.weight": learned,
+            "head.weight": head}
 
 
 def resized_grid(table: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:

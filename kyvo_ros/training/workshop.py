@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,7 @@ from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training import distributed
 from kyvo_ros.training.batches import ImageBatches
 from kyvo_ros.training.card import HEAD, TRAINED, note_start
+from kyvo_ros.training.code_sets import encode_images
 from kyvo_ros.training.continuing import (
     DECODER_HEAD, IMAGE_HEAD, check_kept, head_settings, head_weights, knows_head)
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage
@@ -47,13 +49,15 @@ from kyvo_ros.training.shape_lesson import ShapeLesson
 from kyvo_ros.training.shape_rows import share_rows
 from kyvo_ros.training.shape_sources import names_key
 from kyvo_ros.training.sources import load_examples
-from kyvo_ros.training.starting import longer_tables, start_from, state_for
+from kyvo_ros.training.starting import knows_codes, longer_tables, seen_together, start_from, state_for
 from kyvo_ros.training.trainer import CHECKPOINT, METRICS, RunSettings, Trainer, TrainingError
 
 log = logging.getLogger(__name__)
 
 #: Beside the decoder's checkpoint: the shape tokenizer whose codes it has learned.
 _SHAPE_CODES = "shape_codes.txt"
+#: Images of each kind from which a decoder learns what codes new to it mean in those that it knows.
+_TRANSLATED = 1000
 
 
 @dataclass(eq=False)
@@ -226,13 +230,14 @@ class Workshop:
         return tokenizer
 
     def new_dense_model(self) -> DenseModel:
-        model = DenseModel(self.new_tokenizer(), self.schema).to(self.device)
+        model = DenseModel(self.new_tokenizer(), self.schema, self.recipe.sketch_weight > 0).to(self.device)
         model.head.load_state_dict(head_weights(model.head, IMAGE_HEAD, self.source_heads), strict=False)
         return model
 
     def dense_stage(self, settings: RunSettings, quantise: bool) -> DenseStage:
         return DenseStage(self.new_dense_model(), self.batches(settings), self.examples[2], self.schema,
-                          self.recipe.canonical, quantise, quantise and self.recipe.freeze_codebook)
+                          self.recipe.canonical, quantise, quantise and self.recipe.freeze_codebook,
+                          self.recipe.sketch_weight)
 
     def trained(self, name: str, model: torch.nn.Module) -> torch.nn.Module:
         """Load what a stage has left. Raises TrainingError where it has not run."""
@@ -325,13 +330,26 @@ class Workshop:
             config = replace(config, max_length=max(config.max_length, self.started_from.decoder.config.max_length))
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
         if self.started_from is not None:
-            state = state_for(self.started_from.decoder, tokenizer)
+            state = state_for(self.started_from.decoder, tokenizer, self._seen_together(tokenizer))
             start_from(model.decoder, longer_tables(model.decoder, self.started_from.vocabulary, state), "decoder")
             head = head_weights(model.dense_head, DECODER_HEAD, self.source_heads)
             model.dense_head.load_state_dict(head, strict=False)
         if self.shape_tokenizer is not None:
             share_rows(model.decoder, self.shape_tokenizer.codebook)
         return model
+
+    def _seen_together(self, tokenizer: ImageTokenizer) -> Tensor | None:
+        """Of codes of the training images by this image tokenizer and by the one that the decoder to start from knows;
+        None where these are the same, where the decoder has begun, and where they have other sizes.
+        """
+        decoder, before = self.started_from.decoder, self.started_from.image_tokenizer
+        if knows_codes(decoder, tokenizer) or before.config != tokenizer.config \
+                or (self.work / "decoder" / CHECKPOINT).exists():
+            return None
+        images = np.concatenate([examples.images[:_TRANSLATED] for examples in self.examples[:2]
+                                 if examples is not None and len(examples)])
+        codes, old = (torch.from_numpy(encode_images(images, one, self.device)) for one in (tokenizer, before))
+        return seen_together(codes, old, tokenizer.config.codebook_size).to(self.device)
 
 
 def decoder_config(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokenizer) -> DecoderConfig:

@@ -136,6 +136,26 @@ def test_labels_of_surfaces_are_shared_by_like_codes(shop: Workshop) -> None:
     assert torch.allclose(lesson._entropies(logits[1:2], truth[1:2]), hard[1:2]), "no surface, nothing to share"
 
 
+def test_some_codes_to_continue_from_are_those_of_other_shapes(shop: Workshop, pictures: CodeSet) -> None:
+    lesson = shop.shape_lesson(shop.tokenizer())
+    others = np.full_like(lesson.codes, 7)  # the shapes that are mixed in, told by a code
+    rows, rng = lesson._draw(pictures, np.random.default_rng(0)), np.random.default_rng(1)
+    text = lesson._text("shapes", pictures, rows, rng)
+    before = text.ids.clone()
+
+    def misled(share: float) -> torch.Tensor:
+        return replace(lesson, codes=others, shares=replace(lesson.shares, wrong_codes=share))._misled(text.ids, rng)
+    assert misled(0.0) is text.ids
+    given = misled(1.0)
+    assert torch.equal(text.ids, before), "what is to be said stays"
+    codes = before >= lesson._first
+    changed = given != before
+    assert not changed[~codes].any() and (given[changed] == lesson._first + 7).all()
+    assert 0 < changed.sum() < codes.sum()
+    with pytest.raises(ValueError, match="wrong_codes"):
+        ShapeShares(wrong_codes=1.5)
+
+
 def test_the_score_of_surfaces_knows_any_from_none() -> None:
     """Of many codes that share what is likely, none is likelier than outside, yet a surface is."""
     logits = torch.log(torch.tensor([[0.4, 0.1, 0.25, 0.25], [0.6, 0.0, 0.2, 0.2], [0.1, 0.5, 0.2, 0.2]]))

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from kyvo_ros.training.exporting import learned_tasks
 from kyvo_ros.training.preparation import held_out_names
 from kyvo_ros.training.recipe import load_recipe
 from kyvo_ros.training.stages import train_decoder
-from kyvo_ros.training.starting import longer_tables, resized_grid, state_for
+from kyvo_ros.training.starting import knows_codes, longer_tables, resized_grid, seen_together, state_for
 from kyvo_ros.training.workshop import Workshop
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -215,6 +216,29 @@ def test_a_decoder_starts_with_other_image_codes_by_what_does_not_hang_on_them(t
     assert not rows[ids.start:ids.stop].any() and torch.equal(rows[:ids.start], before["embedding.learned.weight"][:ids.start])
     assert "embedding.code_projection.weight" not in other and torch.equal(other["embedding.codebook"], finer.codebook)
     assert other["embedding.image_positions"].shape == (12 * 16, 32)
+
+
+def test_codes_of_another_order_are_translated_to_the_same_decoder(trained):
+    """By hand: the same codes in another order, where each stands for one old code alone, and one that is never seen."""
+    bundle = load_model(trained / "model")
+    tokenizer, decoder, count = bundle.image_tokenizer, bundle.decoder, bundle.image_tokenizer.config.codebook_size
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    before = torch.arange(count).repeat(3).view(3, count)
+    codes = torch.argsort(order)[before]  # the new code k is the old code order[k]
+    together = seen_together(codes, before, count)
+    assert together.sum() == 3 * count and together[0, order[0]] == 3
+    together[0] = 0.0
+    other = deepcopy(tokenizer)
+    other.quantizer.codebook = tokenizer.codebook[order]
+    assert knows_codes(decoder, tokenizer) and not knows_codes(decoder, other)
+    translated = deepcopy(decoder)
+    translated.load_state_dict(state_for(decoder, other, together), strict=False)
+    ids = decoder.embedding.image_ids
+    wanted, made = (one.embedding.table()[ids.start:ids.stop] for one in (decoder, translated))
+    assert torch.allclose(made[1:], wanted[order][1:], atol=1e-5)
+    assert torch.equal(translated.head.weight[ids.start:ids.stop][1:], decoder.head.weight[ids.start:ids.stop][order][1:])
+    assert not translated.embedding.learned.weight[ids.start].any() and made[0].any(), "what its vector alone says"
+    assert torch.equal(translated.embedding.table()[:ids.start], decoder.embedding.table()[:ids.start])
 
 
 def test_a_model_with_shapes_starts_with_all_rows_of_one_without() -> None:
