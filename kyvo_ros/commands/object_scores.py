@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kyvo_ros.data.object_scenes import ObjectScene, ObjectSettings
+    from kyvo_ros.evaluation.object_scores import Surface
     from kyvo_ros.pipeline import KyvoPipeline
     from kyvo_ros.scene import CameraView, Scene
     from kyvo_ros.tokens.schema import SceneSchema
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     for made, view in tqdm(pictures, total=count, desc="scenes", unit="scene", disable=None):
         found = pipeline.reconstruct(made.image, view, order=args.order)
         seconds.append(sum(pipeline.last_timings_s.values()))
-        scores.append(object_scores(found, made.scene, _points(found), _points(made.scene, outer=True)))
+        scores.append(object_scores(found, made.scene, _surfaces(found), _surfaces(made.scene, outer=True)))
         shown.append((made, found))
     means = {**mean_scores(scores), "seconds_a_scene": float(np.mean(seconds))}
     table = "\n".join(["| score | mean |", "|---|---|", *(
@@ -113,21 +114,25 @@ def _settings(schema: SceneSchema) -> ObjectSettings:
     return ObjectSettings(min_objects=min(2, most), max_objects=most, categories=names)
 
 
-def _points(scene: Scene, outer: bool = False) -> np.ndarray:
-    """(N, 3) points on the surfaces of a scene's meshes; with `outer`, without those that lie within their objects."""
+def _surfaces(scene: Scene, outer: bool = False) -> list[Surface | None]:
+    """Of each object with a mesh; with `outer`, without what lies within it."""
     import numpy as np
 
     from kyvo_ros.autoencoders.slats import CubeFrame
     from kyvo_ros.commands.shape_scores import outer_points
+    from kyvo_ros.evaluation.object_scores import Surface
 
-    rng, clouds = np.random.default_rng(0), [np.zeros((0, 3))]
+    rng, surfaces = np.random.default_rng(0), []
     for item in scene.objects:
-        if item.mesh is not None and outer:
-            points, _ = outer_points(item.mesh, CubeFrame.around(item.mesh.bounds), rng, _POINTS_AN_OBJECT)
-            clouds.append(item.pose().apply(points))
-        elif item.mesh is not None:
-            clouds.append(item.pose().apply(item.mesh.sample(_POINTS_AN_OBJECT, rng)[0]))
-    return np.concatenate(clouds)
+        if item.mesh is None:
+            surfaces.append(None)
+        elif outer:
+            points, _, colors = outer_points(item.mesh, CubeFrame.around(item.mesh.bounds), rng, _POINTS_AN_OBJECT)
+            surfaces.append(Surface(points, colors))
+        else:
+            points, _, colors = item.mesh.sample(_POINTS_AN_OBJECT, rng)
+            surfaces.append(Surface(points, colors))
+    return surfaces
 
 
 def _write_sheet(path: Path, shown: list[tuple[ObjectScene, Scene]]) -> None:

@@ -142,7 +142,7 @@ def _scores(mesh: Mesh | None, truth: Mesh, frame: CubeFrame) -> dict[str, float
     from kyvo_ros.evaluation.shape_metrics import surface_scores, volume_iou
 
     rng = np.random.default_rng(0)
-    points, normals = outer_points(truth, frame, rng, _POINTS)
+    points, normals, _ = outer_points(truth, frame, rng, _POINTS)
     if mesh is None:
         found, found_normals, overlap = np.array([frame.center_m]), np.zeros((1, 3)), 0.0
     else:
@@ -154,9 +154,9 @@ def _scores(mesh: Mesh | None, truth: Mesh, frame: CubeFrame) -> dict[str, float
 
 
 def outer_points(truth: Mesh, frame: CubeFrame, rng: np.random.Generator, count: int
-                 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3), up to `count`, and normals of the truth, without the surfaces that lie within it where its parts
-    overlap.
+                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (N, 3), up to `count`, normals and colours of the truth, without the surfaces that lie within it where its
+    parts overlap.
     """
     import numpy as np
     from scipy.ndimage import binary_erosion
@@ -164,10 +164,10 @@ def outer_points(truth: Mesh, frame: CubeFrame, rng: np.random.Generator, count:
     from kyvo_ros.autoencoders.slat_encoding import occupancy
 
     inside = occupancy(truth, frame)
-    points, normals, _ = truth.sample(2 * count, rng)
+    points, normals, colors = truth.sample(2 * count, rng)
     voxels = np.round(frame.to_grid(points, len(inside))).astype(int).clip(0, len(inside) - 1)
     outer = ~binary_erosion(inside, np.ones((3, 3, 3)))[tuple(voxels.T)]
-    return points[outer][:count], normals[outer][:count]
+    return points[outer][:count], normals[outer][:count], colors[outer][:count]
 
 
 def _view_scores(grid: np.ndarray, truth: np.ndarray) -> dict[str, float]:
