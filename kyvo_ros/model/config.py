@@ -59,6 +59,7 @@ class DecoderConfig:
     number_embedding: str = "both"  # one of NUMBER_EMBEDDINGS
     image_order: str = "raster"  # in which images are written, one of `tokens.image_orders.ORDERS`
     object_context: bool = False  # tokens of a prompt's objects also carry where their object stands, and its words
+    shape_context: bool = False  # codes of an object's shape carry the same of their object, wherever they stand
     shape_length: int = 0  # codes of an object's shape, each of which carries its place in it; 0: it knows none
     # Faithful to the published code of Kyvo, for its checkpoints (see `published`):
     published_embedding: bool = False  # numbers: features of their index, unscaled; image codes: their projection alone
@@ -92,8 +93,11 @@ class DecoderConfig:
     def _check_embedding(self) -> None:
         if self.number_embedding not in NUMBER_EMBEDDINGS:
             raise ValueError(f"number_embedding must be one of {NUMBER_EMBEDDINGS}, got {self.number_embedding!r}")
-        if self.object_context and not self.ground_positions:
-            raise ValueError("object_context needs the ground_positions of cells, by which they find objects")
+        if (self.object_context or self.shape_context) and not self.ground_positions:
+            raise ValueError("object_context and shape_context need the ground_positions of cells, by which they find "
+                             "objects")
+        if self.shape_context and not self.shape_length:
+            raise ValueError("shape_context needs codes of shapes; set shape_length")
         if self.published_embedding and (self.ground_positions or self.number_head or self.shape_length):
             raise ValueError("published_embedding knows neither ground_positions nor number_head nor shape_length; "
                              "switch them off")

@@ -6,7 +6,8 @@ shows. Numbers and cells go through the same features, so that attention can fin
 Where an image is written, behind [OUTPUT-SEP], a token carries its own place in the image, where later ones will look
 for it, and the ground point of the cell that comes next, for which the model must find what to draw. For that, the
 tokens of an object in a prompt may carry the point where it stands, as cells carry theirs, and what all its words say
-(`DecoderConfig.object_context`).
+(`DecoderConfig.object_context`). The codes of a shape that is written may carry the same (`shape_context`): they have to
+find in the image what they tell the form of, and the codes before them say so much that it is not learned from them.
 Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours. The published code embeds with less
 (`DecoderConfig.published_embedding`): numbers carry the sin-cos features of their index, image codes their projection.
 """
@@ -14,6 +15,7 @@ Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours. The pub
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,10 +72,11 @@ class UnifiedEmbedding(nn.Module):
             self.separator, self.image_start = map(vocabulary.structure_id, ("[OUTPUT-SEP]", "[IMAGE-START]"))
             order = torch.from_numpy(written_order(config.image_order, config.image_grid))
             self.register_buffer("order", order, persistent=False)
-        if config.object_context:
+        if config.object_context or config.shape_context:
             values = torch.from_numpy(vocabulary.numbers.values()).float()
             self._number_values = values  # no buffer, which would take the decoder's own precision
             self.object_marks = tuple(map(vocabulary.structure_id, ("[OBJECT-START]", "[OBJECT-END]", "[LOCATION]")))
+            self.shape_mark = vocabulary.structure_id("[SHAPE]")
         # The published checkpoints hold their features, rounded to bfloat16; ours follow from the vocabulary.
         self.register_buffer("number_features", self._number_features(),
                              persistent=not ours and config.number_embedding != "learned")
@@ -170,7 +173,8 @@ class UnifiedEmbedding(nn.Module):
         if self.image_positions is None:
             return vectors
         placed = vectors + self._placed(token_ids, cells)
-        return placed + self._context(token_ids, vectors) if self.config.object_context else placed
+        told = self.config.object_context or self.config.shape_context
+        return placed + self._context(token_ids, vectors) if told else placed
 
     def _look_up(self, token_ids: Tensor, table: Tensor) -> Tensor:
         """(B, S) ids -> (B, S, D) rows of the table."""
@@ -198,14 +202,20 @@ class UnifiedEmbedding(nn.Module):
             place = place + table.shape[1] * torch.arange(len(place), device=place.device).unsqueeze(1)
         return F.embedding(place, table.flatten(0, 1))
 
+    def object_context(self, object_ids: Sequence[int], table: Tensor) -> Tensor:
+        """(D,): what the codes of a shape carry that follow these ids of their object, [OBJECT-START] first; `table` as
+        in `forward`.
+        """
+        ids = torch.tensor([[*object_ids, self.shape_mark]], device=table.device)
+        return self._context(ids, self._look_up(ids, table))[0, -1]
+
     def _context(self, token_ids: Tensor, vectors: Tensor) -> Tensor:
         """(B, S, D): where the object of each token stands and the sum of its words' vectors, of `vectors` (B, S, D);
-        zero outside objects and behind [OUTPUT-SEP].
+        zero for tokens that do not carry it.
         """
         start, end, location = (token_ids == mark for mark in self.object_marks)
         begun = start.cumsum(dim=1)
         inside = (begun > end.cumsum(dim=1)) | (end & (begun > 0))
-        inside &= (token_ids == self.separator).cumsum(dim=1) == 0
         count = int(begun.max())
         own = torch.where(inside, begun - 1, count)  # the object of each token, the last entry for none
         x, y = (self._number(token_ids.roll(-ahead, dims=1)) for ahead in (1, 2))
@@ -216,7 +226,17 @@ class UnifiedEmbedding(nn.Module):
         places = ground(plane_features(points[:, :count], self.config.dim).to(ground.weight.dtype))
         words = vectors * (inside & (token_ids < self.config.vocabulary.text_size)).unsqueeze(-1)
         context = F.pad(places, (0, 0, 0, 1)).to(vectors.dtype).scatter_add(1, each, words)
-        return context.gather(1, each)
+        carried = torch.where(self._carries_context(token_ids), own, count)
+        return context.gather(1, carried.unsqueeze(-1).expand_as(each))
+
+    def _carries_context(self, token_ids: Tensor) -> Tensor:
+        """(B, S) bool: tokens that carry their object's context, if they stand in one."""
+        carries = torch.zeros_like(token_ids, dtype=torch.bool)
+        if self.config.object_context:
+            carries |= (token_ids == self.separator).cumsum(dim=1) == 0
+        if self.config.shape_context:
+            carries |= (token_ids >= self.shape_ids.start) | (token_ids == self.shape_mark)
+        return carries
 
     def _number(self, token_ids: Tensor) -> Tensor:
         """The value of each number token; of others, any."""

@@ -131,7 +131,7 @@ class CachedDecoder:
         embedding = self.decoder.embedding
         x = embedding(token_ids, cells, self.table).to(self.dtype)
         if embedding.image_positions is not None:
-            cache.places = RunningPlaces(embedding, token_ids, cells)
+            cache.places = RunningPlaces(embedding, token_ids, cells, self.table)
         positions = torch.arange(length, device=self.device)
         visible = positions <= positions.unsqueeze(1)
         if not self.config.causal_prompt:

@@ -1,6 +1,7 @@
-"""What the tokens behind a prompt carry for their place in the image or shape being written; see `UnifiedEmbedding`.
+"""What the tokens behind a prompt carry for their place in the image or shape being written, and for the object whose
+shape it is; see `UnifiedEmbedding`.
 
-The forward pass over a whole sequence finds the places by itself; token by token they must be counted.
+The forward pass over a whole sequence finds all this by itself; token by token it must be counted and kept.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from kyvo_ros.model.embedding import UnifiedEmbedding
 
 
 class RunningPlaces:
-    """Counts the image and shape tokens of every row of a batch, from its prompt (B, S) on; `cells` as in
-    `UnifiedEmbedding`.
+    """Counts the image and shape tokens of every row of a batch, from its prompt (B, S) on, and keeps what its object
+    says where the codes of shapes carry that; `cells` and `table` as in `UnifiedEmbedding`.
     """
 
-    def __init__(self, embedding: UnifiedEmbedding, prompt: Tensor, cells: Tensor | None) -> None:
-        self._embedding, self._cells = embedding, cells
+    def __init__(self, embedding: UnifiedEmbedding, prompt: Tensor, cells: Tensor | None, table: Tensor) -> None:
+        self._embedding, self._cells, self._vectors = embedding, cells, table
         self._table: Tensor | None = None  # most targets hold no image
         self._image, self._count = embedding.image_ids, embedding.config.cells
         image = (prompt >= self._image.start) & (prompt < self._image.stop)
@@ -30,6 +31,11 @@ class RunningPlaces:
         self._shaped: list[int] = (prompt >= self._shape.start).sum(dim=1).tolist()  # shape tokens of each row so far
         self._written: list[bool] = (prompt == embedding.separator).any(dim=1).tolist()  # behind [OUTPUT-SEP]
         self._rows = torch.arange(len(prompt))  # of the prompt
+        self._keeps_objects = embedding.config.shape_context
+        self._objects: list[list[int]] = [[] for _ in prompt]  # of each row the ids of its last object so far
+        self._contexts: list[Tensor | None] = [None] * len(prompt)  # once its shape has begun
+        if self._keeps_objects:
+            self.stand_behind(prompt.tolist())
 
     def of_rows(self, rows: Tensor) -> RunningPlaces:
         """Counts of their own for the rows `rows` (int64 indices)."""
@@ -37,15 +43,27 @@ class RunningPlaces:
         taken._rows = self._rows[rows.cpu()]
         taken._seen, taken._shaped, taken._written = (
             [old[row] for row in rows.tolist()] for old in (self._seen, self._shaped, self._written))
+        taken._objects, taken._contexts = ([old[row] for row in rows.tolist()] for old in (self._objects, self._contexts))
         return taken
+
+    def stand_behind(self, texts: Sequence[Sequence[int]]) -> None:
+        """Have the shapes that come next be of the last object of these ids, a text for each row."""
+        if not self._keeps_objects:
+            return
+        for row, text in enumerate(texts):
+            self._objects[row], self._contexts[row] = [], None
+            for token in text:
+                self._keep(row, token)
 
     def of_next(self, tokens: Sequence[Sequence[int]]) -> Tensor | None:
         """(B, m, D) of the next up to m tokens of each row, zero for all but those of images and shapes; None where
         there are no such.
         """
         places = [[self._next(row, token) for token in own] for row, own in enumerate(tokens)]
+        contexts = [[self._keep(row, token) for token in own] for row, own in enumerate(tokens)]
         nowhere = self._embedding.nowhere
-        if all(place == nowhere for own in places for place in own):
+        nothing = all(place == nowhere for own in places for place in own)
+        if nothing and all(context is None for own in contexts for context in own):
             return None
         if self._table is None:
             self._table = self._embedding.place_table(self._cells)
@@ -53,7 +71,29 @@ class RunningPlaces:
         index = torch.tensor([own + [nowhere] * (width - len(own)) for own in places])
         if self._table.shape[0] > 1:
             index += self._table.shape[1] * self._rows.unsqueeze(1)
-        return F.embedding(index.to(self._table.device), self._table.flatten(0, 1))
+        carried = F.embedding(index.to(self._table.device), self._table.flatten(0, 1))
+        for row, own in enumerate(contexts):
+            for i, context in enumerate(own):
+                if context is not None:
+                    carried[row, i] += context.to(carried)
+        return carried
+
+    def _keep(self, row: int, token: int) -> Tensor | None:
+        """What the next token of a row carries of its object, which it may be a part of."""
+        embedding = self._embedding
+        if not self._keeps_objects:
+            return None
+        begins, ends, _ = embedding.object_marks
+        if token == embedding.shape_mark and self._objects[row]:
+            self._contexts[row] = embedding.object_context(self._objects[row], self._vectors)
+            return self._contexts[row]
+        if token in self._shape:
+            return self._contexts[row]
+        if token == begins or token == ends:
+            self._objects[row], self._contexts[row] = [], None
+        if token == begins or self._objects[row]:
+            self._objects[row] = [*self._objects[row], token]
+        return None
 
     def _next(self, row: int, token: int) -> int:
         """The entry of the table for the next token of a row."""

@@ -120,6 +120,8 @@ def write_shapes(decoder: CachedDecoder, prompt: Tensor, layout: Sequence[int], 
         written = [np.full(len(objects), grammar.vocabulary.structure_id(grammar.schema.shape.marker))]
         with torch.inference_mode(), threads_of_steps(decoder, len(objects)):
             own = cache.of_rows(torch.zeros(len(objects), dtype=torch.int64, device=decoder.device))
+            if own.places is not None:
+                own.places.stand_behind([layout[:ends[i]] for i in objects])
             for _ in range(length):
                 hidden = decoder.step(written[-1][:, None].tolist(), lengths, own)
                 logits = (hidden.float().cpu() @ head).numpy()

@@ -143,6 +143,7 @@ class Recipe:
     picture_terms: PictureSettings = field(default_factory=PictureSettings)  # of stage `pixels`
     first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
     object_context: bool = False  # see `DecoderConfig`; a decoder that learns to draw finds its objects by it
+    shape_context: bool = False  # see `DecoderConfig`; codes of shapes find their object in the image by it
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int | None = None  # largest number of objects in a scene; None: the schema's

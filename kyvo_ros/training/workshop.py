@@ -357,7 +357,7 @@ def decoder_config(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokeni
     return DecoderConfig(
         grammar.vocabulary, **vars(recipe.sizes), max_length=longest_sequence(recipe, grammar, tokenizer),
         code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid, image_order=recipe.image_order,
-        object_context=recipe.object_context,
+        object_context=recipe.object_context, shape_context=recipe.shape_context,
         number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding,
         shape_length=0 if grammar.schema.shape is None else grammar.schema.shape.length)
 

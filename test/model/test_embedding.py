@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
+from tiny_model import tiny_shape_bundle
 
 from kyvo_ros.model.config import DecoderConfig
 from kyvo_ros.model.decoder import Decoder
@@ -207,6 +209,35 @@ def test_the_tokens_of_a_prompt_s_object_carry_where_it_stands_and_its_words(
     assert make_decoder().embedding(ids).shape == found.shape  # by default they carry nothing of it
     plain = make_decoder().embedding
     assert not (plain(ids) - plain.table()[ids]).any()
+
+
+def test_the_codes_of_a_written_shape_carry_where_their_object_stands_and_its_words() -> None:
+    embedding = tiny_shape_bundle(shape_context=True).decoder.embedding
+    vocabulary, shape = embedding.config.vocabulary, embedding.shape_ids
+    named, number = vocabulary.structure_id, lambda value: int(vocabulary.number_ids([value])[0])
+
+    def written(word: int, x: float, y: float, code: int) -> list[int]:
+        return [named("[OBJECT-START]"), named("[TYPE]"), word, named("[LOCATION]"), number(x), number(y), number(0.5),
+                named("[SHAPE]"), *[shape.start + code] * 8, named("[OBJECT-END]")]
+    objects = [(3, 1.0, -2.0, 5), (4, 0.5, 0.0, 6)]
+    ids = torch.tensor([[named("[BOS]"), named("[OUTPUT-SEP]"), named("[SCENE-START]"),
+                         *(token for item in objects for token in written(*item)), named("[SCENE-END]")]])
+    with torch.no_grad():
+        table = embedding.table()
+        found = embedding(ids)[0] - table[ids[0]]
+        at = 3
+        for word, x, y, _ in objects:
+            own = embedding.ground_projection(plane_features(torch.tensor([x, y]), embedding.config.dim)) + table[word]
+            assert not found[at:at + 7].any(), "what comes before the shape"
+            assert torch.allclose(found[at + 7], own, atol=1e-5), "the marker"
+            assert torch.allclose(found[at + 8:at + 16], own + embedding.shape_positions, atol=1e-5)
+            assert torch.allclose(embedding.object_context(ids[0, at:at + 7].tolist(), table), own, atol=1e-5)
+            assert not found[at + 16].any(), "[OBJECT-END]"
+            at += 17
+        plain = tiny_shape_bundle().decoder.embedding
+        assert torch.allclose((plain(ids) - plain.table()[ids])[0, 11:19], plain.shape_positions, atol=1e-5)
+    with pytest.raises(ValueError, match="set shape_length"):
+        replace(tiny_shape_bundle().decoder.config, shape_context=True, shape_length=0)
 
 
 def test_prompts_without_whole_objects_carry_no_places(make_decoder: Callable[..., Decoder]) -> None:

@@ -32,7 +32,9 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 RECIPE = """
 name: toy-objects
 objects: {instances: 2, categories: [banana, box, ring], max_objects: 3, min_visible_pixels: 60}
-shapes: {seen: 0.4, whole: 0.2, drawn: 0.2, batch_size: 2}
+shapes: {seen: 0.4, whole: 0.2, drawn: 0.2, batch_size: 2, wrong_codes: 0.5}
+shape_context: true
+sketch_weight: 1.0
 examples: {synthetic: 8, backgrounds: 5, held_out: 3}
 canonical: {width: 32, height: 24, fx: 35.0, fy: 35.0, cx: 16.0, cy: 11.5}
 tokenizer: {width: 32, height: 24, widths: [8, 8], blocks: [0, 1], codebook_size: 1024, code_dim: 8}
