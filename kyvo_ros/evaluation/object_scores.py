@@ -4,8 +4,8 @@ Layout counts by the Jaccard index (`jaccard`). For poses, objects are paired wi
 distances in the ground plane is least, whatever their class, and pairs further apart than PAIRED_M count as none.
 Surfaces are compared as clouds of points of whole scenes, so that an object in the wrong place, one that is missing and
 one too many all cost. Distances are shares of the mean diagonal of the true objects' boxes.
-How far the shapes themselves are those of the objects, place, turn and size aside, pairs tell: each in its own frame, its
-box drawn to a unit cube; and as what chance would have, the same against the other true objects of the scene.
+How far the shapes themselves are those of the objects, place, turn and size aside, pairs tell: each in its own frame,
+its box drawn to a unit cube; and as what chance would have, the same against the other true objects of the scene.
 """
 
 from __future__ import annotations

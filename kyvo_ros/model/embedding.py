@@ -6,8 +6,8 @@ shows. Numbers and cells go through the same features, so that attention can fin
 Where an image is written, behind [OUTPUT-SEP], a token carries its own place in the image, where later ones will look
 for it, and the ground point of the cell that comes next, for which the model must find what to draw. For that, the
 tokens of an object in a prompt may carry the point where it stands, as cells carry theirs, and what all its words say
-(`DecoderConfig.object_context`). The codes of a shape that is written may carry the same (`shape_context`): they have to
-find in the image what they tell the form of, and the codes before them say so much that it is not learned from them.
+(`DecoderConfig.object_context`). The codes of a shape that is written may carry the same (`shape_context`): they have
+to find in the image what they tell the form of, and the codes before them say so much that it is not learned from them.
 Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours. The published code embeds with less
 (`DecoderConfig.published_embedding`): numbers carry the sin-cos features of their index, image codes their projection.
 """

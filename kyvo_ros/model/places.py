@@ -43,7 +43,8 @@ class RunningPlaces:
         taken._rows = self._rows[rows.cpu()]
         taken._seen, taken._shaped, taken._written = (
             [old[row] for row in rows.tolist()] for old in (self._seen, self._shaped, self._written))
-        taken._objects, taken._contexts = ([old[row] for row in rows.tolist()] for old in (self._objects, self._contexts))
+        taken._objects, taken._contexts = (
+            [old[row] for row in rows.tolist()] for old in (self._objects, self._contexts))
         return taken
 
     def stand_behind(self, texts: Sequence[Sequence[int]]) -> None:

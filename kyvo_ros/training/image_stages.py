@@ -7,8 +7,8 @@ frozen, the decoder learns to draw, object pixels weighing more, and what it dra
 codes that it was drawn from: a picture is there to be recognised. Cold quantisation and a plain reconstruction loss
 both lose small objects (grey blobs at a good PSNR).
 
-The labels of the dense head tell neither colours nor outlines, and what they do not tell is lost. Where shapes are to be
-read from the codes, a sketch head beside it has to say what the image looks like (`sketch_weight` of a recipe).
+The labels of the dense head tell neither colours nor outlines, and what they do not tell is lost. Where shapes are to
+be read from the codes, a sketch head beside it has to say what the image looks like (`sketch_weight` of a recipe).
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class DenseStage:
         return dense_loss(self.model.head(vectors), tensors), {}
 
     def _sketch_loss(self, vectors: Tensor, images: Tensor) -> Tensor:
-        """Mean difference between the images, as small as a sketch, and what is sketched of them; objects weigh more."""
+        """Mean difference between the images at the size of a sketch and what is sketched of them; objects weigh more.
+        """
         drawn = self.model.sketch(vectors)
         small = F.interpolate(images, drawn.shape[-2:], mode="area")
         weight = 1 + OBJECT_WEIGHT * object_pixels(small)

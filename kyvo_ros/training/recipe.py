@@ -100,7 +100,7 @@ class ShapeShares:
     #: A label is shared by the codes like the true one, e-fold less for each such step of the cosine of their vectors;
     #: 0: it is the true one's alone.
     label_spread: float = 0.04
-    wrong_codes: float = 0.0  # of `seen`: a row's share of codes to continue from that are replaced is drawn from 0 to this
+    wrong_codes: float = 0.0  # of `seen`: a row's share of codes to continue from that are replaced, from 0 to this
 
     def __post_init__(self) -> None:
         if min(self.seen, self.whole, self.drawn) < 0 or self.total > 1 or self.batch_size < 1:
@@ -147,7 +147,7 @@ class Recipe:
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int | None = None  # largest number of objects in a scene; None: the schema's
-    sketch_weight: float = 0.0  # of what a small head draws of the codes, in stages `encoder` and `codes`; 0 leaves it out
+    sketch_weight: float = 0.0  # of what a small head draws, in stages `encoder` and `codes`; 0 leaves it out
     freeze_codebook: bool = False  # stage `codes` keeps the codes of the model that it starts from as they are
     head_steps: int = 400  # before the first, of a head of training alone, where the model to start from has none
     storage: str = "float16"  # of the model folder's matrices, one of `model.files.STORAGE`

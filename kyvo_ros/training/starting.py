@@ -101,7 +101,7 @@ def seen_together(codes: Tensor, before: Tensor, count: int) -> Tensor:
 def _translated(decoder: Decoder, codebook: Tensor, together: Tensor) -> dict[str, Tensor]:
     """Weights with a row for each new code that is the mean of those of the codes that stood where it stands.
 
-    What follows from the codebook (K, C) alone goes into its projection, so that codes that were never seen have it too.
+    What follows from the codebook (K, C) alone goes into its projection: codes that were never seen have that, too.
     """
     state, ids = decoder.state_dict(), decoder.embedding.image_ids
     seen = together.sum(dim=1, keepdim=True)

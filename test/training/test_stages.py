@@ -219,7 +219,7 @@ def test_a_decoder_starts_with_other_image_codes_by_what_does_not_hang_on_them(t
 
 
 def test_codes_of_another_order_are_translated_to_the_same_decoder(trained):
-    """By hand: the same codes in another order, where each stands for one old code alone, and one that is never seen."""
+    """By hand: the same codes in another order, each of which stands for one old code, and one that is never seen."""
     bundle = load_model(trained / "model")
     tokenizer, decoder, count = bundle.image_tokenizer, bundle.decoder, bundle.image_tokenizer.config.codebook_size
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
@@ -236,7 +236,8 @@ def test_codes_of_another_order_are_translated_to_the_same_decoder(trained):
     ids = decoder.embedding.image_ids
     wanted, made = (one.embedding.table()[ids.start:ids.stop] for one in (decoder, translated))
     assert torch.allclose(made[1:], wanted[order][1:], atol=1e-5)
-    assert torch.equal(translated.head.weight[ids.start:ids.stop][1:], decoder.head.weight[ids.start:ids.stop][order][1:])
+    rows, theirs = (one.head.weight[ids.start:ids.stop] for one in (translated, decoder))
+    assert torch.equal(rows[1:], theirs[order][1:])
     assert not translated.embedding.learned.weight[ids.start].any() and made[0].any(), "what its vector alone says"
     assert torch.equal(translated.embedding.table()[:ids.start], decoder.embedding.table()[:ids.start])
 
