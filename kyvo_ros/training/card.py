@@ -71,7 +71,7 @@ vocabulary, grammar, canonical camera), `decoder.safetensors`, `image_tokenizer.
 
 Data: synthetic scenes of the project's procedural objects, {objects}, drawn by a
 rasteriser{pictures}, and images without objects; all mirrored at random. The image
-encoder is trained with an auxiliary dense head on ground-truth objects, which the paper's VQGAN does not have; the
+encoder is trained with an auxiliary dense head on ground-truth objects{sketch}, which the paper's VQGAN does not have; the
 decoder's image states have one, too, in training. The numbers in the last column were measured on scenes of instances
 held out of training.
 
@@ -148,7 +148,7 @@ def write_history(folder: Path, work: Path, recipe: Recipe, examples: dict[str, 
     run = {"id": own, "recipe": recipe.name, "started_from": source,
            "cameras": cameras if seen.other_cameras and recipe.objects is None else None,
            "objects": None if recipe.objects is None else asdict(recipe.objects), "hardware": hardware(),
-           "kept": list(recipe.without_steps) if source else [],
+           "kept": list(recipe.without_steps) if source else [], "sketch_weight": recipe.sketch_weight,
            "torch": torch.__version__, "examples": examples, "stages": stages}
     path.write_text(json.dumps({"runs": [*earlier, run]}, indent=1) + "\n", encoding="utf-8")
 
@@ -170,8 +170,10 @@ def write_card(folder: Path, recipe_path: str) -> None:
                  f"{len(objects['categories']) or 'all'} categories")
         mixed = last["examples"].get("views of renders")
         renders, pictures = (" --renders DIR", ", some by another renderer") if mixed else ("", "")
+        sketched = any(run.get("sketch_weight") for run in history["runs"])
+        sketch = " and a small head that draws the images" if sketched else ""
         card = _OBJECTS_TEMPLATE.format(name=folder.name, recipe=recipe_path, start=start, heads=heads, runs=runs,
-                                        scores=scores, objects=words, renders=renders, pictures=pictures)
+                                        scores=scores, objects=words, renders=renders, pictures=pictures, sketch=sketch)
     else:
         cameras = _cameras_in_words(last.get("cameras"))
         card = _TEMPLATE.format(name=folder.name, recipe=recipe_path, start=start, heads=heads, runs=runs,

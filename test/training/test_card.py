@@ -1,6 +1,7 @@
 """What a card is made from: the history of stages, and the curve over all runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -88,3 +89,11 @@ def test_a_card_of_objects_says_whether_another_renderer_drew_some(tmp_path, ren
     write_card(tmp_path, "recipe.yaml")
     card = (tmp_path / "README.md").read_text()
     assert (" --shapes DIR --renders DIR --out " in card) == ("some by another renderer" in card) == bool(renders)
+
+
+@pytest.mark.parametrize("weight", [0.0, 5.0])
+def test_a_card_of_objects_says_whether_its_encoder_learned_by_sketches(tmp_path, weight):
+    recipe = load_recipe(Path(__file__).resolve().parents[2] / "recipes" / "objects-nano.yaml")
+    write_history(tmp_path, tmp_path / "work", replace(recipe, sketch_weight=weight), {"synthetic": 3}, None)
+    write_card(tmp_path, "recipe.yaml")
+    assert ("a small head that draws the images" in (tmp_path / "README.md").read_text()) == bool(weight)
