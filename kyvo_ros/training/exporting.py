@@ -41,13 +41,13 @@ def export(shop: Workshop) -> None:
     if distributed.rank() > 0:
         return
     tokenizer = shop.tokenizer()
+    if shop.shape_tokenizer is not None:
+        shop.check_shape_codes()
     model = shop.new_language_model(tokenizer)
     if not shop.keeps("decoder"):
         shop.trained("decoder", model)
     decoder = model.decoder
     fold_rows(decoder)
-    if shop.shape_tokenizer is not None:
-        shop.check_shape_codes()
     if not torch.allclose(decoder.embedding.codebook, tokenizer.codebook, atol=1e-3):
         raise TrainingError("the decoder was trained on codes of another image tokenizer; train it again")
     decoder.embedding.codebook.copy_(tokenizer.codebook)  # the same but for rounding

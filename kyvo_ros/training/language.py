@@ -34,6 +34,7 @@ from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, w
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
 from kyvo_ros.training.shape_lesson import ShapeLesson
+from kyvo_ros.training.shape_outlines import OutlineHead, Outlines
 from kyvo_ros.training.trainer import alike
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
@@ -42,24 +43,41 @@ BUCKET = 6
 ORDINARY = 0.15
 
 
-class LanguageModel(nn.Module):
-    """A decoder with the dense head that helps to train it."""
+#: Blocks behind the one whose states outlines are read from, which have to make codes of them.
+_BEHIND_OUTLINES = 2
 
-    def __init__(self, decoder: Decoder, schema: SceneSchema) -> None:
+
+class LanguageModel(nn.Module):
+    """A decoder with the heads that help to train it: the dense one and, where `outlines` are to be learned, theirs."""
+
+    def __init__(self, decoder: Decoder, schema: SceneSchema, outlines: Outlines | None = None) -> None:
         super().__init__()
         self.decoder = decoder
         self.dense_head = DenseHead(decoder.config.dim, [len(v) for v in word_values(schema).values()], width=48)
+        self.outline_head = None if outlines is None else OutlineHead(decoder.config.dim, outlines)
         self._middle: list[Tensor] = []
+        self._late: list[Tensor] = []
         middle = decoder.blocks[len(decoder.blocks) // 2 - 1]
         middle.register_forward_hook(lambda block, inputs, states: self._middle.append(states))
+        if outlines is not None:
+            late = decoder.blocks[max(0, len(decoder.blocks) - 1 - _BEHIND_OUTLINES)]
+            late.register_forward_hook(lambda block, inputs, states: self._late.append(states))
 
     def hidden(self, token_ids: Tensor, cells: Tensor, prefix_length: int) -> tuple[Tensor, Tensor]:
         """States (B, S - prefix_length, D) from [OUTPUT-SEP] on, and (B, h, w, D) of the image in mid-body."""
         self._middle.clear()
+        self._late.clear()
         hidden = self.decoder.hidden(token_ids, cells=cells, prefix_length=prefix_length, start=prefix_length)
         rows, columns = self.decoder.config.image_grid
         image = self._middle.pop()[:, prefix_length - 1 - rows * columns: prefix_length - 1]  # [IMAGE-END] is behind it
         return hidden, image.unflatten(1, (rows, columns))
+
+    def outlines(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """What is told of the objects of layouts (B, S), which `hidden` has just read without their last token: of each
+        by its last token before [OBJECT-END], row after row.
+        """
+        before_end = token_ids[:, 1:] == self.decoder.config.vocabulary.structure_id("[OBJECT-END]")
+        return self.outline_head(self._late.pop()[before_end])
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +143,9 @@ class LanguageStage:
         logged = {"words": float(words.detach().mean())}
         if len(numbers):
             logged["numbers"] = float(numbers.detach().mean())
+        if self.model.outline_head is not None:
+            outlines = self.shapes.outline_loss(self.model.outlines(ids), source, rows)
+            total, logged["outlines"] = total + self.shapes.shares.outline_weight * outlines, float(outlines.detach())
         if not self.dense_weight:
             return total, logged
         dense = self._dense_loss(image, source.truth[rows])
@@ -224,6 +245,7 @@ class LanguageStage:
         if self.answers is not None:
             scores[self.answers.score] = self.answers.held_out_score(self.model.decoder)
         scores |= {} if self.shapes is None else self.shapes.scores(self.model.decoder, self.held_out)
+        scores |= self._outline_scores()
         return {name: round(score, 4) for name, score in {**scores, **self._drawing_scores()}.items()}
 
     @torch.no_grad()
@@ -238,6 +260,23 @@ class LanguageStage:
                                grammar=self.grammar)
             scenes += [self.grammar.decode_scene(w.token_ids, w.distributions, sub_grid) for w in written]
         return scenes
+
+    def _outline_scores(self) -> dict[str, float]:
+        """How well the blocks that surfaces pass are known before any code, behind true layouts."""
+        shown = np.flatnonzero(self.held_out.truth.count > 0)
+        if self.model.outline_head is None or not len(shown):
+            return {}
+        common, either = 0, 0
+        for start in range(0, len(shown), self.batch_size):
+            rows = shown[start:start + self.batch_size]
+            prompt = self._prompts(self.held_out.codes[rows])
+            ids = torch.cat([prompt, torch.as_tensor(self.held_out.targets[rows].astype(np.int64))], dim=1)
+            ids = ids.to(self.device)
+            self.model.hidden(ids[:, :-1], torch.as_tensor(self.held_out.cells[rows]).to(self.device),
+                              prompt.shape[1] - 1)
+            both = self.shapes.outline_overlap(self.model.outlines(ids), self.held_out, rows)
+            common, either = common + both[0], either + both[1]
+        return {"outline_iou": common / max(either, 1)}
 
     def _drawing_scores(self) -> dict[str, float]:
         shown = [i for i, scene in enumerate(self.held_out_scenes) if len(scene)][:CYCLED]

@@ -96,17 +96,20 @@ class ShapeShares:
     seen: float = 0.4  # one object's codes behind the layout before it, as parallel rows are generated
     whole: float = 0.0  # whole scenes in sequence order
     drawn: float = 0.0  # scenes of given shapes to draw
-    batch_size: int = 4  # sequences a batch, which are longer than others
+    batch_size: int = 4  # sequences a batch of each training process; they are longer than others
     #: A label is shared by the codes like the true one, e-fold less for each such step of the cosine of their vectors;
     #: 0: it is the true one's alone.
     label_spread: float = 0.04
     wrong_codes: float = 0.0  # of `seen`: a row's share of codes to continue from that are replaced, from 0 to this
 
+    outline_weight: float = 0.0  # of what a head has to know of shapes before their codes; 0 leaves it out
+
     def __post_init__(self) -> None:
         if min(self.seen, self.whole, self.drawn) < 0 or self.total > 1 or self.batch_size < 1:
             raise ValueError(f"shares of shapes must lie in [0, 1] together and batch_size be at least 1, got {self}")
-        if self.label_spread < 0:
-            raise ValueError(f"label_spread must not be negative, got {self.label_spread}")
+        for name in ("label_spread", "outline_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.wrong_codes <= 1:
             raise ValueError(f"wrong_codes must lie in [0, 1], got {self.wrong_codes}")
 

@@ -30,6 +30,7 @@ from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.recipe import ShapeShares
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores
+from kyvo_ros.training.shape_outlines import Outlines
 
 #: Held-out images whose shapes are predicted for the score.
 _SCORED = 64
@@ -55,6 +56,7 @@ class ShapeLesson:
     shares: ShapeShares
     drawing: DrawingLesson  # how the codes of a picture weigh, and which are replaced
     device: torch.device
+    outlines: Outlines | None = None  # of the shapes, where they are learned
 
     def loss_of(self, decoder: Decoder, pictures: CodeSet, share: float, rng: np.random.Generator
                 ) -> tuple[Tensor, dict[str, float]]:
@@ -100,6 +102,23 @@ class ShapeLesson:
             scores |= cycle_scores(decoder, self.drawing.tokenizer, self.builder, self.grammar.layout, scenes,
                                    pictures.cells[drawn], "S->I", "asset_")
         return scores
+
+    def outline_loss(self, told: tuple[Tensor, Tensor], pictures: CodeSet, rows: np.ndarray) -> Tensor:
+        """Of what `LanguageModel.outlines` tells of all objects of some rows."""
+        return self.outlines.loss(told, self._names(pictures, rows))
+
+    def outline_overlap(self, told: tuple[Tensor, Tensor], pictures: CodeSet, rows: np.ndarray) -> tuple[int, int]:
+        """As `Outlines.overlap`, of all objects of some rows."""
+        return self.outlines.overlap(told, self._names(pictures, rows))
+
+    def _names(self, pictures: CodeSet, rows: np.ndarray) -> Tensor:
+        """(N,) names of the shapes of all objects of some rows, in the order in which they are written."""
+        names: list[int] = []
+        for row in rows:
+            objects = pictures.truth.scene(row, word_values(self.grammar.schema)).objects
+            numbered = {id(item): int(name) for item, name in zip(objects, pictures.truth.shape[row])}
+            names += [numbered[id(item)] for item in self.grammar.schema.sorted_objects(Scene(objects))]
+        return torch.tensor(names, dtype=torch.int64, device=self.device)
 
     def scene(self, pictures: CodeSet, row: int) -> Scene:
         """A picture's scene, with codes."""

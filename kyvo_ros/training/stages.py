@@ -80,6 +80,7 @@ def train_decoder(shop: Workshop) -> None:
     grammars = program_grammars(shop.grammar.vocabulary, shop.text_tokenizer)
     scored = {name: (kept, grammars["edit" if name == "instructions" else "program"])
               for name, kept in sentences.items() if name != "train"}
+    shapes = shop.shape_lesson(tokenizer)
     model = shop.new_language_model(tokenizer)
     stage = LanguageStage(
         model, shop.grammar.layout, shop.builder, codes.get("synthetic"), codes.get("renders"), codes["held_out"],
@@ -92,7 +93,7 @@ def train_decoder(shop: Workshop) -> None:
         canonical=recipe.canonical, device=shop.device,
         answers=answer_lesson(codes, shop.builder, recipe, shop.schema, shop.answer_folder(tokenizer))
         if answered else None,
-        answer_ratio=recipe.answer_ratio, shapes=shop.shape_lesson(tokenizer))
+        answer_ratio=recipe.answer_ratio, shapes=shapes)
     shop.train("decoder", recipe.decoder, stage, model,
                lambda: not recipe.dense_weight or shop.learn_head("decoder", model.dense_head, DECODER_HEAD, stage))
 

@@ -46,6 +46,7 @@ from kyvo_ros.training.preparation import digest
 from kyvo_ros.training.recipe import Recipe, load_recipe
 from kyvo_ros.training.rendering import DrawingLesson
 from kyvo_ros.training.shape_lesson import ShapeLesson
+from kyvo_ros.training.shape_outlines import Outlines
 from kyvo_ros.training.shape_rows import share_rows
 from kyvo_ros.training.shape_sources import names_key
 from kyvo_ros.training.sources import load_examples
@@ -304,13 +305,30 @@ class Workshop:
         if recipe.objects is None:
             return None
         self.check_shape_codes()
-        key = f"{names_key(recipe.objects.names)}_{digest(self.shape_tokenizer)}"
-        path = self.work / "sequences" / f"shapes_{len(library(recipe.objects))}_{key}.npz"
         if distributed.rank() == 0:
-            make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, path, self.workers)
+            make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, self._shape_codes, self.workers)
         distributed.wait()
-        return ShapeLesson(self.builder, self.grammar, load_shape_codes(path), self.shape_tokenizer.codebook.float(),
-                           recipe.shapes, self.drawing_lesson(tokenizer), self.device)
+        return ShapeLesson(self.builder, self.grammar, load_shape_codes(self._shape_codes),
+                           self.shape_tokenizer.codebook.float(), recipe.shapes, self.drawing_lesson(tokenizer),
+                           self.device, self.outlines)
+
+    @property
+    def _shape_codes(self) -> Path:
+        """The file with the codes of all shapes of the library."""
+        objects = self.recipe.objects
+        key = f"{names_key(objects.names)}_{digest(self.shape_tokenizer)}"
+        return self.work / "sequences" / f"shapes_{len(library(objects))}_{key}.npz"
+
+    @cached_property
+    def outlines(self) -> Outlines | None:
+        """Of the shapes of the library, where the recipe teaches them. Raises TrainingError before `shape_lesson` has made
+        their codes.
+        """
+        if self.recipe.objects is None or not self.recipe.shapes.outline_weight or self.keeps("decoder"):
+            return None
+        if not self._shape_codes.exists():
+            raise TrainingError(f"{self._shape_codes} is missing; run `kyvo train decoder` before")
+        return Outlines.of(load_shape_codes(self._shape_codes), self.shape_tokenizer.codebook.float())
 
     def check_shape_codes(self) -> None:
         """Note whose shape codes the work folder's decoder learns. Raises TrainingError where they were another's."""
@@ -328,7 +346,7 @@ class Workshop:
         config = decoder_config(self.recipe, self.grammar, tokenizer)
         if self.started_from is not None:  # whose other tasks may need more room
             config = replace(config, max_length=max(config.max_length, self.started_from.decoder.config.max_length))
-        model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema).to(self.device)
+        model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema, self.outlines).to(self.device)
         if self.started_from is not None:
             state = state_for(self.started_from.decoder, tokenizer, self._seen_together(tokenizer))
             start_from(model.decoder, longer_tables(model.decoder, self.started_from.vocabulary, state), "decoder")

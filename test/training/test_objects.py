@@ -24,6 +24,7 @@ from kyvo_ros.training.object_examples import library
 from kyvo_ros.training.recipe import Recipe, RecipeError, ShapeShares, load_recipe
 from kyvo_ros.training.rendering import DrawingSettings
 from kyvo_ros.training.shape_lesson import _passed
+from kyvo_ros.training.shape_outlines import Outlines
 from kyvo_ros.training.shape_rows import fold_rows
 from kyvo_ros.training.trainer import RunSettings, optimizer_for
 from kyvo_ros.training.workshop import Workshop
@@ -32,7 +33,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 RECIPE = """
 name: toy-objects
 objects: {instances: 2, categories: [banana, box, ring], max_objects: 3, min_visible_pixels: 60}
-shapes: {seen: 0.4, whole: 0.2, drawn: 0.2, batch_size: 2, wrong_codes: 0.5}
+shapes: {seen: 0.4, whole: 0.2, drawn: 0.2, batch_size: 2, wrong_codes: 0.5, outline_weight: 0.3}
 shape_context: true
 sketch_weight: 1.0
 examples: {synthetic: 8, backgrounds: 5, held_out: 3}
@@ -298,3 +299,45 @@ def test_every_category_is_one_token_of_the_small_vocabulary() -> None:
     schema = objects_schema()
     words = train_text_tokenizer([], [*schema.vocabulary_words(), *LANGUAGE_WORDS])
     assert words.size <= 1024 and len(schema.vocabulary_words()) == 50
+
+
+def test_outlines_by_hand() -> None:
+    """Cubes of 2^3 blocks: one with a surface in two of them, one with none."""
+    book = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [-1, 0]]), dim=1)
+    codes = np.array([[0, 2, 1, 0, 0, 4, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1], [3, 3, 3, 3, 3, 3, 3, 3]])
+    outlines = Outlines.of(codes, book)
+    assert outlines.passed.tolist() == [[0, 1, 0, 0, 0, 1, 0, 0], [0] * 8, [1] * 8]
+    assert torch.equal(outlines.shown, outlines.passed), "each part of the cube is a block"
+    assert outlines.looks.shape == (3, 8, 2) and not outlines.looks[0, 0].any()
+    apart = (outlines.looks[0, 1] - outlines.looks[0, 5]).norm()
+    assert apart == pytest.approx(math.sqrt(2) * float((outlines.looks[0, 1] - outlines.looks[2, 0]).norm()), rel=1e-4)
+    names = torch.tensor([0, 1, 2, 0])
+    sure = (40 * (outlines.passed[names] - 0.5), outlines.looks[names])
+    assert float(outlines.loss(sure, names)) < 1e-6 and outlines.overlap(sure, names) == (12, 12)
+    blind = (torch.zeros(4, 8), torch.zeros(4, 8, 2))
+    assert float(outlines.loss(blind, names)) == pytest.approx(8 * math.log(2) + float(
+        (outlines.looks[names].square().sum(-1) * outlines.shown[names]).sum() / 12), rel=1e-5)
+    assert outlines.overlap((blind[0] + 1, blind[1]), names) == (12, 32)
+    with pytest.raises(ValueError, match="a cube of an even number of blocks"):
+        Outlines.of(np.zeros((2, 27), np.int64), book)
+
+
+def test_outlines_are_those_of_the_objects_in_the_order_of_writing(shop: Workshop, pictures: CodeSet) -> None:
+    tokenizer = shop.tokenizer()
+    lesson, model = shop.shape_lesson(tokenizer), shop.new_language_model(tokenizer)
+    rows = np.flatnonzero(pictures.truth.count > 1)[:2]
+    names = lesson._names(pictures, rows).tolist()
+    written = [item.shape_codes for row in rows for item in lesson.grammar.schema.sorted_objects(
+        lesson.scene(pictures, row))]
+    assert [lesson.codes[name].tolist() for name in names] == [codes.tolist() for codes in written]
+    prompt = torch.from_numpy(np.stack([lesson.builder.prompt(
+        "I->3", image_codes=pictures.codes[row].astype(np.int64)).token_ids for row in rows]))
+    ids = torch.cat([prompt, torch.as_tensor(pictures.targets[rows].astype(np.int64))], dim=1)
+    model.hidden(ids[:, :-1], torch.as_tensor(pictures.cells[rows]), prompt.shape[1] - 1)
+    told = model.outlines(ids)
+    assert told[0].shape == (len(names), 8) and not told[0].any(), "a new head says nothing"
+    loss = lesson.outline_loss(told, pictures, rows)
+    loss.backward()
+    assert model.outline_head.blocks.weight.grad.any()
+    assert model.decoder.embedding.learned.parametrizations.weight.original.grad is None or not (
+        model.decoder.embedding.learned.parametrizations.weight.original.grad.any()), "and does no damage"
