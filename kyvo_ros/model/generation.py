@@ -214,13 +214,14 @@ def choose(logits: np.ndarray, temperature: float, top_k: int | None, stream: np
 def choose_shape(logits: np.ndarray, temperature: float, top_k: int | None, stream: np.random.Generator) -> int:
     """The index of one of the logits of all codes of shapes (K,).
 
-    Whether a block is outside, inside, or one that a surface passes, is drawn by its probability; temperature and top_k
-    are of which surface it is. For the thousands of codes of surfaces share the probability of theirs: the likeliest
-    code alone is that of outside nearly everywhere, and a shape that has not begun where it might goes on not to begin.
+    First whether a block is outside, inside, or one that a surface passes, then which surface it is. For the thousands
+    of codes of surfaces share the probability of theirs: the likeliest code alone is that of outside nearly everywhere,
+    and a shape that has not begun where it might goes on not to begin.
     """
     shares = _softmax(logits)
-    ends = np.cumsum([shares[OUTSIDE], shares[INSIDE], shares[INSIDE + 1:].sum()])
-    kind = int(np.searchsorted(ends[:-1], stream.random() * ends[-1], side="right"))
+    with np.errstate(divide="ignore"):
+        kinds = np.log([shares[OUTSIDE], shares[INSIDE], shares[INSIDE + 1:].sum()])
+    kind = choose(kinds, temperature, None, stream)
     return kind if kind <= INSIDE else kind + choose(logits[kind:], temperature, top_k, stream)
 
 

@@ -29,8 +29,8 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 
 TASK = "I->S"
 ORDERS = ("parallel", "sequence")
-#: Of codes of surfaces: as the model has learned them. Lower ones make the shapes of a model that is unsure worse.
-SHAPE_TEMPERATURE = 1.0
+#: Of codes of shapes: the likeliest. What is drawn by chance instead, block by block, does not fit together.
+SHAPE_TEMPERATURE = 0.0
 
 
 class ShapeWriter:
