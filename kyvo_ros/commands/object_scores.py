@@ -123,15 +123,13 @@ def _surfaces(scene: Scene, outer: bool = False) -> list[Surface | None]:
     from kyvo_ros.evaluation.object_scores import Surface
 
     rng, surfaces = np.random.default_rng(0), []
-    for item in scene.objects:
-        if item.mesh is None:
+    for mesh in (item.mesh for item in scene.objects):
+        if mesh is None:
             surfaces.append(None)
-        elif outer:
-            points, _, colors = outer_points(item.mesh, CubeFrame.around(item.mesh.bounds), rng, _POINTS_AN_OBJECT)
-            surfaces.append(Surface(points, colors))
-        else:
-            points, _, colors = item.mesh.sample(_POINTS_AN_OBJECT, rng)
-            surfaces.append(Surface(points, colors))
+            continue
+        points, _, colors = (outer_points(mesh, CubeFrame.around(mesh.bounds), rng, _POINTS_AN_OBJECT) if outer
+                             else mesh.sample(_POINTS_AN_OBJECT, rng))
+        surfaces.append(Surface(points, colors))
     return surfaces
 
 

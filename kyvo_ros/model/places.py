@@ -34,8 +34,7 @@ class RunningPlaces:
         self._keeps_objects = embedding.config.shape_context
         self._objects: list[list[int]] = [[] for _ in prompt]  # of each row the ids of its last object so far
         self._contexts: list[Tensor | None] = [None] * len(prompt)  # once its shape has begun
-        if self._keeps_objects:
-            self.stand_behind(prompt.tolist())
+        self.stand_behind(prompt.tolist() if self._keeps_objects else ())
 
     def of_rows(self, rows: Tensor) -> RunningPlaces:
         """Counts of their own for the rows `rows` (int64 indices)."""
@@ -61,7 +60,8 @@ class RunningPlaces:
         there are no such.
         """
         places = [[self._next(row, token) for token in own] for row, own in enumerate(tokens)]
-        contexts = [[self._keep(row, token) for token in own] for row, own in enumerate(tokens)]
+        contexts = [[self._keep(row, token) for token in own] for row, own in enumerate(tokens)
+                    ] if self._keeps_objects else []
         nowhere = self._embedding.nowhere
         nothing = all(place == nowhere for own in places for place in own)
         if nothing and all(context is None for own in contexts for context in own):
@@ -82,8 +82,6 @@ class RunningPlaces:
     def _keep(self, row: int, token: int) -> Tensor | None:
         """What the next token of a row carries of its object, which it may be a part of."""
         embedding = self._embedding
-        if not self._keeps_objects:
-            return None
         begins, ends, _ = embedding.object_marks
         if token == embedding.shape_mark and self._objects[row]:
             self._contexts[row] = embedding.object_context(self._objects[row], self._vectors)

@@ -41,8 +41,6 @@ from kyvo_ros.training.trainer import alike
 BUCKET = 6
 #: Cameras whose distance and elevation differ from the nominal ones by less than this share are ordinary.
 ORDINARY = 0.15
-
-
 #: Blocks behind the one whose states outlines are read from, which have to make codes of them.
 _BEHIND_OUTLINES = 2
 
@@ -130,15 +128,14 @@ class LanguageStage:
     def _scene_loss(self, source: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = self._rows_of_like_length(source, rng)
         longest = int(source.length[rows].max())
-        prompt = self._prompts(source.codes[rows])
-        targets = torch.as_tensor(source.targets[rows, :longest].astype(np.int64))
-        ids = torch.cat([prompt, targets], dim=1).to(self.device)
+        ids, prompt_length = self._sequences(source, rows, longest)
+        targets = ids[:, prompt_length:]
         cells = torch.as_tensor(self._cells(source, rows, rng)).to(self.device)
-        hidden, image = self.model.hidden(ids[:, :-1], cells, prompt.shape[1] - 1)
+        hidden, image = self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
         worth = torch.as_tensor(source.worth[rows, :longest]).to(self.device)
         logits = self.model.decoder.logits(hidden[worth])
         values = torch.as_tensor(source.values[rows, :longest]).to(self.device)[worth]
-        words, numbers = self._losses(logits, targets.to(self.device)[worth], values, self._after_pose(targets)[worth])
+        words, numbers = self._losses(logits, targets[worth], values, self._after_pose(targets)[worth])
         total = torch.cat([words, numbers]).mean()
         logged = {"words": float(words.detach().mean())}
         if len(numbers):
@@ -200,6 +197,12 @@ class LanguageStage:
         prompts = np.tile(template, (len(codes), 1))
         prompts[:, at] = self.grammar.vocabulary.image_ids(codes)
         return torch.as_tensor(prompts)
+
+    def _sequences(self, source: CodeSet, rows: np.ndarray, longest: int) -> tuple[Tensor, int]:
+        """(B, P + longest) ids of prompts and targets, and P."""
+        prompt = self._prompts(source.codes[rows])
+        targets = torch.as_tensor(source.targets[rows, :longest].astype(np.int64))
+        return torch.cat([prompt, targets], dim=1).to(self.device), prompt.shape[1]
 
     def _after_pose(self, targets: Tensor) -> Tensor:
         """(B, L) bool: the token is a yaw."""
@@ -269,11 +272,9 @@ class LanguageStage:
         common, either = 0, 0
         for start in range(0, len(shown), self.batch_size):
             rows = shown[start:start + self.batch_size]
-            prompt = self._prompts(self.held_out.codes[rows])
-            ids = torch.cat([prompt, torch.as_tensor(self.held_out.targets[rows].astype(np.int64))], dim=1)
-            ids = ids.to(self.device)
-            self.model.hidden(ids[:, :-1], torch.as_tensor(self.held_out.cells[rows]).to(self.device),
-                              prompt.shape[1] - 1)
+            ids, prompt_length = self._sequences(self.held_out, rows, int(self.held_out.length[rows].max()))
+            cells = torch.as_tensor(self.held_out.cells[rows]).to(self.device)
+            self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
             both = self.shapes.outline_overlap(self.model.outlines(ids), self.held_out, rows)
             common, either = common + both[0], either + both[1]
         return {"outline_iou": common / max(either, 1)}

@@ -101,7 +101,6 @@ class ShapeShares:
     #: 0: it is the true one's alone.
     label_spread: float = 0.04
     wrong_codes: float = 0.0  # of `seen`: a row's share of codes to continue from that are replaced, from 0 to this
-
     outline_weight: float = 0.0  # of what a head has to know of shapes before their codes; 0 leaves it out
 
     def __post_init__(self) -> None:

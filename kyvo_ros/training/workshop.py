@@ -347,7 +347,8 @@ class Workshop:
         if self.started_from is not None:  # whose other tasks may need more room
             config = replace(config, max_length=max(config.max_length, self.started_from.decoder.config.max_length))
         model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema, self.outlines).to(self.device)
-        if self.started_from is not None:
+        begun = (self.work / "decoder" / CHECKPOINT).exists() and not self.keeps("decoder")
+        if self.started_from is not None and not begun:  # one that has begun comes from its checkpoint
             state = state_for(self.started_from.decoder, tokenizer, self._seen_together(tokenizer))
             start_from(model.decoder, longer_tables(model.decoder, self.started_from.vocabulary, state), "decoder")
             head = head_weights(model.dense_head, DECODER_HEAD, self.source_heads)
@@ -358,11 +359,10 @@ class Workshop:
 
     def _seen_together(self, tokenizer: ImageTokenizer) -> Tensor | None:
         """Of codes of the training images by this image tokenizer and by the one that the decoder to start from knows;
-        None where these are the same, where the decoder has begun, and where they have other sizes.
+        None where these are the same or have other sizes.
         """
         decoder, before = self.started_from.decoder, self.started_from.image_tokenizer
-        if knows_codes(decoder, tokenizer) or before.config != tokenizer.config \
-                or (self.work / "decoder" / CHECKPOINT).exists():
+        if knows_codes(decoder, tokenizer) or before.config != tokenizer.config:
             return None
         images = np.concatenate([examples.images[:_TRANSLATED] for examples in self.examples[:2]
                                  if examples is not None and len(examples)])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from training_course import course
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig, images_to_tensor
@@ -40,14 +41,8 @@ def test_only_the_decoder_learns(stage):
 
 def test_what_is_drawn_comes_to_look_like_its_codes(stage):
     optimizer = torch.optim.Adam(stage.tokenizer.decoder.parameters(), 3e-3)
-    course = []
-    for _ in range(40):
-        loss, parts = stage.loss_of(np.random.default_rng(1))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        course.append(parts["latents"])
-    assert course[-1] < 0.7 * course[0]
+    latents = [parts["latents"] for parts in course(stage, optimizer, [1] * 40)]
+    assert latents[-1] < 0.7 * latents[0]
 
 
 def test_a_decoder_that_draws_the_images_keeps_all_codes(stage, monkeypatch):
@@ -92,12 +87,6 @@ def test_latents_come_to_hold_the_colours_that_no_label_tells() -> None:
     optimizer = torch.optim.Adam(stage.model.parameters(), 3e-3)
     images = images_to_tensor(stage.held_out.images)
     blind = float((images - images.mean(0)).abs().mean())  # of who sees no colours
-    course = []
-    for step in range(150):
-        loss, numbers = stage.loss_of(np.random.default_rng(step))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        course.append(numbers["sketch"])
-    assert np.mean(course[-10:]) < 0.5 * blind
+    sketches = [numbers["sketch"] for numbers in course(stage, optimizer, range(150))]
+    assert np.mean(sketches[-10:]) < 0.5 * blind
     assert all(p.grad is not None and p.grad.any() for p in stage.model.sketch.parameters())

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from training_course import course
 
 from kyvo_ros.autoencoders.canonical import CanonicalCamera
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer, ImageTokenizerConfig
@@ -94,13 +95,7 @@ def test_soft_labels_are_bells_round_the_value(stage, grammar):
 
 def test_the_loss_falls_and_the_dense_head_can_be_left_out(stage):
     optimizer = torch.optim.AdamW(stage.model.parameters(), lr=3e-3)
-    losses = []
-    for step in range(40):
-        loss, numbers = stage.loss_of(np.random.default_rng(step))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(numbers["words"] + numbers["numbers"])
+    losses = [numbers["words"] + numbers["numbers"] for numbers in course(stage, optimizer, range(40))]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     _, numbers = replace(stage, dense_weight=0.0).loss_of(np.random.default_rng(0))
     assert "dense" not in numbers
