@@ -53,8 +53,10 @@ def yaw_turns(schema: SceneSchema) -> float:
 
 
 def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[int, int],
-                  turns: float = 4.0) -> DenseTargets:
-    """Targets of an ExampleSet on a grid (h, w); `turns` as `yaw_turns` says."""
+                  turns: float | np.ndarray = 4.0) -> DenseTargets:
+    """Targets of an ExampleSet on a grid (h, w); `turns` as `yaw_turns` says, or of every object (N, M) its own, 0 of
+    round ones.
+    """
     rows, columns = grid
     stride = canonical.width / columns
     uv = examples.projected((canonical.fx, canonical.fy), (canonical.cx, canonical.cy))[..., :2] / stride
@@ -67,7 +69,8 @@ def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[
     offset = gap[n, c, owner]
     near = distance[n, c, owner] <= REACH_CELLS
     centre = (np.abs(offset) <= 0.5).all(-1)
-    turned = ~np.isnan(examples.yaw_rad[n, owner])
+    turns = np.broadcast_to(turns, examples.yaw_rad.shape)[n, owner]
+    turned = ~np.isnan(examples.yaw_rad[n, owner]) & (turns > 0)
     yaw = turns * np.nan_to_num(examples.yaw_rad[n, owner])
     weight = np.where(centre, 1.0, np.where(near, NEIGHBOUR_WEIGHT, 0.0)).astype(np.float32)
     shape = (len(examples), rows, columns)

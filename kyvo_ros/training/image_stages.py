@@ -76,6 +76,7 @@ class DenseStage:
     quantise: bool
     frozen: bool = False  # the codebook stays as it is
     sketch_weight: float = 0.0  # of the sketch's loss beside the dense one; above 0 the model has a head for it
+    shape_turns: np.ndarray | None = None  # of each shape, where objects have such; see `object_yaws`
 
     def loss_of(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         images, tensors = self._drawn(rng)
@@ -113,7 +114,8 @@ class DenseStage:
     def _drawn(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Images (B, 3, H, W) in [-1, 1] and the targets of their cells."""
         examples, images = self.batches.draw(rng)
-        targets = dense_targets(examples, self.canonical, self.model.tokenizer.grid, yaw_turns(self.schema))
+        turns = yaw_turns(self.schema) if self.shape_turns is None else self.shape_turns[examples.shape]
+        targets = dense_targets(examples, self.canonical, self.model.tokenizer.grid, turns)
         return images, targets.tensors(images.device)
 
     def _read(self, latents: Tensor) -> Tensor:

@@ -135,13 +135,14 @@ class LanguageStage:
         worth = torch.as_tensor(source.worth[rows, :longest]).to(self.device)
         logits = self.model.decoder.logits(hidden[worth])
         values = torch.as_tensor(source.values[rows, :longest]).to(self.device)[worth]
-        words, numbers = self._losses(logits, targets[worth], values, self._after_pose(targets)[worth])
+        names = None if self.shapes is None else self.shapes.names(source, rows)
+        words, numbers = self._losses(logits, targets[worth], values, self._yaw_turns(targets, names)[worth])
         total = torch.cat([words, numbers]).mean()
         logged = {"words": float(words.detach().mean())}
         if len(numbers):
             logged["numbers"] = float(numbers.detach().mean())
         if self.model.outline_head is not None:
-            outlines = self.shapes.outline_loss(self.model.outlines(ids), source, rows)
+            outlines = self.shapes.outlines.loss(self.model.outlines(ids), names)
             total, logged["outlines"] = total + self.shapes.shares.outline_weight * outlines, float(outlines.detach())
         if not self.dense_weight:
             return total, logged
@@ -179,7 +180,8 @@ class LanguageStage:
         return cells
 
     def _dense_loss(self, image: Tensor, truth: ExampleSet) -> Tensor:
-        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]), yaw_turns(self.grammar.schema))
+        turns = yaw_turns(self.grammar.schema) if self.shapes is None else self.shapes.turns[truth.shape]
+        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]), turns)
         return dense_loss(self.model.dense_head(image), targets.tensors(self.device))
 
     def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:
@@ -204,34 +206,41 @@ class LanguageStage:
         targets = torch.as_tensor(source.targets[rows, :longest].astype(np.int64))
         return torch.cat([prompt, targets], dim=1).to(self.device), prompt.shape[1]
 
-    def _after_pose(self, targets: Tensor) -> Tensor:
-        """(B, L) bool: the token is a yaw."""
-        yaw = self.grammar.schema.yaw
-        marks = torch.zeros_like(targets, dtype=torch.bool)
-        if yaw is not None:
-            marks[:, 1:] = targets[:, :-1] == self.grammar.vocabulary.structure_id(yaw.marker)
-        return marks.to(self.device)
+    def _yaw_turns(self, targets: Tensor, names: Tensor | None) -> Tensor:
+        """(B, L) of each token that is a yaw, how often its object looks alike in a whole turn, 0 of round ones; NaN
+        elsewhere. `names` are those of the shapes of all objects, where these have such.
+        """
+        schema = self.grammar.schema
+        turns = torch.full(targets.shape, torch.nan, device=self.device)
+        if schema.yaw is not None:
+            said = targets[:, :-1] == self.grammar.vocabulary.structure_id(schema.yaw.marker)
+            own = yaw_turns(schema) if names is None else self.shapes.turns[names.cpu()]
+            turns[:, 1:][said] = torch.as_tensor(own, dtype=torch.float32, device=self.device)
+        return turns
 
-    def _losses(self, logits: Tensor, targets: Tensor, values: Tensor, is_yaw: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses(self, logits: Tensor, targets: Tensor, values: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """Cross entropies of word and structure tokens, and of numbers against soft labels, one a position."""
         is_number = ~values.isnan()
         words = F.cross_entropy(logits[~is_number], targets[~is_number], reduction="none")
         vocabulary = self.grammar.vocabulary
         span = vocabulary.range("numbers")
         log_p = logits[is_number].log_softmax(-1)[:, span.start:span.stop]
-        labels = self._soft_labels(values[is_number], is_yaw[is_number])
+        labels = self._soft_labels(values[is_number], turns[is_number])
         return words, -(labels * log_p).sum(-1)
 
-    def _soft_labels(self, values: Tensor, is_yaw: Tensor) -> Tensor:
-        """(N, numbers) probabilities round each value; circular, and only over one period, for yaws."""
+    def _soft_labels(self, values: Tensor, turns: Tensor) -> Tensor:
+        """(N, numbers) probabilities round each value; for yaws, whose `turns` are not NaN, round all that look alike in
+        the schema's span. The yaw of round objects, which nobody sees, is 0, so that a model says the same always.
+        """
         grid = self.grammar.vocabulary.numbers
         numbers = torch.as_tensor(grid.values(), dtype=torch.float32, device=values.device)
-        gap = numbers - values[:, None]
+        gap = numbers - values.masked_fill(turns == 0, 0.0)[:, None]
         outside = torch.zeros_like(gap, dtype=torch.bool)
         if self.grammar.schema.yaw is not None:
-            period, (low, end) = self.grammar.schema.yaw.period_rad, self.grammar.schema.yaw.span_rad
-            gap = torch.where(is_yaw[:, None], (gap + period / 2) % period - period / 2, gap)
-            outside = is_yaw[:, None] & ((numbers < low - 1e-6) | (numbers >= end))
+            is_yaw, period = ~turns[:, None].isnan(), 2 * torch.pi / turns[:, None].clamp_min(1)
+            low, end = self.grammar.schema.yaw.span_rad
+            gap = torch.where(is_yaw, (gap + period / 2) % period - period / 2, gap)
+            outside = is_yaw & ((numbers < low - 1e-6) | (numbers >= end))
         sigma = max(self.label_sigma, 1e-3) * grid.step
         return (-0.5 * (gap / sigma) ** 2).masked_fill(outside, -torch.inf).softmax(-1)
 
@@ -275,7 +284,7 @@ class LanguageStage:
             ids, prompt_length = self._sequences(self.held_out, rows, int(self.held_out.length[rows].max()))
             cells = torch.as_tensor(self.held_out.cells[rows]).to(self.device)
             self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
-            both = self.shapes.outline_overlap(self.model.outlines(ids), self.held_out, rows)
+            both = self.shapes.outlines.overlap(self.model.outlines(ids), self.shapes.names(self.held_out, rows))
             common, either = common + both[0], either + both[1]
         return {"outline_iou": common / max(either, 1)}
 

@@ -52,6 +52,7 @@ class ShapeLesson:
     builder: SequenceBuilder
     grammar: SceneGrammar  # of scenes with codes
     codes: np.ndarray  # (2 K, L) by the names of shapes in the examples
+    turns: np.ndarray  # (2 K,) how often each looks the same in a whole turn; see `object_yaws`
     codebook: Tensor  # (C, D) unit vectors of the codes
     shares: ShapeShares
     drawing: DrawingLesson  # how the codes of a picture weigh, and which are replaced
@@ -103,15 +104,7 @@ class ShapeLesson:
                                    pictures.cells[drawn], "S->I", "asset_")
         return scores
 
-    def outline_loss(self, told: tuple[Tensor, Tensor], pictures: CodeSet, rows: np.ndarray) -> Tensor:
-        """Of what `LanguageModel.outlines` tells of all objects of some rows."""
-        return self.outlines.loss(told, self._names(pictures, rows))
-
-    def outline_overlap(self, told: tuple[Tensor, Tensor], pictures: CodeSet, rows: np.ndarray) -> tuple[int, int]:
-        """As `Outlines.overlap`, of all objects of some rows."""
-        return self.outlines.overlap(told, self._names(pictures, rows))
-
-    def _names(self, pictures: CodeSet, rows: np.ndarray) -> Tensor:
+    def names(self, pictures: CodeSet, rows: np.ndarray) -> Tensor:
         """(N,) names of the shapes of all objects of some rows, in the order in which they are written."""
         names: list[int] = []
         for row in rows:

@@ -40,6 +40,7 @@ from kyvo_ros.training.continuing import (
 from kyvo_ros.training.image_stages import DenseModel, DenseStage, PixelStage
 from kyvo_ros.training.language import LanguageModel, LanguageStage
 from kyvo_ros.training.object_examples import library, load_shape_codes, make_shape_codes
+from kyvo_ros.training.object_yaws import load_shape_turns, make_shape_turns
 from kyvo_ros.training.picture_terms import PictureModel
 from kyvo_ros.training.plots import plot_metrics
 from kyvo_ros.training.preparation import digest
@@ -238,7 +239,7 @@ class Workshop:
     def dense_stage(self, settings: RunSettings, quantise: bool) -> DenseStage:
         return DenseStage(self.new_dense_model(), self.batches(settings), self.examples[2], self.schema,
                           self.recipe.canonical, quantise, quantise and self.recipe.freeze_codebook,
-                          self.recipe.sketch_weight)
+                          self.recipe.sketch_weight, self.shape_turns)
 
     def trained(self, name: str, model: torch.nn.Module) -> torch.nn.Module:
         """Load what a stage has left. Raises TrainingError where it has not run."""
@@ -308,9 +309,21 @@ class Workshop:
         if distributed.rank() == 0:
             make_shape_codes(recipe.objects, self.shape_tokenizer, self.work, self._shape_codes, self.workers)
         distributed.wait()
-        return ShapeLesson(self.builder, self.grammar, load_shape_codes(self._shape_codes),
+        return ShapeLesson(self.builder, self.grammar, load_shape_codes(self._shape_codes), self.shape_turns,
                            self.shape_tokenizer.codebook.float(), recipe.shapes, self.drawing_lesson(tokenizer),
                            self.device, self.outlines)
+
+    @cached_property
+    def shape_turns(self) -> np.ndarray | None:
+        """How often each shape of the library looks the same in a whole turn; None for recipes without objects."""
+        objects = self.recipe.objects
+        if objects is None:
+            return None
+        path = self.work / "sequences" / f"turns_{len(library(objects))}_{names_key(objects.names)}.npz"
+        if distributed.rank() == 0:
+            make_shape_turns(objects, path, self.workers)
+        distributed.wait()
+        return load_shape_turns(path)
 
     @property
     def _shape_codes(self) -> Path:

@@ -1,5 +1,7 @@
 """The auxiliary dense head: a head that says exactly its targets reads the scene back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,19 @@ def test_targets_read_back_as_the_scene(examples):
     assert targets.centre.sum() == 3
     for i, scene in enumerate(probe_scenes(_perfect(targets), examples, CLEVR_SCHEMA, CANONICAL)):
         assert jaccard_index(scene, examples.scene(i, VALUES), 1e-4) == 1.0
+
+
+def test_yaws_count_as_often_as_each_object_looks_alike_in_a_turn(examples):
+    turns = np.ones(examples.yaw_rad.shape)
+    turned = replace(examples, yaw_rad=np.full(examples.yaw_rad.shape, 0.7, np.float32))
+    once = dense_targets(turned, CANONICAL, GRID, turns)
+    near = once.weight > 0
+    assert once.yaw[near] == pytest.approx(np.tile([np.cos(0.7), np.sin(0.7)], (near.sum(), 1)), abs=1e-6)
+    assert np.array_equal(once.yaw_weight, once.weight)
+    half = replace(turned, yaw_rad=turned.yaw_rad + np.float32(np.pi))
+    both = [dense_targets(one, CANONICAL, GRID, 2 * turns).yaw for one in (turned, half)]
+    assert both[0] == pytest.approx(both[1], abs=1e-5), "half a turn is none"
+    assert not dense_targets(turned, CANONICAL, GRID, 0 * turns).yaw_weight.any(), "nobody sees the yaw of round objects"
 
 
 def test_certainty_about_the_truth_costs_least(examples):

@@ -82,14 +82,15 @@ def test_numbers_come_in_the_order_of_the_tokens(grammar):
 
 def test_soft_labels_are_bells_round_the_value(stage, grammar):
     values = torch.tensor([0.02, 1.55, 0.01])
-    labels = stage._soft_labels(values, torch.tensor([False, False, True]))
+    turns = torch.tensor([torch.nan, torch.nan, 4.0])
+    labels = stage._soft_labels(values, turns)
     grid = torch.as_tensor(grammar.vocabulary.numbers.values(), dtype=torch.float32)
     assert torch.allclose(labels.sum(-1), torch.ones(3))
     assert (labels[:2] @ grid).tolist() == pytest.approx([0.02, 1.55], abs=1e-3)
     yaw = labels[2]
     assert yaw[(grid < -0.01) | (grid > 1.56)].sum() == 0
     assert yaw[(grid > 1.5) & (grid < 1.56)].sum() > 0.1  # round the corner of the period
-    hard = replace(stage, label_sigma=0.0)._soft_labels(values, torch.tensor([False, False, True]))
+    hard = replace(stage, label_sigma=0.0)._soft_labels(values, turns)
     assert (hard.max(-1).values > 0.999).all()
 
 

@@ -13,14 +13,18 @@ import torch
 
 from kyvo_ros import cli
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
+from kyvo_ros.data.assets import make_asset
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
 from kyvo_ros.data.object_folders import read_object_folder, scene_record
 from kyvo_ros.data.object_scenes import ObjectSettings, objects_schema, sample_object_scene
+from kyvo_ros.evaluation.yaw_symmetry import yaw_period_rad
 from kyvo_ros.model.folder import load_model, save_shape_tokenizer
 from kyvo_ros.tokens import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.training.code_sets import CodeSet
+from kyvo_ros.training.language import LanguageStage
 from kyvo_ros.training.object_examples import library
+from kyvo_ros.training.object_yaws import load_shape_turns, make_shape_turns
 from kyvo_ros.training.recipe import Recipe, RecipeError, ShapeShares, load_recipe
 from kyvo_ros.training.rendering import DrawingSettings
 from kyvo_ros.training.shape_lesson import _passed
@@ -301,6 +305,44 @@ def test_every_category_is_one_token_of_the_small_vocabulary() -> None:
     assert words.size <= 1024 and len(schema.vocabulary_words()) == 50
 
 
+def test_turns_are_those_of_the_meshes(tmp_path: Path) -> None:
+    objects, path = ObjectSettings(instances=3, categories=("mug", "bowl", "hammer")), tmp_path / "turns.npz"
+    make_shape_turns(objects, path, 1)
+    turns, assets = load_shape_turns(path), library(objects)
+    assert len(turns) == 2 * len(assets) and np.array_equal(turns[::2], turns[1::2]), "mirror images turn alike"
+    for (category, index), own in zip(assets, turns[::2]):
+        period = yaw_period_rad(make_asset(category, index))
+        assert own == (0.0 if period is None else round(2 * math.pi / period))
+    assert {own for (category, _), own in zip(assets, turns[::2]) if category == "mug"} == {1.0}
+    path.write_bytes(b"is there")
+    make_shape_turns(objects, path, 1)
+    assert path.read_bytes() == b"is there"
+
+
+def test_yaws_that_look_alike_are_labels_alike(shop: Workshop, pictures: CodeSet) -> None:
+    """By how often the shape that the example names looks the same in a turn."""
+    tokenizer = shop.tokenizer()
+    lesson = shop.shape_lesson(tokenizer)
+    stage = LanguageStage(
+        shop.new_language_model(tokenizer), shop.grammar.layout, shop.builder, pictures, None, pictures, [],
+        render_ratio=0.0, batch_size=2, label_sigma=1.0, dense_weight=1.0, camera_dropout=0.0, sentences=None,
+        held_out_sentences={}, sentence_ratio=0.0, drawing=None, rendering_ratio=0.0, canonical=shop.recipe.canonical,
+        device=shop.device, shapes=lesson)
+    rows = np.flatnonzero(pictures.truth.count > 1)[:3]
+    names = lesson.names(pictures, rows)
+    targets = torch.as_tensor(pictures.targets[rows].astype(np.int64))
+    turns = stage._yaw_turns(targets, names)
+    marked = ~turns.isnan()
+    before = targets[:, :-1][marked[:, 1:]]
+    assert (before == lesson.grammar.vocabulary.structure_id("[POSE]")).all() and not marked[:, 0].any()
+    assert turns[marked].tolist() == lesson.turns[names].tolist()
+
+    numbers = torch.as_tensor(lesson.grammar.vocabulary.numbers.values(), dtype=torch.float32)
+    labels = stage._soft_labels(torch.full((3,), 1.0), torch.tensor([1.0, 2.0, 0.0]))
+    at = [[float(row[(numbers - yaw).abs() < 0.3].sum()) for yaw in (1.0, 1.0 - math.pi, 0.0)] for row in labels]
+    assert at == [pytest.approx(row, abs=0.02) for row in ([1, 0, 0], [0.5, 0.5, 0], [0, 0, 1])]
+
+
 def test_outlines_by_hand() -> None:
     """Cubes of 2^3 blocks: one with a surface in two of them, one with none."""
     book = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [-1, 0]]), dim=1)
@@ -326,7 +368,7 @@ def test_outlines_are_those_of_the_objects_in_the_order_of_writing(shop: Worksho
     tokenizer = shop.tokenizer()
     lesson, model = shop.shape_lesson(tokenizer), shop.new_language_model(tokenizer)
     rows = np.flatnonzero(pictures.truth.count > 1)[:2]
-    names = lesson._names(pictures, rows).tolist()
+    names = lesson.names(pictures, rows).tolist()
     written = [item.shape_codes for row in rows for item in lesson.grammar.schema.sorted_objects(
         lesson.scene(pictures, row))]
     assert [lesson.codes[name].tolist() for name in names] == [codes.tolist() for codes in written]
@@ -336,7 +378,7 @@ def test_outlines_are_those_of_the_objects_in_the_order_of_writing(shop: Worksho
     model.hidden(ids[:, :-1], torch.as_tensor(pictures.cells[rows]), prompt.shape[1] - 1)
     told = model.outlines(ids)
     assert told[0].shape == (len(names), 8) and not told[0].any(), "a new head says nothing"
-    loss = lesson.outline_loss(told, pictures, rows)
+    loss = lesson.outlines.loss(told, torch.tensor(names))
     loss.backward()
     assert model.outline_head.blocks.weight.grad.any()
     assert model.decoder.embedding.learned.parametrizations.weight.original.grad is None or not (
