@@ -28,6 +28,7 @@ from kyvo_ros.tokens.schema import Attribute, DimensionsAttribute, LocationAttri
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
+from kyvo_ros.training import distributed
 from kyvo_ros.training.dense_head import word_values
 
 #: Sequences that a worker process writes at a time.
@@ -93,12 +94,16 @@ class TargetWriter:
 
 def encode_examples(examples: ExampleSet, tokenizer: ImageTokenizer, writer: TargetWriter,
                     canonical: CanonicalCamera, device: torch.device, workers: int = 1) -> CodeSet:
-    """Codes and target tokens of all examples of a set."""
-    truth = examples.without_images()
-    cells = np.stack([canonical.zoomed(truth.zoom(i)).cells(truth.plane_camera(i), tokenizer.grid)
-                      for i in range(len(truth))])
-    return CodeSet(encode_images(examples.images, tokenizer, device), cells, truth=truth,
-                   **written_targets(truth, writer, workers))
+    """Codes and target tokens of all examples of a set; see `encode_images`."""
+    codes = encode_images(examples.images, tokenizer, device)
+    return code_set(examples.without_images(), codes, tokenizer.grid, writer, canonical, workers)
+
+
+def code_set(truth: ExampleSet, codes: np.ndarray, grid: tuple[int, int], writer: TargetWriter,
+             canonical: CanonicalCamera, workers: int = 1) -> CodeSet:
+    """Of examples without their images, whose codes (N, cells) are known."""
+    cells = np.stack([canonical.zoomed(truth.zoom(i)).cells(truth.plane_camera(i), grid) for i in range(len(truth))])
+    return CodeSet(codes, cells, truth=truth, **written_targets(truth, writer, workers))
 
 
 def written_targets(truth: ExampleSet, writer: TargetWriter, workers: int = 1) -> dict[str, np.ndarray]:
@@ -111,13 +116,15 @@ def written_targets(truth: ExampleSet, writer: TargetWriter, workers: int = 1) -
 
 @torch.no_grad()
 def encode_images(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.device) -> np.ndarray:
-    """(N, h, w, 3) uint8 -> (N, cells) int16 codes."""
-    tokenizer = folded(tokenizer)
+    """(N, h, w, 3) uint8 -> (N, cells) int16 codes. Training processes share the work, so all have to call it, with
+    the same images.
+    """
+    tokenizer, images = folded(tokenizer), images[distributed.own_part(len(images))]
     batch = 4 if device.type == "cpu" else 64  # a CPU's caches hold no more
     codes = np.empty((len(images), math.prod(tokenizer.grid)), np.int16)  # small tensors kept would break up the heap
     for i in tqdm(range(0, len(images), batch), desc="codes", unit="batch", mininterval=5):
         codes[i:i + batch] = tokenizer.encode(images_to_tensor(images[i:i + batch]).to(device)).flatten(1).cpu().numpy()
-    return codes
+    return distributed.gathered(codes)
 
 
 def _write_targets(writer: TargetWriter, truth: ExampleSet, workers: int) -> list[tuple]:

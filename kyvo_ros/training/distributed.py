@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -51,6 +52,20 @@ def wait() -> None:
     """Until every process has come here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def own_part(count: int) -> slice:
+    """Of so many things that the processes share, those of this one: as many as the others have, up to one."""
+    return slice(count * rank() // world_size(), count * (rank() + 1) // world_size())
+
+
+def gathered(part: np.ndarray) -> np.ndarray:
+    """The rows of all processes, those of process 0 first; every process has to come here."""
+    if not dist.is_initialized():
+        return part
+    parts: list[np.ndarray | None] = [None] * world_size()
+    dist.all_gather_object(parts, part)
+    return np.concatenate(parts)
 
 
 def synchronise(model: nn.Module, ends: bool) -> bool:

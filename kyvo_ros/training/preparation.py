@@ -18,7 +18,7 @@ from kyvo_ros.tokens.sequences import ANSWER_TASKS, SequenceBuilder
 from kyvo_ros.training import distributed
 from kyvo_ros.training.answering import AnswerLesson, AnswerSet
 from kyvo_ros.training.dense_head import word_values
-from kyvo_ros.training.code_sets import CodeSet, TargetWriter, encode_examples
+from kyvo_ros.training.code_sets import CodeSet, TargetWriter, code_set, encode_images
 from kyvo_ros.training.programs import Sentence, SentenceMaker, SentenceSet, clevr_sentences
 from kyvo_ros.training.recipe import Recipe
 
@@ -30,20 +30,19 @@ SCORED_SENTENCES = 200
 
 
 def prepared_codes(shop: Workshop, tokenizer: ImageTokenizer) -> dict[str, CodeSet]:
-    """`held_out`, and `synthetic` and `renders` where there are such, which come mirrored too.
-
-    Training processes share the work, a set each.
-    """
+    """`held_out`, and `synthetic` and `renders` where there are such, which come mirrored too."""
     writer = TargetWriter(shop.grammar.vocabulary, shop.text_tokenizer, shop.schema)
     sets = dict(zip(("synthetic", "renders", "held_out"), shop.examples))
     paths = {name: shop.work / "sequences" / f"{name}_{len(examples)}_{digest(tokenizer)}_{shop.language_key}.npz"
              for name, examples in sets.items() if examples is not None}
-    for turn, (name, path) in enumerate(paths.items()):
-        if path.exists() or turn % distributed.world_size() != distributed.rank():
-            continue
+    missing = [name for name, path in paths.items() if not path.exists()]  # before one of them is written
+    for name in missing:
         both = ([sets[name]] if name == "held_out" else [sets[name], sets[name].mirrored()])
-        encode_examples(ExampleSet.concatenate(both), tokenizer, writer, shop.recipe.canonical, shop.device,
-                        shop.workers).save(path)
+        examples = ExampleSet.concatenate(both)
+        codes = encode_images(examples.images, tokenizer, shop.device)
+        if distributed.rank() == 0:
+            code_set(examples.without_images(), codes, tokenizer.grid, writer, shop.recipe.canonical,
+                     shop.workers).save(paths[name])
     distributed.wait()
     return {name: CodeSet.load(path) for name, path in paths.items()}
 

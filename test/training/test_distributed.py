@@ -34,10 +34,14 @@ def trainer(folder, steps):
 """
 PROGRAM = TRAINER + """
 import sys
+import numpy as np
 distributed.start(torch.device("cpu"))
 two = trainer(sys.argv[1], 5)
 assert two.resume() and two.step == 2
 two.run()
+images = np.arange(7, dtype=np.uint8)[:, None]
+rows = distributed.gathered(images[distributed.own_part(len(images))])
+assert np.array_equal(rows, images), "each has all rows in their order"
 model = two.model
 torch.save([p.detach() for p in model.parameters()], Path(sys.argv[1]) / f"rank{distributed.rank()}.pt")
 distributed.stop()
@@ -75,7 +79,18 @@ def test_two_processes_go_on_where_one_stopped_and_stay_equal_and_one_goes_on_ag
     assert [json.loads(row)["step"] for row in rows] == [1, 2, 3, 4, 5, 6]  # the first process alone writes
 
 
+def test_processes_share_things_evenly_and_leave_none_out(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    parts = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        parts.append(list(range(8))[distributed.own_part(8)])
+    assert sum(parts, []) == list(range(8)) and sorted(map(len, parts)) == [2, 3, 3]
+
+
 def test_one_process_needs_no_group():
+    rows = np.zeros((2, 3))
+    assert distributed.gathered(rows) is rows and distributed.own_part(5) == slice(0, 5)
     model = nn.Linear(2, 1)
     model(torch.ones(1, 2)).sum().backward()
     before = model.weight.grad.clone()
