@@ -39,8 +39,8 @@ class DenseTargets:
     weight: np.ndarray  # (N, h, w) float32, 0 where no object is within reach
     offset: np.ndarray  # (N, h, w, 2) float32 from the cell's middle to the centre, in cells (u, v)
     words: np.ndarray  # (N, h, w, A) int64
-    yaw: np.ndarray  # (N, h, w, 2) float32 cos and sin of the yaw, so often that shapes that look alike are equal
-    yaw_weight: np.ndarray  # (N, h, w) float32, `weight` where the object's shape shows a yaw
+    yaw: np.ndarray  # (N, h, w, K, 2) float32 cosine and sine of each of K multiples of the yaw
+    yaw_weight: np.ndarray  # (N, h, w, K) float32, `weight` where the object looks the same whenever the multiple does
 
     def tensors(self, device: torch.device) -> dict[str, Tensor]:
         """By name, as `dense_loss` takes them."""
@@ -52,10 +52,22 @@ def yaw_turns(schema: SceneSchema) -> float:
     return 1.0 if schema.yaw is None or schema.yaw.period_rad is None else 2 * np.pi / schema.yaw.period_rad
 
 
+def yaw_multiples(schema: SceneSchema) -> tuple[int, ...]:
+    """The multiples of a yaw that the head says: what differs in each turn and, beside it, in each half, so that the
+    axis of a long object is learned before anyone knows its front from its back.
+    """
+    turns = round(yaw_turns(schema))
+    return (1, 2) if turns == 1 else (turns,)
+
+
 def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[int, int],
-                  turns: float | np.ndarray = 4.0) -> DenseTargets:
-    """Targets of an ExampleSet on a grid (h, w); `turns` as `yaw_turns` says, or of every object (N, M) its own, 0 of
-    round ones.
+                  multiples: Sequence[int] = (4,), turns: np.ndarray | None = None) -> DenseTargets:
+    """Targets of an ExampleSet on a grid (h, w).
+
+    Args:
+        multiples: as `yaw_multiples` says.
+        turns: (N, M) how often each object looks the same in a whole turn, 0 of round ones; None: all as often as the
+            first of the multiples.
     """
     rows, columns = grid
     stride = canonical.width / columns
@@ -69,9 +81,10 @@ def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[
     offset = gap[n, c, owner]
     near = distance[n, c, owner] <= REACH_CELLS
     centre = (np.abs(offset) <= 0.5).all(-1)
-    turns = np.broadcast_to(turns, examples.yaw_rad.shape)[n, owner]
-    turned = ~np.isnan(examples.yaw_rad[n, owner]) & (turns > 0)
-    yaw = turns * np.nan_to_num(examples.yaw_rad[n, owner])
+    yaw = examples.yaw_rad[n, owner][..., None] * np.array(multiples)  # (N, cells, K)
+    turns = np.full(owner.shape, multiples[0]) if turns is None else turns[n, owner]
+    turned = ~np.isnan(yaw) & (turns > 0)[..., None] & (np.array(multiples) % np.maximum(turns, 1)[..., None] == 0)
+    yaw = np.nan_to_num(yaw)
     weight = np.where(centre, 1.0, np.where(near, NEIGHBOUR_WEIGHT, 0.0)).astype(np.float32)
     shape = (len(examples), rows, columns)
     return DenseTargets(
@@ -79,8 +92,8 @@ def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[
         weight=weight.reshape(shape),
         offset=np.where(near[..., None], offset, 0).astype(np.float32).reshape(*shape, 2),
         words=examples.words[n, owner].reshape(*shape, -1),
-        yaw=np.stack([np.cos(yaw), np.sin(yaw)], -1).astype(np.float32).reshape(*shape, 2),
-        yaw_weight=(weight * turned).reshape(shape),
+        yaw=np.stack([np.cos(yaw), np.sin(yaw)], -1).astype(np.float32).reshape(*shape, -1, 2),
+        yaw_weight=(weight[..., None] * turned).reshape(*shape, -1),
     )
 
 
@@ -90,19 +103,21 @@ class DenseHead(nn.Module):
     The convolutions let neighbouring cells share what one code of ten bits cannot hold.
     """
 
-    def __init__(self, code_dim: int, word_counts: Sequence[int], width: int = 96) -> None:
+    def __init__(self, code_dim: int, word_counts: Sequence[int], width: int = 96, multiples: int = 1) -> None:
+        """`multiples` are as many as the targets have of the yaw."""
         super().__init__()
         self.word_counts = tuple(word_counts)
+        self._multiples = multiples
         self.layers = nn.Sequential(
             nn.Conv2d(code_dim, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU(),
-            nn.Conv2d(width, 5 + sum(self.word_counts), 1),
+            nn.Conv2d(width, 3 + 2 * multiples + sum(self.word_counts), 1),
         )
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """-> logit of a centre (B, h, w), offset (B, h, w, 2), yaw (B, h, w, 2), logits of each word attribute."""
+        """-> logit of a centre (B, h, w), offset (B, h, w, 2), yaw (B, h, w, K, 2), logits of each word attribute."""
         out = self.layers(vectors.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()  # whatever the body's precision
-        centre, offset, yaw, words = out.split([1, 2, 2, sum(self.word_counts)], dim=-1)
-        return centre.squeeze(-1), offset, yaw, list(words.split(self.word_counts, dim=-1))
+        centre, offset, yaw, words = out.split([1, 2, 2 * self._multiples, sum(self.word_counts)], dim=-1)
+        return centre.squeeze(-1), offset, yaw.unflatten(-1, (-1, 2)), list(words.split(self.word_counts, dim=-1))
 
 
 def dense_loss(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], targets: dict[str, Tensor]) -> Tensor:
@@ -114,12 +129,23 @@ def dense_loss(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], targets:
     apart = F.smooth_l1_loss(offset, targets["offset"], reduction="none", beta=FINE_CELLS).sum(-1)
     place = (apart * weight).sum() / total
     turning = targets["yaw_weight"]
-    turn = (F.mse_loss(yaw, targets["yaw"], reduction="none").sum(-1) * turning).sum() / turning.sum().clamp(min=1)
-    loss = objectness + 2 * place + 0.5 * turn
+    turn = (F.mse_loss(yaw, targets["yaw"], reduction="none").sum(-1) * turning).flatten(0, 2)
+    loss = objectness + 2 * place + 0.5 * (turn.sum(0) / turning.flatten(0, 2).sum(0).clamp(min=1)).sum()
     for i, logits in enumerate(words):
         cross = F.cross_entropy(logits.flatten(0, 2), targets["words"][..., i].flatten(), reduction="none")
         loss = loss + (cross * weight.flatten()).sum() / total
     return loss
+
+
+@torch.no_grad()
+def probe_yaws(yaw: Tensor, targets: DenseTargets) -> list[float]:
+    """Of each multiple, the mean cosine of what the head says (N, h, w, K, 2) and the truth, in the cells of centres; 0
+    for a guess.
+    """
+    cosine = F.cosine_similarity(yaw.cpu(), torch.as_tensor(targets.yaw), dim=-1).numpy()
+    counted = (targets.centre[..., None] > 0) & (targets.yaw_weight > 0)
+    return [float(cosine[..., k][counted[..., k]].mean()) if counted[..., k].any() else 0.0
+            for k in range(cosine.shape[-1])]
 
 
 @torch.no_grad()

@@ -29,7 +29,8 @@ from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.evaluation.image_metrics import psnr, ssim
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.training.batches import ImageBatches
-from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, probe_scenes, word_values, yaw_turns
+from kyvo_ros.training.dense_head import (
+    DenseHead, DenseTargets, dense_loss, dense_targets, probe_scenes, probe_yaws, word_values, yaw_multiples)
 
 #: Weight of the commitment loss beside the dense loss.
 COMMITMENT = 0.25
@@ -60,7 +61,8 @@ class DenseModel(nn.Module):
     def __init__(self, tokenizer: ImageTokenizer, schema: SceneSchema, sketches: bool = False) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        self.head = DenseHead(tokenizer.config.code_dim, [len(v) for v in word_values(schema).values()])
+        self.head = DenseHead(tokenizer.config.code_dim, [len(v) for v in word_values(schema).values()],
+                              multiples=len(yaw_multiples(schema)))
         self.sketch = SketchHead(tokenizer.config.code_dim) if sketches else None
 
 
@@ -114,9 +116,11 @@ class DenseStage:
     def _drawn(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Images (B, 3, H, W) in [-1, 1] and the targets of their cells."""
         examples, images = self.batches.draw(rng)
-        turns = yaw_turns(self.schema) if self.shape_turns is None else self.shape_turns[examples.shape]
-        targets = dense_targets(examples, self.canonical, self.model.tokenizer.grid, turns)
-        return images, targets.tensors(images.device)
+        return images, self._targets(examples).tensors(images.device)
+
+    def _targets(self, examples: ExampleSet) -> DenseTargets:
+        turns = None if self.shape_turns is None else self.shape_turns[examples.shape]
+        return dense_targets(examples, self.canonical, self.model.tokenizer.grid, yaw_multiples(self.schema), turns)
 
     def _read(self, latents: Tensor) -> Tensor:
         """What the head reads: the vectors of codes, or latents of unit length, as the quantiser will see them."""
@@ -136,6 +140,8 @@ class DenseStage:
         pairs = [(scene, self.held_out.scene(i, values)) for i, scene in enumerate(read)]
         numbers = {f"probe_jaccard_{tau}": float(np.mean([jaccard_index(a, b, tau) for a, b in pairs]))
                    for tau in (0.05, 0.25, 0.5)}
+        turned = zip(yaw_multiples(self.schema), probe_yaws(yaw, self._targets(self.held_out)))
+        numbers |= {f"probe_yaw_{multiple}": cosine for multiple, cosine in turned}
         if self.quantise:
             numbers["perplexity"] = perplexity(tokenizer.quantizer.encode(latents), tokenizer.config.codebook_size)
         return numbers
@@ -211,7 +217,9 @@ def reconstruction_sheet(tokenizer: ImageTokenizer, images: np.ndarray, scale: i
 
 def object_pixels(images: Tensor) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> (B, 1, H, W) 0 or 1: where colour or contrast speaks of an object."""
-    blurred = F.avg_pool2d(F.pad(images, (12, 12, 12, 12), mode="replicate"), 25, stride=1)
+    blurred = F.pad(images, (12, 12, 12, 12), mode="replicate")
+    for along in ((25, 1), (1, 25)):  # both at once would take ten times as long
+        blurred = F.avg_pool2d(blurred, along, stride=1)
     contrast = (images - blurred).abs().amax(1, keepdim=True)
     chroma = images.amax(1, keepdim=True) - images.amin(1, keepdim=True)
     return ((contrast > OBJECT_CONTRAST) | (chroma > 2 * OBJECT_CONTRAST)).float()

@@ -30,7 +30,8 @@ from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.training.answering import AnswerLesson
 from kyvo_ros.training.code_sets import CodeSet
-from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, word_values, yaw_turns
+from kyvo_ros.training.dense_head import (
+    DenseHead, dense_loss, dense_targets, word_values, yaw_multiples, yaw_turns)
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
 from kyvo_ros.training.shape_lesson import ShapeLesson
@@ -51,7 +52,8 @@ class LanguageModel(nn.Module):
     def __init__(self, decoder: Decoder, schema: SceneSchema, outlines: Outlines | None = None) -> None:
         super().__init__()
         self.decoder = decoder
-        self.dense_head = DenseHead(decoder.config.dim, [len(v) for v in word_values(schema).values()], width=48)
+        self.dense_head = DenseHead(decoder.config.dim, [len(v) for v in word_values(schema).values()], width=48,
+                                    multiples=len(yaw_multiples(schema)))
         self.outline_head = None if outlines is None else OutlineHead(decoder.config.dim, outlines)
         self._middle: list[Tensor] = []
         self._late: list[Tensor] = []
@@ -180,8 +182,8 @@ class LanguageStage:
         return cells
 
     def _dense_loss(self, image: Tensor, truth: ExampleSet) -> Tensor:
-        turns = yaw_turns(self.grammar.schema) if self.shapes is None else self.shapes.turns[truth.shape]
-        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]), turns)
+        turns = None if self.shapes is None else self.shapes.turns[truth.shape]
+        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]), yaw_multiples(self.grammar.schema), turns)
         return dense_loss(self.model.dense_head(image), targets.tensors(self.device))
 
     def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:

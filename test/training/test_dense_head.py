@@ -11,7 +11,7 @@ from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.evaluation.jaccard import jaccard_index
 from kyvo_ros.scene import PlaneCamera, Scene, SceneObject
 from kyvo_ros.tokens.schema import CLEVR_SCHEMA
-from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, probe_scenes, word_values
+from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, probe_scenes, probe_yaws, word_values
 
 CANONICAL, GRID = CanonicalCamera(), (10, 16)
 VALUES = word_values(CLEVR_SCHEMA)
@@ -46,16 +46,18 @@ def test_targets_read_back_as_the_scene(examples):
 
 
 def test_yaws_count_as_often_as_each_object_looks_alike_in_a_turn(examples):
-    turns = np.ones(examples.yaw_rad.shape)
+    turns, both = np.ones(examples.yaw_rad.shape), (1, 2)
     turned = replace(examples, yaw_rad=np.full(examples.yaw_rad.shape, 0.7, np.float32))
-    once = dense_targets(turned, CANONICAL, GRID, turns)
+    once = dense_targets(turned, CANONICAL, GRID, both, turns)
     near = once.weight > 0
-    assert once.yaw[near] == pytest.approx(np.tile([np.cos(0.7), np.sin(0.7)], (near.sum(), 1)), abs=1e-6)
-    assert np.array_equal(once.yaw_weight, once.weight)
-    half = replace(turned, yaw_rad=turned.yaw_rad + np.float32(np.pi))
-    both = [dense_targets(one, CANONICAL, GRID, 2 * turns).yaw for one in (turned, half)]
-    assert both[0] == pytest.approx(both[1], abs=1e-5), "half a turn is none"
-    assert not dense_targets(turned, CANONICAL, GRID, 0 * turns).yaw_weight.any(), "nobody sees the yaw of round objects"
+    wanted = [[np.cos(0.7), np.sin(0.7)], [np.cos(1.4), np.sin(1.4)]]
+    assert once.yaw[near] == pytest.approx(np.tile(wanted, (near.sum(), 1, 1)), abs=1e-6)
+    assert np.array_equal(once.yaw_weight, np.stack([once.weight, once.weight], -1)), "its axis, and its front"
+    twice = dense_targets(turned, CANONICAL, GRID, both, 2 * turns)
+    assert np.array_equal(twice.yaw_weight, np.stack([0 * once.weight, once.weight], -1)), "half a turn is none"
+    assert not dense_targets(turned, CANONICAL, GRID, both, 0 * turns).yaw_weight.any(), "none sees that of a bowl"
+    assert probe_yaws(torch.as_tensor(once.yaw), once) == pytest.approx([1, 1])
+    assert probe_yaws(-torch.as_tensor(once.yaw), twice) == pytest.approx([0, -1]), "0 where none is to be seen"
 
 
 def test_certainty_about_the_truth_costs_least(examples):
@@ -76,6 +78,6 @@ def test_padding_and_empty_scenes_have_no_targets(examples):
 
 
 def test_head_shapes():
-    centre, offset, yaw, words = DenseHead(8, [2, 3])(torch.rand(2, 4, 5, 8))
-    assert centre.shape == (2, 4, 5) and offset.shape == yaw.shape == (2, 4, 5, 2)
+    centre, offset, yaw, words = DenseHead(8, [2, 3], multiples=2)(torch.rand(2, 4, 5, 8))
+    assert centre.shape == (2, 4, 5) and offset.shape == (2, 4, 5, 2) and yaw.shape == (2, 4, 5, 2, 2)
     assert [w.shape[-1] for w in words] == [2, 3]
