@@ -96,6 +96,7 @@ class ShapeShares:
     seen: float = 0.4  # one object's codes behind the layout before it, as parallel rows are generated
     whole: float = 0.0  # whole scenes in sequence order
     drawn: float = 0.0  # scenes of given shapes to draw
+    drawn_objects: int | None = None  # most objects of such a scene, each of which takes 500 tokens; None: any number
     batch_size: int = 4  # sequences a batch of each training process; they are longer than others
     #: A label is shared by the codes like the true one, e-fold less for each such step of the cosine of their vectors;
     #: 0: it is the true one's alone.
@@ -106,6 +107,8 @@ class ShapeShares:
     def __post_init__(self) -> None:
         if min(self.seen, self.whole, self.drawn) < 0 or self.total > 1 or self.batch_size < 1:
             raise ValueError(f"shares of shapes must lie in [0, 1] together and batch_size be at least 1, got {self}")
+        if self.drawn_objects is not None and self.drawn_objects < 1:
+            raise ValueError(f"drawn_objects must be at least 1, got {self.drawn_objects}")
         for name in ("label_spread", "outline_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -63,7 +63,7 @@ class ShapeLesson:
                 ) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch of the kind at `share`, from 0 to the sum of the shares."""
         kind = self._kind(share)
-        rows = self._draw(pictures, rng)
+        rows = self._draw(kind, pictures, rng)
         text = self._text(kind, pictures, rows, rng)
         if kind == "asset_drawing":
             loss = self._drawing_loss(decoder, pictures, rows, text, rng)
@@ -157,12 +157,14 @@ class ShapeLesson:
         ends = np.cumsum([shares[name] for name in kinds[:-1]])
         return kinds[int(np.searchsorted(ends, share))]
 
-    def _draw(self, pictures: CodeSet, rng: np.random.Generator) -> np.ndarray:
-        """Rows with objects, as many in each."""
+    def _draw(self, kind: str, pictures: CodeSet, rng: np.random.Generator) -> np.ndarray:
+        """Rows with objects, as many in each. Raises ValueError where none has so few as the recipe says."""
         count = pictures.truth.count
-        if not (count > 0).any():
-            raise ValueError("no picture shows objects")
-        like = count[rng.choice(np.flatnonzero(count > 0))]
+        most = self.shares.drawn_objects if kind == "asset_drawing" else None
+        fit = (count > 0) if most is None else (count > 0) & (count <= most)
+        if not fit.any():
+            raise ValueError("no picture shows objects" if most is None else f"no picture shows 1 to {most} objects")
+        like = count[rng.choice(np.flatnonzero(fit))]
         return rng.choice(np.flatnonzero(count == like), size=self.shares.batch_size)
 
     def _text(self, kind: str, pictures: CodeSet, rows: np.ndarray, rng: np.random.Generator) -> _Text:

@@ -125,6 +125,19 @@ def test_one_shape_is_the_whole_scene_with_the_other_codes_left_out(shop: Worksh
     assert len(seen) > 1
 
 
+def test_scenes_to_draw_have_as_few_objects_as_the_recipe_says(shop: Workshop, pictures: CodeSet) -> None:
+    lesson, count = shop.shape_lesson(shop.tokenizer()), pictures.truth.count
+    few = replace(lesson, shares=replace(lesson.shares, drawn_objects=2))
+    drawn = {kind: {int(n) for seed in range(30) for n in count[few._draw(kind, pictures, np.random.default_rng(seed))]}
+             for kind in ("shapes", "asset_drawing")}
+    assert drawn == {"shapes": {2, 3}, "asset_drawing": {2}}
+    with pytest.raises(ValueError, match="no picture shows 1 to 1 objects"):
+        replace(lesson, shares=replace(lesson.shares, drawn_objects=1))._draw("asset_drawing", pictures,
+                                                                              np.random.default_rng(0))
+    with pytest.raises(ValueError, match="drawn_objects must be at least 1"):
+        ShapeShares(drawn_objects=0)
+
+
 def test_labels_of_surfaces_are_shared_by_like_codes(shop: Workshop) -> None:
     """By hand: three codes of surfaces, the second as near to the first as a label's spread, the third opposite."""
     lesson, spread = shop.shape_lesson(shop.tokenizer()), 0.5
