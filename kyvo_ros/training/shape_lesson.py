@@ -181,12 +181,11 @@ class ShapeLesson:
                    ) -> tuple[Sequence[int], np.ndarray, int]:
         """Ids, where a loss lies, and the prompt's length: the layout up to one object, then its codes."""
         prompt = self.builder.prompt("I->S", image_codes=image_codes)
-        layout, whole = self.grammar.layout.encode_scene(scene), self.grammar.encode_scene(scene)
-        which = int(rng.integers(len(scene)))
-        shape_end = self.grammar.object_ends(whole)[which]
-        own = whole[shape_end - self.grammar.schema.shape.length - 1:shape_end]  # the marker, and the codes
-        ids = [*prompt.token_ids.tolist(), *layout[:self.grammar.object_ends(layout)[which]], *own]
-        counts = np.arange(len(ids)) > len(ids) - len(own)
+        layout, which = self.grammar.layout.encode_scene(scene), int(rng.integers(len(scene)))
+        shown, vocabulary = self.grammar.schema.sorted_objects(scene)[which], self.grammar.vocabulary
+        ids = [*prompt.token_ids.tolist(), *layout[:self.grammar.object_ends(layout)[which]],
+               vocabulary.structure_id(self.grammar.schema.shape.marker), *vocabulary.shape_ids(shown.shape_codes).tolist()]
+        counts = np.arange(len(ids)) >= len(ids) - self.grammar.schema.shape.length
         return ids, counts, prompt.prompt_length
 
     def _whole_scene(self, image_codes: np.ndarray, scene: Scene, rng: np.random.Generator
