@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -32,10 +33,12 @@ def make_shape_turns(objects: ObjectSettings, path: Path, workers: int) -> None:
         return
     assets = library(objects)
     parts = [assets[i:i + _A_TASK] for i in range(0, len(assets), _A_TASK)]
-    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as pool:
-        bar = tqdm(pool.map(_turns, parts), total=len(parts), desc="turns of shapes", unit=f"{_A_TASK} shapes",
-                   mininterval=5)
-        turns = [row for part in bar for row in part]
+    bar = partial(tqdm, total=len(parts), desc="turns of shapes", unit=f"{_A_TASK} shapes", mininterval=5)
+    if workers < 2 or len(parts) < 2:
+        turns = [row for part in bar(parts) for row in _turns(part)]
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            turns = [row for rows in bar(pool.map(_turns, parts)) for row in rows]
     write_arrays(path, turns=np.repeat(np.array(turns, np.float32), 2))
 
 

@@ -159,7 +159,7 @@ def test_labels_of_surfaces_are_shared_by_like_codes(shop: Workshop) -> None:
 def test_some_codes_to_continue_from_are_those_of_other_shapes(shop: Workshop, pictures: CodeSet) -> None:
     lesson = shop.shape_lesson(shop.tokenizer())
     others = np.full_like(lesson.codes, 7)  # the shapes that are mixed in, told by a code
-    rows, rng = lesson._draw(pictures, np.random.default_rng(0)), np.random.default_rng(1)
+    rows, rng = lesson._draw("shapes", pictures, np.random.default_rng(0)), np.random.default_rng(1)
     text = lesson._text("shapes", pictures, rows, rng)
     before = text.ids.clone()
 
