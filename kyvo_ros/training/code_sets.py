@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
-from multiprocessing import get_context
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +28,7 @@ from kyvo_ros.tokens.text import TextTokenizer
 from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training import distributed
 from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.worker_rows import rows_of_parts
 
 #: Sequences that a worker process writes at a time.
 TARGETS_A_TASK = 500
@@ -129,11 +128,7 @@ def encode_images(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.d
 
 def _write_targets(writer: TargetWriter, truth: ExampleSet, workers: int) -> list[tuple]:
     parts = [truth[i:i + TARGETS_A_TASK] for i in range(0, len(truth), TARGETS_A_TASK)]
-    bar = partial(tqdm, total=len(parts), desc="sequences", unit=f"{TARGETS_A_TASK} sequences", mininterval=5)
-    if workers < 2 or len(parts) < 2:
-        return [row for part in bar(parts) for row in writer(part)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return [row for rows in bar(pool.map(writer, parts)) for row in rows]
+    return rows_of_parts(writer, parts, workers, "sequences", f"{TARGETS_A_TASK} sequences")
 
 
 def _padded(rows: Sequence[np.ndarray], value: float, dtype: type) -> np.ndarray:

@@ -61,13 +61,13 @@ def yaw_multiples(schema: SceneSchema) -> tuple[int, ...]:
 
 
 def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[int, int],
-                  multiples: Sequence[int] = (4,), turns: np.ndarray | None = None) -> DenseTargets:
+                  multiples: Sequence[int] = (4,), shape_turns: np.ndarray | None = None) -> DenseTargets:
     """Targets of an ExampleSet on a grid (h, w).
 
     Args:
         multiples: as `yaw_multiples` says.
-        turns: (N, M) how often each object looks the same in a whole turn, 0 of round ones; None: all as often as the
-            first of the multiples.
+        shape_turns: by the names of shapes in the examples, how often each looks the same in a whole turn, 0 of round
+            ones; None: all objects as often as the first of the multiples.
     """
     rows, columns = grid
     stride = canonical.width / columns
@@ -82,7 +82,7 @@ def dense_targets(examples: ExampleSet, canonical: CanonicalCamera, grid: tuple[
     near = distance[n, c, owner] <= REACH_CELLS
     centre = (np.abs(offset) <= 0.5).all(-1)
     yaw = examples.yaw_rad[n, owner][..., None] * np.array(multiples)  # (N, cells, K)
-    turns = np.full(owner.shape, multiples[0]) if turns is None else turns[n, owner]
+    turns = np.full(owner.shape, multiples[0]) if shape_turns is None else shape_turns[examples.shape[n, owner]]
     turned = ~np.isnan(yaw) & (turns > 0)[..., None] & (np.array(multiples) % np.maximum(turns, 1)[..., None] == 0)
     yaw = np.nan_to_num(yaw)
     weight = np.where(centre, 1.0, np.where(near, NEIGHBOUR_WEIGHT, 0.0)).astype(np.float32)
@@ -112,6 +112,11 @@ class DenseHead(nn.Module):
             nn.Conv2d(code_dim, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU(),
             nn.Conv2d(width, 3 + 2 * multiples + sum(self.word_counts), 1),
         )
+
+    @classmethod
+    def of(cls, code_dim: int, schema: SceneSchema, width: int = 96) -> DenseHead:
+        """For the words and yaws of a schema."""
+        return cls(code_dim, [len(values) for values in word_values(schema).values()], width, len(yaw_multiples(schema)))
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """-> logit of a centre (B, h, w), offset (B, h, w, 2), yaw (B, h, w, K, 2), logits of each word attribute."""

@@ -61,8 +61,7 @@ class DenseModel(nn.Module):
     def __init__(self, tokenizer: ImageTokenizer, schema: SceneSchema, sketches: bool = False) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        self.head = DenseHead(tokenizer.config.code_dim, [len(v) for v in word_values(schema).values()],
-                              multiples=len(yaw_multiples(schema)))
+        self.head = DenseHead.of(tokenizer.config.code_dim, schema)
         self.sketch = SketchHead(tokenizer.config.code_dim) if sketches else None
 
 
@@ -119,8 +118,8 @@ class DenseStage:
         return images, self._targets(examples).tensors(images.device)
 
     def _targets(self, examples: ExampleSet) -> DenseTargets:
-        turns = None if self.shape_turns is None else self.shape_turns[examples.shape]
-        return dense_targets(examples, self.canonical, self.model.tokenizer.grid, yaw_multiples(self.schema), turns)
+        return dense_targets(examples, self.canonical, self.model.tokenizer.grid, yaw_multiples(self.schema),
+                             self.shape_turns)
 
     def _read(self, latents: Tensor) -> Tensor:
         """What the head reads: the vectors of codes, or latents of unit length, as the quantiser will see them."""

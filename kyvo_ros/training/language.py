@@ -30,8 +30,7 @@ from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.training.answering import AnswerLesson
 from kyvo_ros.training.code_sets import CodeSet
-from kyvo_ros.training.dense_head import (
-    DenseHead, dense_loss, dense_targets, word_values, yaw_multiples, yaw_turns)
+from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, yaw_multiples, yaw_turns
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
 from kyvo_ros.training.shape_lesson import ShapeLesson
@@ -52,8 +51,7 @@ class LanguageModel(nn.Module):
     def __init__(self, decoder: Decoder, schema: SceneSchema, outlines: Outlines | None = None) -> None:
         super().__init__()
         self.decoder = decoder
-        self.dense_head = DenseHead(decoder.config.dim, [len(v) for v in word_values(schema).values()], width=48,
-                                    multiples=len(yaw_multiples(schema)))
+        self.dense_head = DenseHead.of(decoder.config.dim, schema, width=48)
         self.outline_head = None if outlines is None else OutlineHead(decoder.config.dim, outlines)
         self._middle: list[Tensor] = []
         self._late: list[Tensor] = []
@@ -182,8 +180,8 @@ class LanguageStage:
         return cells
 
     def _dense_loss(self, image: Tensor, truth: ExampleSet) -> Tensor:
-        turns = None if self.shapes is None else self.shapes.turns[truth.shape]
-        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]), yaw_multiples(self.grammar.schema), turns)
+        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]), yaw_multiples(self.grammar.schema),
+                                self.shapes and self.shapes.turns)
         return dense_loss(self.model.dense_head(image), targets.tensors(self.device))
 
     def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:
@@ -216,7 +214,7 @@ class LanguageStage:
         turns = torch.full(targets.shape, torch.nan, device=self.device)
         if schema.yaw is not None:
             said = targets[:, :-1] == self.grammar.vocabulary.structure_id(schema.yaw.marker)
-            own = yaw_turns(schema) if names is None else self.shapes.turns[names.cpu()]
+            own = yaw_turns(schema) if names is None else self.shapes.turns[names]
             turns[:, 1:][said] = torch.as_tensor(own, dtype=torch.float32, device=self.device)
         return turns
 

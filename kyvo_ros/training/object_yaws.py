@@ -7,19 +7,16 @@ from that hardly what it could.
 from __future__ import annotations
 
 import math
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from kyvo_ros.data.arrays import write_arrays
 from kyvo_ros.data.assets import make_asset
 from kyvo_ros.data.object_scenes import ObjectSettings
 from kyvo_ros.evaluation.yaw_symmetry import yaw_period_rad
 from kyvo_ros.training.object_examples import library
+from kyvo_ros.training.worker_rows import rows_of_parts
 
 #: Assets that a worker process looks at a time.
 _A_TASK = 50
@@ -33,12 +30,7 @@ def make_shape_turns(objects: ObjectSettings, path: Path, workers: int) -> None:
         return
     assets = library(objects)
     parts = [assets[i:i + _A_TASK] for i in range(0, len(assets), _A_TASK)]
-    bar = partial(tqdm, total=len(parts), desc="turns of shapes", unit=f"{_A_TASK} shapes", mininterval=5)
-    if workers < 2 or len(parts) < 2:
-        turns = [row for part in bar(parts) for row in _turns(part)]
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            turns = [row for rows in bar(pool.map(_turns, parts)) for row in rows]
+    turns = rows_of_parts(_turns, parts, workers, "turns of shapes", f"{_A_TASK} shapes")
     write_arrays(path, turns=np.repeat(np.array(turns, np.float32), 2))
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,7 @@ from kyvo_ros.tokens.program_grammar import ProgramGrammar, Symbol
 from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.training.dense_head import word_values
+from kyvo_ros.training.worker_rows import rows_of_parts
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +74,7 @@ class SentenceMaker:
             for start in range(0, -(-count // _A_SCENE), _SCENES_A_TASK):
                 drawn = min(_SCENES_A_TASK, -(-count // _A_SCENE) - start)
                 jobs.append((task, int(rng.integers(2**31)), scenes[rng.integers(len(scenes), size=drawn)]))
-        if workers < 2 or len(jobs) < 2:
-            return [s for job in jobs for s in self._about(job)]
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            bar = tqdm(pool.map(self._about, jobs), total=len(jobs), desc="sentences", unit="part", mininterval=5)
-            return [s for part in bar for s in part]
+        return rows_of_parts(self._about, jobs, workers, "sentences", "part")
 
     def _about(self, job: tuple[str, int, ExampleSet]) -> list[Sentence]:
         task, seed, scenes = job

@@ -111,7 +111,7 @@ class ShapeLesson:
             objects = pictures.truth.scene(row, word_values(self.grammar.schema)).objects
             numbered = {id(item): int(name) for item, name in zip(objects, pictures.truth.shape[row])}
             names += [numbered[id(item)] for item in self.grammar.schema.sorted_objects(Scene(objects))]
-        return torch.tensor(names, dtype=torch.int64, device=self.device)
+        return torch.tensor(names, dtype=torch.int64)
 
     def scene(self, pictures: CodeSet, row: int) -> Scene:
         """A picture's scene, with codes."""

@@ -46,8 +46,9 @@ def test_targets_read_back_as_the_scene(examples):
 
 
 def test_yaws_count_as_often_as_each_object_looks_alike_in_a_turn(examples):
-    turns, both = np.ones(examples.yaw_rad.shape), (1, 2)
-    turned = replace(examples, yaw_rad=np.full(examples.yaw_rad.shape, 0.7, np.float32))
+    turns, both = np.ones(1), (1, 2)  # of the one shape
+    turned = replace(examples, yaw_rad=np.full(examples.yaw_rad.shape, 0.7, np.float32),
+                     shape=np.zeros_like(examples.shape))
     once = dense_targets(turned, CANONICAL, GRID, both, turns)
     near = once.weight > 0
     wanted = [[np.cos(0.7), np.sin(0.7)], [np.cos(1.4), np.sin(1.4)]]
