@@ -3,15 +3,13 @@
 
 Loss lies only where the grammar leaves a choice. In training alone, a dense head reads the states of the image tokens
 in the middle of the body (`dense_head`): what stands in each cell is learned there at once for all objects, so that the
-tokens of the scene only have to learn where to look. The label of a number is a bell over the neighbouring numbers
-round the true value, so that near misses cost little and the expectation over neighbours falls between the grid's
-steps. It knows no pixels.
+tokens of the scene only have to learn where to look. Labels of numbers are soft (`number_labels`). It knows no pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -31,6 +29,7 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.training.answering import AnswerLesson
 from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, yaw_multiples, yaw_turns
+from kyvo_ros.training.number_labels import NumberLabels
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
 from kyvo_ros.training.shape_lesson import ShapeLesson
@@ -89,18 +88,18 @@ class LanguageStage:
     renders: CodeSet | None
     held_out: CodeSet
     held_out_scenes: list[Scene]
-    render_ratio: float
-    batch_size: int
-    label_sigma: float  # in steps of the number grid
-    dense_weight: float  # of the dense head's loss; 0 leaves it out
-    camera_dropout: float  # share of ordinary cameras that are given as the nominal one
-    sentences: SentenceSet | None  # sentences with programs
-    held_out_sentences: Mapping[str, tuple[SentenceSet, ProgramGrammar]]  # to score, by name
-    sentence_ratio: float  # share of batches that are sentences
-    drawing: DrawingLesson | None  # where the decoder also learns to draw
-    rendering_ratio: float  # share of batches that are scenes to draw
+    labels: NumberLabels
     canonical: CanonicalCamera
     device: torch.device
+    batch_size: int
+    render_ratio: float = 0.5  # share of renders among the pictures, where there are both
+    dense_weight: float = 0.0  # of the dense head's loss; 0 leaves it out
+    camera_dropout: float = 0.0  # share of ordinary cameras that are given as the nominal one
+    sentences: SentenceSet | None = None  # sentences with programs
+    held_out_sentences: Mapping[str, tuple[SentenceSet, ProgramGrammar]] = field(default_factory=dict)  # to score, by name
+    sentence_ratio: float = 0.0  # share of batches that are sentences
+    drawing: DrawingLesson | None = None  # where the decoder also learns to draw
+    rendering_ratio: float = 0.0  # share of batches that are scenes to draw
     answers: AnswerLesson | None = None  # where the decoder also learns to answer at once
     answer_ratio: float = 0.0  # share of batches that are questions to answer
     shapes: ShapeLesson | None = None  # where objects have codes of shapes
@@ -225,24 +224,8 @@ class LanguageStage:
         vocabulary = self.grammar.vocabulary
         span = vocabulary.range("numbers")
         log_p = logits[is_number].log_softmax(-1)[:, span.start:span.stop]
-        labels = self._soft_labels(values[is_number], turns[is_number])
+        labels = self.labels.of(values[is_number], turns[is_number])
         return words, -(labels * log_p).sum(-1)
-
-    def _soft_labels(self, values: Tensor, turns: Tensor) -> Tensor:
-        """(N, numbers) probabilities round each value; for yaws, whose `turns` are not NaN, round all that look alike in
-        the schema's span. The yaw of round objects, which nobody sees, is 0, so that a model says the same always.
-        """
-        grid = self.grammar.vocabulary.numbers
-        numbers = torch.as_tensor(grid.values(), dtype=torch.float32, device=values.device)
-        gap = numbers - values.masked_fill(turns == 0, 0.0)[:, None]
-        outside = torch.zeros_like(gap, dtype=torch.bool)
-        if self.grammar.schema.yaw is not None:
-            is_yaw, period = ~turns[:, None].isnan(), 2 * torch.pi / turns[:, None].clamp_min(1)
-            low, end = self.grammar.schema.yaw.span_rad
-            gap = torch.where(is_yaw, (gap + period / 2) % period - period / 2, gap)
-            outside = is_yaw & ((numbers < low - 1e-6) | (numbers >= end))
-        sigma = max(self.label_sigma, 1e-3) * grid.step
-        return (-0.5 * (gap / sigma) ** 2).masked_fill(outside, -torch.inf).softmax(-1)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

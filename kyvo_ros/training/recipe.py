@@ -139,6 +139,7 @@ class Recipe:
     shapes: ShapeShares = field(default_factory=ShapeShares)  # of what is trained, where there are objects
     render_ratio: float = 0.5  # share of real renders in every batch, where renders are given
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
+    yaw_sigma: float | None = None  # the same of yaws, which images tell less sharply; None: label_sigma
     dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
     sentence_ratio: float = 0.15  # share of batches that are sentences with programs; 0 leaves them out
     rendering_ratio: float = 0.0  # share of batches that are scenes to draw; 0 leaves the task out
@@ -176,8 +177,8 @@ class Recipe:
             raise ValueError(f"storage must be one of {STORAGE}, got {self.storage!r}")
         if self.image_order not in ORDERS:
             raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
-        for name in ("label_sigma", "dense_weight", "sketch_weight", "head_steps"):
-            if getattr(self, name) < 0:
+        for name in ("label_sigma", "yaw_sigma", "dense_weight", "sketch_weight", "head_steps"):
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
     @property

@@ -13,6 +13,7 @@ from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.exporting import export, rewrite_card
 from kyvo_ros.training.image_stages import PixelStage
 from kyvo_ros.training.language import LanguageStage
+from kyvo_ros.training.number_labels import NumberLabels
 from kyvo_ros.training.object_examples import ObjectMaker, make_object_examples
 from kyvo_ros.training.preparation import answer_lesson, prepared_codes, prepared_sentences
 from kyvo_ros.training.sources import ExampleMaker, make_examples
@@ -85,12 +86,10 @@ def train_decoder(shop: Workshop) -> None:
     stage = LanguageStage(
         model, shop.grammar.layout, shop.builder, codes.get("synthetic"), codes.get("renders"), codes["held_out"],
         [held_out.scene(i, word_values(shop.schema)) for i in range(len(held_out))],
-        render_ratio=recipe.render_ratio, batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
-        dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout,
-        sentences=sentences.get("train"), held_out_sentences=scored, sentence_ratio=recipe.sentence_ratio,
-        drawing=shop.drawing_lesson(tokenizer) if drawn else None,
-        rendering_ratio=recipe.rendering_ratio,
-        canonical=recipe.canonical, device=shop.device,
+        NumberLabels(shop.grammar.vocabulary.numbers, shop.schema, recipe.label_sigma, recipe.yaw_sigma),
+        recipe.canonical, shop.device, recipe.decoder.own_batch_size, recipe.render_ratio, recipe.dense_weight,
+        recipe.camera_dropout, sentences.get("train"), scored, recipe.sentence_ratio,
+        drawing=shop.drawing_lesson(tokenizer) if drawn else None, rendering_ratio=recipe.rendering_ratio,
         answers=answer_lesson(codes, shop.builder, recipe, shop.schema, shop.answer_folder(tokenizer))
         if answered else None,
         answer_ratio=recipe.answer_ratio, shapes=shapes)

@@ -21,6 +21,7 @@ from kyvo_ros.tokens.vocabulary import Vocabulary
 from kyvo_ros.training.code_sets import TargetWriter, encode_examples, number_values
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.language import LanguageModel, LanguageStage
+from kyvo_ros.training.number_labels import NumberLabels
 from kyvo_ros.training.rendering import DrawingLesson, DrawingSettings, FirstCodes
 
 CANONICAL = CanonicalCamera(32, 20, 35.0, 35.0, 16.0, 9.5)
@@ -56,9 +57,8 @@ def stage(grammar) -> LanguageStage:
     config = DecoderConfig(grammar.vocabulary, dim=32, layers=2, heads=2, kv_heads=1, ffn_dim=64, max_length=260, code_dim=8,
                            image_grid=tokenizer.grid)
     model = LanguageModel(Decoder(config, tokenizer.codebook), CLEVR_SCHEMA)
-    return LanguageStage(model, grammar, builder, None, codes, codes, scenes, render_ratio=1.0,
-                         batch_size=4, label_sigma=1.0, dense_weight=0.2, camera_dropout=0.1, sentences=None, held_out_sentences={},
-                         sentence_ratio=0.0, drawing=None, rendering_ratio=0.0, canonical=CANONICAL, device=torch.device("cpu"))
+    return LanguageStage(model, grammar, builder, None, codes, codes, scenes, NumberLabels(grammar.vocabulary.numbers, CLEVR_SCHEMA, 1.0),
+                         CANONICAL, torch.device("cpu"), batch_size=4, render_ratio=1.0, dense_weight=0.2, camera_dropout=0.1)
 
 
 def test_every_number_token_knows_its_value(stage, grammar):
@@ -78,20 +78,6 @@ def test_numbers_come_in_the_order_of_the_tokens(grammar):
     right = SceneObject(attributes, [1.0, 0.5, 0.495], 2.0)
     left = SceneObject({**attributes, "shape": "sphere"}, [-1.0, 2.0, 0.7])
     assert number_values(Scene((right, left)), grammar) == pytest.approx([-1.0, 2.0, 1.0, 0.5, 2.0 - np.pi / 2])
-
-
-def test_soft_labels_are_bells_round_the_value(stage, grammar):
-    values = torch.tensor([0.02, 1.55, 0.01])
-    turns = torch.tensor([torch.nan, torch.nan, 4.0])
-    labels = stage._soft_labels(values, turns)
-    grid = torch.as_tensor(grammar.vocabulary.numbers.values(), dtype=torch.float32)
-    assert torch.allclose(labels.sum(-1), torch.ones(3))
-    assert (labels[:2] @ grid).tolist() == pytest.approx([0.02, 1.55], abs=1e-3)
-    yaw = labels[2]
-    assert yaw[(grid < -0.01) | (grid > 1.56)].sum() == 0
-    assert yaw[(grid > 1.5) & (grid < 1.56)].sum() > 0.1  # round the corner of the period
-    hard = replace(stage, label_sigma=0.0)._soft_labels(values, turns)
-    assert (hard.max(-1).values > 0.999).all()
 
 
 def test_the_loss_falls_and_the_dense_head_can_be_left_out(stage):

@@ -41,6 +41,7 @@ from kyvo_ros.training.cookbook.scores import Judge
 from kyvo_ros.training.dense_head import word_values
 from kyvo_ros.training.full_recipe import LoraSettings
 from kyvo_ros.training.language import LanguageModel, LanguageStage
+from kyvo_ros.training.number_labels import NumberLabels
 from kyvo_ros.training.preparation import answer_lesson, digest
 from kyvo_ros.training.recipe import Recipe
 from kyvo_ros.training.rendering import DrawingLesson
@@ -156,11 +157,11 @@ class Kitchen:
                                 recipe.canonical, self.device)
         return LanguageStage(
             LanguageModel(decoder, schema).to(self.device), grammar, builder, codes["synthetic"], None,
-            codes["held_out"], [held_out.scene(i, words) for i in range(len(held_out))], render_ratio=0.0,
-            batch_size=recipe.decoder.own_batch_size, label_sigma=recipe.label_sigma,
-            dense_weight=recipe.dense_weight, camera_dropout=recipe.camera_dropout, sentences=None,
-            held_out_sentences={}, sentence_ratio=0.0, drawing=drawing if recipe.rendering_ratio else None,
-            rendering_ratio=recipe.rendering_ratio, canonical=recipe.canonical, device=self.device,
+            codes["held_out"], [held_out.scene(i, words) for i in range(len(held_out))],
+            NumberLabels(vocabulary.numbers, schema, recipe.label_sigma, recipe.yaw_sigma), recipe.canonical,
+            self.device, recipe.decoder.own_batch_size, dense_weight=recipe.dense_weight,
+            camera_dropout=recipe.camera_dropout, drawing=drawing if recipe.rendering_ratio else None,
+            rendering_ratio=recipe.rendering_ratio,
             answers=answer_lesson(codes, builder, recipe, schema, self.folder(row)) if recipe.answer_ratio else None,
             answer_ratio=recipe.answer_ratio)
 
