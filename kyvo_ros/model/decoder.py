@@ -136,10 +136,13 @@ class Decoder(nn.Module):
             x = block(x, rope, mask)
         return self.norm(self.blocks[-1](x, rope, mask[start:], start))
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(..., D) hidden states -> (..., V) logits, in float32 whatever the dtype of the body."""
+    def logits(self, hidden: Tensor, among: range | None = None) -> Tensor:
+        """(..., D) hidden states -> (..., V) logits, in float32 whatever the dtype of the body; of the ids `among` which
+        the grammar leaves a choice alone, where these are given.
+        """
         with torch.autocast(hidden.device.type, enabled=False):
-            return F.linear(hidden.float(), self.head_table())
+            table = self.head_table()
+            return F.linear(hidden.float(), table if among is None else table[among.start:among.stop])
 
     def head_table(self) -> Tensor:
         """(V, D) float32: the row that scores each id.

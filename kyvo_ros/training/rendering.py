@@ -168,17 +168,16 @@ class DrawingLesson:
 
     def _predicted(self, decoder: Decoder, ids: Tensor, start: int, cells: np.ndarray, given: Tensor | None = None
                    ) -> tuple[Tensor, Tensor]:
-        """(B, h*w) cross entropies of the codes of sequences `ids` (B, S) whose prompts have `start` tokens, in the
+        """(B, h*w) cross entropies, among all image codes, of the codes of sequences `ids` (B, S) whose prompts have `start` tokens, in the
         order of writing, and whether each is the likeliest one. `given` (B, S) is read in place of `ids`.
         """
         ids, given = ids.to(self.device), (ids if given is None else given).to(self.device)
         hidden = decoder.hidden(given[:, :-2], cells=torch.as_tensor(cells).to(self.device), prefix_length=start - 1,
                                 start=start)
-        logits, codes = decoder.logits(hidden), ids[:, start + 1:-1]  # behind [IMAGE-START], each code
-        entropies = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none")
         image = self.vocabulary.range("image")
-        likeliest = logits[..., image.start:image.stop].argmax(-1) + image.start
-        return entropies.view(len(ids), -1), likeliest == codes
+        logits, codes = decoder.logits(hidden, image), ids[:, start + 1:-1] - image.start  # behind [IMAGE-START], each code
+        entropies = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none")
+        return entropies.view(len(ids), -1), logits.argmax(-1) == codes
 
     def _sequences(self, pictures: CodeSet, rows: np.ndarray) -> tuple[Tensor, int]:
         """(B, S) ids up to and with [IMAGE-END], and the tokens of the prompt; the rows' scenes have one length."""

@@ -43,6 +43,7 @@ class _Text:
     ids: Tensor  # (B, S)
     worth: Tensor  # (B, S) bool, where a loss lies
     prompt_length: int
+    among: range  # the ids that may stand there
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,8 @@ class ShapeLesson:
             loss = self._drawing_loss(decoder, pictures, rows, text, rng)
         else:
             given = self._misled(text.ids, rng) if kind == "shapes" else text.ids
-            loss = self._entropies(*self._predicted(decoder, pictures, rows, text, given)).mean()
+            logits, truth = self._predicted(decoder, pictures, rows, text, given)
+            loss = self._entropies(logits, truth, self._codes.start - text.among.start).mean()
         return loss, {kind: float(loss.detach())}
 
     @torch.no_grad()
@@ -87,7 +89,6 @@ class ShapeLesson:
             text = self._text("shapes", pictures, part, rng)
             logits, truth = self._predicted(decoder, pictures, part, text)
             entropies.append(F.cross_entropy(logits, truth, reduction="none"))
-            logits, truth = logits[:, self._first:], truth - self._first
             found, there = _passed(logits), truth > INSIDE
             common, either = common + int((found & there).sum()), either + int((found | there).sum())
             likeliest = logits[there, INSIDE + 1:].argmax(-1) + INSIDE + 1
@@ -120,19 +121,19 @@ class ShapeLesson:
             replace(item, shape_codes=self.codes[name]) for item, name in zip(scene.objects, names)))
 
     @property
-    def _first(self) -> int:
-        """The id of the first code of shapes."""
-        return self.grammar.vocabulary.range("shape").start
+    def _codes(self) -> range:
+        """The ids of codes of shapes."""
+        return self.grammar.vocabulary.range("shape")
 
-    def _entropies(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """(N,) cross entropies of logits (N, V) with the labels of true ids (N,)."""
+    def _entropies(self, logits: Tensor, truth: Tensor, first: int = 0) -> Tensor:
+        """(N,) cross entropies of logits (N, A) with the labels of true ones (N,); the first code of shapes is `first`."""
         own = F.cross_entropy(logits, truth, reduction="none")
-        surface = truth > self._first + INSIDE
+        surface = truth > first + INSIDE
         if not self.shares.label_spread or not surface.any():
             return own
-        codes, alike = truth[surface] - self._first, self.codebook[INSIDE + 1:]
+        codes, alike = truth[surface] - first, self.codebook[INSIDE + 1:]
         labels = torch.softmax(self.codebook[codes] @ alike.T / self.shares.label_spread, dim=-1)
-        likely = F.log_softmax(logits[surface], dim=-1)[:, self._first + INSIDE + 1:]
+        likely = F.log_softmax(logits[surface], dim=-1)[:, first + INSIDE + 1:]
         return own.masked_scatter(surface, -(labels * likely).sum(-1))
 
     def _misled(self, ids: Tensor, rng: np.random.Generator) -> Tensor:
@@ -144,9 +145,9 @@ class ShapeLesson:
         if not self.shares.wrong_codes:
             return ids
         shares = rng.uniform(0.0, self.shares.wrong_codes, (len(ids), 1))
-        others = self.codes[rng.integers(len(self.codes), size=len(ids))] + self._first
+        others = self.codes[rng.integers(len(self.codes), size=len(ids))] + self._codes.start
         given = ids.cpu().numpy().copy()
-        codes = given >= self._first  # the last range; as many in every row
+        codes = given >= self._codes.start  # the last range; as many in every row
         wrong = rng.random(others.shape) < shares
         given[codes] = np.where(wrong, others, given[codes].reshape(others.shape)).ravel()
         return torch.from_numpy(given).to(self.device)
@@ -175,7 +176,9 @@ class ShapeLesson:
         worth = np.zeros((len(made), longest), bool)
         for i, (own, counts, _) in enumerate(made):
             ids[i, :len(own)], worth[i, :len(own)] = own, counts
-        return _Text(torch.as_tensor(ids).to(self.device), torch.as_tensor(worth).to(self.device), made[0][2])
+        vocabulary = self.grammar.vocabulary
+        among = {"shapes": self._codes, "whole_scenes": range(vocabulary.size), "asset_drawing": vocabulary.range("image")}
+        return _Text(torch.as_tensor(ids).to(self.device), torch.as_tensor(worth).to(self.device), made[0][2], among[kind])
 
     def _one_shape(self, image_codes: np.ndarray, scene: Scene, rng: np.random.Generator
                    ) -> tuple[Sequence[int], np.ndarray, int]:
@@ -208,14 +211,14 @@ class ShapeLesson:
 
     def _predicted(self, decoder: Decoder, pictures: CodeSet, rows: np.ndarray, text: _Text,
                    given: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(N, V) logits and (N,) true ids where a loss lies, row after row; `given` (B, S) is read in place of the
-        text's ids.
+        """(N, A) logits of the ids that may stand where a loss lies, row after row, and (N,) the true ones, counted from
+        the first of them; `given` (B, S) is read in place of the text's ids.
         """
         start, read = text.prompt_length - 1, text.ids if given is None else given
         cells = torch.as_tensor(pictures.cells[rows]).to(self.device)
         hidden = decoder.hidden(read[:, :-1], cells=cells, prefix_length=start, start=start)
         worth = text.worth[:, start + 1:]
-        return decoder.logits(hidden[worth]), text.ids[:, start + 1:][worth]
+        return decoder.logits(hidden[worth], text.among), text.ids[:, start + 1:][worth] - text.among.start
 
 
 def _passed(logits: Tensor) -> Tensor:

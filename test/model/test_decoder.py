@@ -141,3 +141,9 @@ def test_cuda_agrees_with_the_cpu(make_decoder: Callable[..., Decoder], ids: tor
         expected = decoder(ids, prefix_length=PREFIX)
         found = decoder.cuda()(ids.cuda(), prefix_length=PREFIX).cpu()
     assert torch.allclose(found, expected, atol=1e-3 * expected.abs().max().item())
+
+
+def test_logits_of_some_ids_are_a_part_of_all(decoder: Decoder, ids: torch.Tensor) -> None:
+    hidden, numbers = decoder.hidden(ids, prefix_length=PREFIX), VOCABULARY.range("numbers")
+    some = decoder.logits(hidden, numbers)
+    assert torch.allclose(some, decoder.logits(hidden)[..., numbers.start:numbers.stop], atol=1e-6)

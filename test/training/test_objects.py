@@ -144,17 +144,17 @@ def test_labels_of_surfaces_are_shared_by_like_codes(shop: Workshop) -> None:
     lesson, spread = shop.shape_lesson(shop.tokenizer()), 0.5
     book = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, math.sqrt(0.75)], [-1.0, 0.0]])
     lesson = replace(lesson, codebook=book, shares=ShapeShares(label_spread=spread))
-    first = lesson._first
+    first = lesson._codes.start
     logits = torch.randn(4, first + 5, generator=torch.Generator().manual_seed(0))
     truth = first + torch.tensor([2, 0, 4, 1])
     likely = torch.log_softmax(logits, dim=-1)[:, first:]
     labels = torch.tensor([[1.0, math.exp(-1), math.exp(-4)], [math.exp(-4), math.exp(-3), 1.0]])
     labels /= labels.sum(dim=1, keepdim=True)
     expected = [-(labels[0] * likely[0, 2:]).sum(), -likely[1, 0], -(labels[1] * likely[2, 2:]).sum(), -likely[3, 1]]
-    assert torch.allclose(lesson._entropies(logits, truth), torch.stack(expected))
-    hard = replace(lesson, shares=ShapeShares(label_spread=0.0))._entropies(logits, truth)
+    assert torch.allclose(lesson._entropies(logits, truth, first), torch.stack(expected))
+    hard = replace(lesson, shares=ShapeShares(label_spread=0.0))._entropies(logits, truth, first)
     assert torch.allclose(hard, -likely.gather(1, (truth - first)[:, None])[:, 0])
-    assert torch.allclose(lesson._entropies(logits[1:2], truth[1:2]), hard[1:2]), "no surface, nothing to share"
+    assert torch.allclose(lesson._entropies(logits[1:2], truth[1:2], first), hard[1:2]), "no surface, nothing to share"
 
 
 def test_some_codes_to_continue_from_are_those_of_other_shapes(shop: Workshop, pictures: CodeSet) -> None:
@@ -169,9 +169,9 @@ def test_some_codes_to_continue_from_are_those_of_other_shapes(shop: Workshop, p
     assert misled(0.0) is text.ids
     given = misled(1.0)
     assert torch.equal(text.ids, before), "what is to be said stays"
-    codes = before >= lesson._first
+    codes = before >= lesson._codes.start
     changed = given != before
-    assert not changed[~codes].any() and (given[changed] == lesson._first + 7).all()
+    assert not changed[~codes].any() and (given[changed] == lesson._codes.start + 7).all()
     assert 0 < changed.sum() < codes.sum()
     with pytest.raises(ValueError, match="wrong_codes"):
         ShapeShares(wrong_codes=1.5)
