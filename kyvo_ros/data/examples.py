@@ -125,7 +125,12 @@ class ExampleSet:
                         axis=-1)
 
     def mirrored(self) -> ExampleSet:
-        """The same scenes seen in a mirror (x -> -x); the principal point must be the image's middle column."""
+        """The same scenes seen in a mirror (x -> -x); the principal point must be the image's middle column.
+
+        A thing that looked along x with two like sides looks along -x: objects are mirrored in their own frames from left
+        to right, y -> -y, and turned. Their shapes are those of the next name, an even name's odd one and back.
+        """
         position = self.position * np.array([-1, 1, 1], np.float32)
         shape = np.where(self.shape < 0, -1, self.shape ^ 1)
-        return replace(self, images=self.images[:, :, ::-1], position=position, yaw_rad=-self.yaw_rad, shape=shape)
+        return replace(self, images=self.images[:, :, ::-1], position=position,
+                       yaw_rad=np.float32(np.pi) - self.yaw_rad, shape=shape)

@@ -69,10 +69,12 @@ def _speakers(group: Mapping[int, SceneObject], looks: int,
 
 
 def mirrored(scene: Scene) -> Scene:
-    """The scene as a mirror beside the camera shows it: x and yaw change their signs. Its own inverse."""
+    """The scene as a mirror beside the camera shows it, x -> -x. Its own inverse. Things with two like sides, left and
+    right of their front, are the same things there, turned: what looked along x looks along -x.
+    """
     flip = np.diag([-1.0, 1.0, 1.0])
     return replace(scene, objects=tuple(replace(
-        o, position_m=flip @ o.position_m, yaw_rad=None if o.yaw_rad is None else -o.yaw_rad,
+        o, position_m=flip @ o.position_m, yaw_rad=None if o.yaw_rad is None else math.pi - o.yaw_rad,
         position_covariance_m2=None if o.position_covariance_m2 is None else flip @ o.position_covariance_m2 @ flip,
     ) for o in scene.objects))
 

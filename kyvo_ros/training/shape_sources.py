@@ -117,9 +117,9 @@ def _write_shard(library: list[tuple[str, int]], resolution: int, job: tuple[int
 
 
 def mirrored(grid: Tensor) -> Tensor:
-    """A grid (8, R, R, R) seen in a mirror, x -> -x."""
-    grid = grid.flip(1)
-    grid[1].neg_()
+    """A grid (8, R, R, R) seen in a mirror, y -> -y: its front stays where it is."""
+    grid = grid.flip(2)
+    grid[2].neg_()
     return grid
 
 

@@ -2,7 +2,8 @@
 
 `make_asset(category, index)` is the same mesh for ever. Instances are split by their index; whole categories are held
 out of training beside that. An asset fits a box whose longest side is a metre, stands on z = 0 and has its middle on
-the z axis; its faces are watertight parts that may overlap.
+the z axis; its faces are watertight parts that may overlap. Its front looks along x, as REP 103 has it, so that what has
+two like sides has them left and right, and its mirror image, y -> -y, has the same front.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ HELD_OUT_CATEGORIES = ("teapot", "wine_glass", "pear", "stool", "wrench", "fan",
 #: One in so many instances of every category is held out of training.
 HELD_OUT_EVERY = 10
 SPLITS = ("train", "instances", "categories")
+#: By how many quarters those are turned whose formula makes them look along another axis.
+_QUARTERS = {**dict.fromkeys(("chair", "shelf", "sofa", "bed", "spoon", "robot", "house", "snowman"), 1),
+             **dict.fromkeys(("duck", "airplane", "truck"), 2)}
 
 
 class AssetError(ValueError):
@@ -46,6 +50,8 @@ def make_asset(category: str, index: int) -> Mesh:
     stretch = rng.uniform(0.88, 1.12, 3)
     mesh = joined(CATEGORIES[category](rng))
     vertices = mesh.vertices * stretch
+    for _ in range(_QUARTERS.get(category, 0)):
+        vertices = vertices[:, [1, 0, 2]] * (-1.0, 1.0, 1.0)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     foot = np.array([*(low + high)[:2] / 2, low[2]])
     return mesh.with_vertices((vertices - foot) / (high - low).max())
