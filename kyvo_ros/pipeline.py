@@ -14,8 +14,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ from kyvo_ros.model.published_sight import from_plane_frame, in_plane_frame
 from kyvo_ros.model.rendering import TASK as DRAWING_TASK
 from kyvo_ros.model.rendering import ImageWriter
 from kyvo_ros.model.shapes import TASK as SHAPES_TASK
-from kyvo_ros.model.shapes import ShapeWriter
+from kyvo_ros.model.shapes import ShapeWriter, default_effort
 from kyvo_ros.model.tasks import PROGRAM_TASK, RECOGNITION_TASK, answering_task, check_trained
 from kyvo_ros.questions import MIN_GAP_UNITS, Answer, EditRules, Executor, Program, apply_edit, direct_answer
 from kyvo_ros.scene import (
@@ -133,21 +132,26 @@ class KyvoPipeline:
         if not len(images):
             return []
         check_trained(RECOGNITION_TASK, self._tasks)
-        if isinstance(effort, str) and effort not in EFFORTS:
-            raise ValueError(f"effort must be one of {tuple(EFFORTS)}, got {effort!r}")
-        wanted = EFFORTS[effort] if isinstance(effort, str) else effort
+        wanted = _looks_of(effort) if isinstance(effort, str) else effort
         if cameras is None:
             cameras = [None] * len(images)
         if len(cameras) != len(images):
             raise ValueError(f"expected a camera for each of {len(images)} images, got {len(cameras)}")
         timings: dict[str, float] = {}
+        seen = self._see(images, cameras, scale, wanted, timings)
+        self.last_timings_s = timings
+        return [one.scene for one in seen]
+
+    def _see(self, images: Sequence[np.ndarray], cameras: Sequence[CameraView | PinholeCamera | None], scale: str,
+             wanted: Sequence[Look], timings: dict[str, float]) -> list[_Seen]:
+        """What the looks at each image agree on; adds to the timings."""
         with _timed(timings, "warp"):
             views = [self.view_of(image, camera) for image, camera in zip(images, cameras)]
             metres = [self.metres_per_unit(view.plane, scale) for view in views]
-            seen = [self.sights(view, wanted, m) for view, m in zip(views, metres)]
-            looks = [(look, m) for group, m in zip(seen, metres) for look in group]
+            sights = [self.sights(view, wanted, m) for view, m in zip(views, metres)]
+            looks = [(look, m) for group, m in zip(sights, metres) for look in group]
             cells = [self._cells(look.lens, look.plane, m) for look, m in looks]
-            canonical = np.stack([look.picture(image) for image, group in zip(images, seen) for look in group])
+            canonical = np.stack([look.picture(image) for image, group in zip(images, sights) for look in group])
         with _timed(timings, "encode"):
             codes = self._encode(canonical)
         with _timed(timings, "generate"):
@@ -155,26 +159,46 @@ class KyvoPipeline:
         with _timed(timings, "decode"):
             scenes = [self._in_metres(self._grammar.decode_scene(g.token_ids, g.distributions), look, m)
                       for g, (look, m) in zip(generations, looks)]
-            remaining = iter(scenes)
-            scenes = [self.consensus(list(islice(remaining, len(group))), group, m) for group, m in zip(seen, metres)]
-        self.last_timings_s = timings
-        return scenes
+            starts = np.cumsum([0, *map(len, sights)])
+            return [_Seen(self.consensus(scenes[start:start + len(group)], group, m), view, m, codes[start], cells[start])
+                    for start, group, view, m in zip(starts, sights, views, metres)]
 
     @with_own_threads
     def reconstruct(self, image: np.ndarray, camera: CameraView | PinholeCamera | None = None, scale: str = "units",
-                    order: str = "parallel") -> Scene:
+                    order: str = "parallel", effort: str | None = None) -> Scene:
         """The scene that an image shows, its objects with their shapes: codes, and the meshes that these say.
 
         Args:
             image, camera, scale: as for `recognize`.
             order: "parallel" writes the codes of all objects at once, "sequence" one after the other, so that later
                 ones see those before (`model.shapes`).
+            effort: as for `recognize`, how often to look for what stands where; shapes are written once. None:
+                `model.shapes.default_effort`.
 
-        Objects whose codes enclose nothing have no mesh. Raises UntrainedTaskError for a model without shapes, and as
-        `recognize` does.
+        Objects whose codes enclose nothing have no mesh. Raises UntrainedTaskError for a model without shapes, ValueError
+        for several looks in order "sequence", and as `recognize` does.
         """
         check_trained(SHAPES_TASK, self._tasks)
+        looks = _looks_of(effort or default_effort(order))
         timings: dict[str, float] = {}
+        if len(looks) == 1:
+            scene = self._reconstructed(image, camera, scale, order, timings)
+        elif order == "sequence":
+            raise ValueError("order 'sequence' writes layout and shapes together, of one look; give effort 'fast', or "
+                             "order 'parallel'")
+        else:
+            looks = looks if looks[0] == Look() else (Look(), *looks)
+            (seen,) = self._see([image], [camera], scale, looks, timings)
+            with _timed(timings, "generate"):
+                scene = self._with_shapes(seen)
+        with _timed(timings, "mesh"):
+            scene = self._shapes.with_meshes(scene)
+        self.last_timings_s = timings
+        return scene
+
+    def _reconstructed(self, image: np.ndarray, camera: CameraView | PinholeCamera | None, scale: str, order: str,
+                       timings: dict[str, float]) -> Scene:
+        """As `reconstruct` in one look, without meshes; adds to the timings."""
         with _timed(timings, "warp"):
             view = self.view_of(image, camera)
             metres = self.metres_per_unit(view.plane, scale)
@@ -185,12 +209,19 @@ class KyvoPipeline:
         with _timed(timings, "generate"):
             written = self._shapes.write(codes, self._cells(look.lens, look.plane, metres), order)
         with _timed(timings, "decode"):
-            scene = self._whole_scenes.decode_scene(written.token_ids, written.distributions)
-            scene = self._in_metres(scene, look, metres)
-        with _timed(timings, "mesh"):
-            scene = self._shapes.with_meshes(scene)
-        self.last_timings_s = timings
-        return scene
+            return self._in_metres(self._whole_scenes.decode_scene(written.token_ids, written.distributions), look, metres)
+
+    def _with_shapes(self, seen: _Seen) -> Scene:
+        """A scene with the codes of its objects' shapes, written behind what the looks at it agree on; where these are
+        more objects than the language has room for, of the surest.
+        """
+        surest = sorted(seen.scene.objects, key=lambda item: -item.confidence)[:self.schema.max_objects]
+        said = self._as_said(replace(seen.scene, objects=tuple(surest)), seen.view.plane, seen.metres_per_unit)
+        codes = self._shapes.shapes_of(seen.codes, seen.cells, self._grammar.encode_scene(said, "clamp"))
+        own = {id(item): row for item, row in zip(self.schema.sorted_objects(said), codes)}
+        coded = {id(item): own[id(other)] for item, other in zip(surest, said.objects)}
+        return replace(seen.scene, objects=tuple(
+            replace(item, shape_codes=coded.get(id(item))) for item in seen.scene.objects))
 
     def check_asked(self, image: bool, scene: bool) -> None:
         """Whether `answer` can answer where there is an `image`, and a `scene` or one to be recognised; asked before
@@ -406,6 +437,24 @@ class KyvoPipeline:
                         prefix_length=prompts[0].prefix_length, grammar=self._grammar)
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What several looks at an image agree on."""
+
+    scene: Scene  # in PLANE_FRAME
+    view: CameraView
+    metres_per_unit: float
+    codes: np.ndarray  # (h, w) of the first look
+    cells: np.ndarray  # (h*w, 2) its ground points
+
+
+def _looks_of(effort: str) -> tuple[Look, ...]:
+    """Raises ValueError for an unknown effort."""
+    if effort not in EFFORTS:
+        raise ValueError(f"effort must be one of {tuple(EFFORTS)}, got {effort!r}")
+    return EFFORTS[effort]
+
+
 def shipped_model(folder: Path = SHIPPED_MODEL) -> Path:
     """Where a folder that ships with the package is, in a source checkout or where the package is installed.
 
@@ -427,4 +476,4 @@ def shipped_model(folder: Path = SHIPPED_MODEL) -> Path:
 def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    timings[stage] = time.perf_counter() - start
+    timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start

@@ -57,16 +57,19 @@ def add_held_out_images(parser: argparse.ArgumentParser) -> None:
                         "(default: the held_out that a recipe has where it states none)")
 
 
-def add_effort(parser: argparse.ArgumentParser) -> None:
-    """How hard the model looks."""
-    parser.add_argument("--effort", choices=("fast", "accurate", "thorough"), default="fast", help="look at an image "
-                        "once, or five or 24 times and take what the looks agree on (default: %(default)s)")
+def add_effort(parser: argparse.ArgumentParser, default: str | None = "fast", which: str = "%(default)s") -> None:
+    """How hard the model looks; `which` says what the default is."""
+    parser.add_argument("--effort", choices=("fast", "accurate", "thorough"), default=default, help="look at an image "
+                        f"once, or five or 24 times and take what the looks agree on (default: {which})")
 
 
-def add_shape_order(parser: argparse.ArgumentParser) -> None:
-    """In which order the shapes of a scene are written; as `kyvo_ros.model.shapes.ORDERS`, which needs torch."""
+def add_shape_options(parser: argparse.ArgumentParser) -> None:
+    """In which order the shapes of a scene are written, as `kyvo_ros.model.shapes.ORDERS`, which needs torch; and how
+    hard the model looks before.
+    """
     parser.add_argument("--order", choices=("parallel", "sequence"), default="parallel", help="write the shapes of all "
                         "objects at once, or one after the other (default: %(default)s)")
+    add_effort(parser, None, "accurate; of --order sequence fast, the only one it can")
 
 
 def add_batch_size(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kyvo_ros.commands.common import (
-    UsageError, add_model_options, add_report_files, add_shape_order, check_counts, load_pipeline, write_report)
+    UsageError, add_model_options, add_report_files, add_shape_options, check_counts, load_pipeline, write_report)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "renderer (docs/shapes.md), instead of drawing any")
     parser.add_argument("--count", type=int, metavar="N", help=f"scenes (default: {_SCENES}, or all of --scenes)")
     parser.add_argument("--seed", type=int, help="of the scenes that are drawn (default: 0)")
-    add_shape_order(parser)
+    add_shape_options(parser)
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write the first pictures beside the true and the "
                         "reconstructed meshes")
     add_report_files(parser)
@@ -48,13 +48,14 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from kyvo_ros.evaluation.object_scores import mean_scores, object_scores
+    from kyvo_ros.model.shapes import default_effort
 
     check_counts(args, "count")
     pipeline = load_pipeline(args, shapes=True)
     pictures, count, source = _given(args, pipeline.schema) if args.scenes else _drawn(args, pipeline)
     scores, seconds, shown = [], [], []
     for made, view in tqdm(pictures, total=count, desc="scenes", unit="scene", disable=None):
-        found = pipeline.reconstruct(made.image, view, order=args.order)
+        found = pipeline.reconstruct(made.image, view, order=args.order, effort=args.effort)
         seconds.append(sum(pipeline.last_timings_s.values()))
         scores.append(object_scores(found, made.scene, _surfaces(found), _surfaces(made.scene, outer=True)))
         shown.append((made, found))
@@ -62,8 +63,10 @@ def run(args: argparse.Namespace) -> int:
     table = "\n".join(["| score | mean |", "|---|---|", *(
         f"| {name} | {'-' if value is None else f'{value:.3f}'} |" for name, value in means.items())])
     what = f"scenes of {args.scenes}" if args.scenes else "scenes of held-out objects"
-    print(f"{pipeline.name}: {count} {what}, shapes in order {args.order}\n\n{table}")
-    write_report(args, {"model": pipeline.name, "scenes": count, **source, "order": args.order, **means}, table)
+    effort = args.effort or default_effort(args.order)
+    print(f"{pipeline.name}: {count} {what}, shapes in order {args.order}, effort {effort}\n\n{table}")
+    write_report(args, {"model": pipeline.name, "scenes": count, **source, "order": args.order, "effort": effort, **means},
+                 table)
     if args.sheet:
         _write_sheet(args.sheet, shown[:8])
     return 0

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from kyvo_ros.commands.common import add_model_options, add_shape_order, check_counts, load_pipeline, write_text
+from kyvo_ros.commands.common import add_model_options, add_shape_options, check_counts, load_pipeline, write_text
 from kyvo_ros.commands.recognize import add_camera_options, camera_view, scene_table
 
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--turntable", type=Path, metavar="PNG", help="write a picture of it from all around")
     parser.add_argument("--views", type=int, default=8, metavar="N", help="of --turntable (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scene as JSON, with codes of shapes")
-    add_shape_order(parser)
+    add_shape_options(parser)
     add_model_options(parser, "the shipped objects-nano")
     add_camera_options(parser)
     parser.set_defaults(run=run)
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     check_counts(args, "views")
     pipeline, image = load_pipeline(args, shapes=True), read_rgb(args.image)
     scene = pipeline.reconstruct(image, camera_view(args, pipeline, image.shape[1], image.shape[0]), args.scale,
-                                 args.order)
+                                 args.order, args.effort)
     seconds = sum(pipeline.last_timings_s.values())
     print(f"{args.image}: {len(scene)} objects, {seconds:.1f} s\n{scene_table(scene)}\n")
     if args.json:

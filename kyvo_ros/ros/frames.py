@@ -56,7 +56,8 @@ class Pipeline(Protocol):
 
     def edit(self, instruction: str, scene: Scene, metres_per_unit: float | None = None) -> Scene: ...
 
-    def reconstruct(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units") -> Scene: ...
+    def reconstruct(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
+                    *, effort: str | None = None) -> Scene: ...
 
     def render(self, scene: Scene, camera: PlaneCamera | None = None,
                metres_per_unit: float | None = None) -> np.ndarray: ...
@@ -73,8 +74,8 @@ class WholeObjects:
 
     def recognize(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
                   effort: str = "fast") -> Scene:
-        """One look whatever the effort: several looks agree on poses, not on shapes."""
-        return self._pipeline.reconstruct(image, camera, scale)
+        """What takes seconds anyway looks at least five times for what stands where (`KyvoPipeline.reconstruct`)."""
+        return self._pipeline.reconstruct(image, camera, scale, effort=None if effort == "fast" else effort)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,8 +32,9 @@ def consensus(looks: Sequence[Scene], shows: Sequence[Callable[[SceneObject], bo
     """The scene that several scenes of one frame agree on.
 
     An object needs half of the looks that speak of it, here called its looks. Its words are those with the largest sum of
-    probabilities over its looks; size, height and yaw come from the looks that said them, its place in the plane is the
-    mean over all of its looks that saw it, weighted by the inverse of their variances.
+    probabilities over its looks; size, height and yaw are means over the looks that said them, of the yaw over the most
+    looks that agree (`agreed_yaw`), its place in the plane is the mean over all of its looks that saw it, weighted by the
+    inverse of their variances.
       confidence: 1 - (1 - surest) (1 - mean), of the looks that said these words, where a look that did not counts as
         0 in the mean: to be wrong, both the surest look and the looks as a whole must be;
       attribute_confidence: the mean over the looks that said these words;
@@ -120,7 +121,8 @@ def _fused(group: Sequence[SceneObject], looks: int, yaw_period_rad: float | Non
     return replace(
         first,
         position_m=np.array([place[0], place[1], np.mean([item.position_m[2] for item in agreeing])]),
-        yaw_rad=None if first.yaw_rad is None else circular_mean([item.yaw_rad for item in agreeing], yaw_period_rad),
+        yaw_rad=None if first.yaw_rad is None else agreed_yaw([item.yaw_rad for item in agreeing], yaw_period_rad),
+        size_m=None if first.size_m is None else np.mean([item.size_m for item in agreeing], axis=0),
         confidence=1.0 - (1.0 - min(surest, 1.0)) * (1.0 - min(mean, 1.0)),
         attribute_confidence={name: float(np.mean([item.attribute_confidence[name] for item in agreeing]))
                               for name in first.attribute_confidence},
@@ -136,6 +138,18 @@ def _place(group: Sequence[SceneObject]) -> np.ndarray:
     variances = np.array([np.diag(item.position_covariance_m2)[:2] for item in group])
     weights = 1.0 / np.maximum(variances, _LEAST_VARIANCE_M2)
     return (weights * places).sum(axis=0) / weights.sum(axis=0)
+
+
+def agreed_yaw(angles_rad: Sequence[float], period_rad: float | None) -> float:
+    """The circular mean of the most angles that lie within a quarter of the period of one of them.
+
+    Looks that take the back of a thing for its front are half a period off: a mean over both would point aside.
+    """
+    period, angles = period_rad or 2 * math.pi, np.asarray(angles_rad, dtype=float)
+    apart = np.abs((angles[:, None] - angles[None] + period / 2) % period - period / 2)
+    near = apart <= period / 4
+    most = max(range(len(angles)), key=lambda i: (near[i].sum(), -apart[i][near[i]].sum()))
+    return circular_mean(angles[near[most]], period_rad)
 
 
 def circular_mean(angles_rad: Sequence[float], period_rad: float | None) -> float:

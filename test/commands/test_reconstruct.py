@@ -12,6 +12,8 @@ import torch
 import trimesh
 from tiny_model import tiny_bundle, tiny_shape_bundle
 
+import kyvo_ros.pipeline
+from kyvo_ros.autoencoders.looks import Look
 from kyvo_ros.autoencoders.shape_meshes import decode_meshes, encode_meshes
 from kyvo_ros.cli import main
 from kyvo_ros.data.assets import make_asset
@@ -33,10 +35,10 @@ def an_image() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:
-    """A model that sees at least two solid objects in the image."""
+    """A model that sees at least two solid objects in the image; several looks of one without sense agree on nothing."""
     for seed in range(60):
         found = tiny_shape_bundle(seed)
-        scene = KyvoPipeline(found, "cpu").reconstruct(an_image(), CAMERA)
+        scene = KyvoPipeline(found, "cpu").reconstruct(an_image(), CAMERA, effort="fast")
         if sum(item.mesh is not None and max(item.size_m) > 0.5 for item in scene.objects) > 1:
             return found
     raise AssertionError("no random model sees solid objects")
@@ -49,7 +51,7 @@ def pipeline(bundle: ModelBundle) -> KyvoPipeline:
 
 @pytest.fixture(scope="module")
 def scene(pipeline: KyvoPipeline) -> Scene:
-    return pipeline.reconstruct(an_image(), CAMERA)
+    return pipeline.reconstruct(an_image(), CAMERA, effort="fast")
 
 
 def test_objects_hold_the_meshes_that_their_codes_say(bundle, pipeline, scene) -> None:
@@ -64,9 +66,39 @@ def test_objects_hold_the_meshes_that_their_codes_say(bundle, pipeline, scene) -
     assert set(pipeline.last_timings_s) >= {"warp", "encode", "generate", "decode"}
 
 
+def test_shapes_are_written_behind_what_the_looks_agree_on(bundle, monkeypatch) -> None:
+    pipeline, one = KyvoPipeline(bundle, "cpu"), KyvoPipeline(bundle, "cpu").recognize(an_image(), CAMERA)
+    monkeypatch.setitem(kyvo_ros.pipeline.EFFORTS, "accurate", (Look(),) * 3)
+    monkeypatch.setitem(kyvo_ros.pipeline.EFFORTS, "thorough", (Look(zoom=1.0001), Look()))
+    said = pipeline._as_said(one, None, 1.0)
+    seen = pipeline._see([an_image()], [CAMERA], "units", (Look(),), {})[0]
+    codes = pipeline._shapes.shapes_of(seen.codes, seen.cells, bundle.grammar.layout.encode_scene(said, "clamp"))
+    for effort in ("accurate", None):
+        thrice = pipeline.reconstruct(an_image(), CAMERA, effort=effort)
+        for item, same in zip(thrice.objects, one.objects, strict=True):
+            assert item.position_m == pytest.approx(same.position_m), "one look thrice is as good as one"
+        written = {item.shape_codes.tobytes() for item in thrice.objects}
+        assert written == {row.tobytes() for row in codes} and len(written) > 1
+    assert len(pipeline.reconstruct(an_image(), CAMERA, effort="thorough")) > 0, "the plain look is added for the shapes"
+    few = KyvoPipeline(replace(bundle, schema=replace(bundle.schema, max_objects=1)), "cpu")
+    crowd = few._see([an_image()], [CAMERA], "units", (Look(),), {})[0]
+    crowd = replace(crowd, scene=Scene((*thrice.objects[:1], replace(thrice.objects[0], confidence=1.0, shape_codes=None))))
+    assert [item.shape_codes is None for item in few._with_shapes(crowd).objects] == [True, False], "room for the surest"
+
+
+def test_sequence_order_takes_one_look(pipeline) -> None:
+    alone = pipeline.reconstruct(an_image(), CAMERA, order="sequence")
+    layout = pipeline.reconstruct(an_image(), CAMERA, effort="fast")
+    assert np.array_equal(alone.objects[0].shape_codes, layout.objects[0].shape_codes)
+    with pytest.raises(ValueError, match="of one look; give effort 'fast'"):
+        pipeline.reconstruct(an_image(), CAMERA, order="sequence", effort="accurate")
+    with pytest.raises(ValueError, match="effort must be one of"):
+        pipeline.reconstruct(an_image(), CAMERA, effort="lazy")
+
+
 def test_metres_stretch_the_meshes_too(pipeline, scene) -> None:
     near = pipeline.nominal_plane().scaled(0.1)
-    small = pipeline.reconstruct(an_image(), CameraView(CAMERA, near), scale="distance")
+    small = pipeline.reconstruct(an_image(), CameraView(CAMERA, near), scale="distance", effort="fast")
     for item, one in zip(small.objects, scene.objects, strict=True):
         assert item.size_m == pytest.approx(one.size_m / 10)
         if one.mesh is not None:
@@ -122,7 +154,8 @@ def folder(bundle, tmp_path_factory) -> Path:
 
 def test_the_command_writes_meshes_a_turntable_and_a_scene_to_draw(folder, tmp_path, capsys) -> None:
     write_rgb(tmp_path / "image.png", an_image())
-    arguments = ["reconstruct", str(tmp_path / "image.png"), "--model", str(folder), "--device", "cpu"]
+    arguments = ["reconstruct", str(tmp_path / "image.png"), "--model", str(folder), "--device", "cpu",
+                 "--effort", "fast"]
     files = ["--out", str(tmp_path / "scene.glb"), "--turntable", str(tmp_path / "around.png"), "--json",
              str(tmp_path / "scene.json")]
     assert main([*arguments, *files, "--views", "4"]) == 0
@@ -149,4 +182,5 @@ def test_scenes_of_held_out_objects_are_scored(folder, tmp_path) -> None:
     assert main([*arguments, "--json", str(tmp_path / "scores.json"), "--sheet", str(tmp_path / "sheet.png")]) == 0
     report = json.loads((tmp_path / "scores.json").read_text())
     assert report["scenes"] == 2 and 0 <= report["jaccard_0.5"] <= 1 and 0 <= report["f_score_0.1"] <= 1
+    assert report["effort"] == "accurate"
     assert report["seconds_a_scene"] > 0 and read_rgb(tmp_path / "sheet.png").shape == (240, 360, 3)

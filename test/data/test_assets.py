@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from kyvo_ros.data.assets import CATEGORIES, HELD_OUT_CATEGORIES, AssetError, assets, categories, make_asset, solids
 from kyvo_ros.scene.mesh import Mesh
@@ -61,3 +62,23 @@ def test_solids_enclose_what_their_formulas_say(mesh, volume):
 def test_a_profile_that_is_open_is_refused():
     with pytest.raises(ValueError, match="begin and end on the axis"):
         solids.lathe([(0.5, 0), (1, 1)])
+
+
+@pytest.mark.parametrize("category", ["mug", "pan", "chair", "sofa", "bed", "spoon", "desk_lamp", "pipe", "truck", "airplane",
+                                      "duck"])
+def test_like_sides_are_left_and_right(category):
+    """So that a mirror image has the same front."""
+    mesh = make_asset(category, 1)
+    points = mesh.sample(2000, np.random.default_rng(0))[0] - mesh.bounds.mean(axis=0)
+    left_right, front_back = (cKDTree(points).query(points * flip)[0].mean() for flip in ((1, -1, 1), (-1, 1, 1)))
+    assert left_right < 0.75 * front_back
+
+
+def test_fronts_look_along_x():
+    for category in ("chair", "sofa", "bed"):  # backs and headboards are high
+        mesh = make_asset(category, 2)
+        high = mesh.vertices[mesh.vertices[:, 2] > 0.8 * mesh.bounds[1, 2]]
+        assert high[:, 0].mean() < mesh.bounds[:, 0].mean() - 0.05, category
+    duck = make_asset("duck", 0)
+    bill = duck.vertices[np.abs(duck.colors[:, :3].astype(float) - (237, 110, 26)).max(axis=1) < 6]
+    assert len(bill) and bill[:, 0].mean() > 0.2

@@ -124,7 +124,8 @@ class FakePipeline:
         self.batches.append(len(images))
         return [self.recognize(image, camera, scale, effort) for image, camera in zip(images, cameras)]
 
-    def reconstruct(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units") -> Scene:
+    def reconstruct(self, image: np.ndarray, camera: CameraView | None = None, scale: str = "units",
+                    effort: str | None = None) -> Scene:
         if not self._draws:
             raise ValueError("this model was not trained for task I->S")
         scene = self.recognize(image, camera, scale)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kyvo_ros.scene import Scene, SceneError, SceneObject
-from kyvo_ros.scene.consensus import circular_mean, consensus, mirrored
+from kyvo_ros.scene.consensus import agreed_yaw, circular_mean, consensus, mirrored
 
 QUARTER = math.pi / 2
 
@@ -99,6 +99,21 @@ def test_yaw_is_a_mean_on_the_circle() -> None:
     assert circular_mean([0.0, QUARTER / 2], QUARTER) == 0.0  # opposite directions
 
 
+def test_what_takes_the_back_for_the_front_is_outvoted() -> None:
+    """A mean over a yaw and those half a turn off points aside."""
+    around = [0.3, 0.5, 0.4 + math.pi, 0.4 - math.pi, 0.4]
+    assert agreed_yaw(around, None) == pytest.approx(0.4)
+    assert circular_mean(around[:4], None) != pytest.approx(0.4, abs=0.3)
+    assert agreed_yaw([0.1, 0.1 + math.pi], None) in (pytest.approx(0.1), pytest.approx(0.1 + math.pi))
+    assert agreed_yaw([0.02, QUARTER - 0.04], QUARTER) == pytest.approx(QUARTER - 0.01), "of cubes as before"
+
+
+def test_size_is_a_mean_over_the_looks_that_said_it() -> None:
+    looks = [(cube(0.0, size_m=[1.0, 2.0, side]),) for side in (1.0, 1.3)] + [(cube(0.0, color="blue", size_m=[9.0] * 3),)]
+    (item,) = agreed(*looks)
+    assert item.size_m == pytest.approx([1.0, 2.0, 1.15])
+
+
 def test_distances_are_in_model_units() -> None:
     """On a table-top of a twentieth the size, what is 0.3 m apart is two objects."""
     looks = (cube(0.0),), (cube(0.3),)
@@ -139,7 +154,7 @@ def test_objects_without_probabilities_can_agree() -> None:
 def test_a_mirror_is_its_own_inverse() -> None:
     scene = Scene((cube(1.0, 2.0, position_covariance_m2=np.array([[1.0, 0.2, 0], [0.2, 1.0, 0], [0, 0, 1]])),))
     (item,) = mirrored(scene).objects
-    assert item.position_m == pytest.approx((-1.0, 2.0, 0.5)) and item.yaw_rad == -0.3
+    assert item.position_m == pytest.approx((-1.0, 2.0, 0.5)) and item.yaw_rad == pytest.approx(math.pi - 0.3)
     assert item.position_covariance_m2[0, 1] == pytest.approx(-0.2)
     (back,) = mirrored(mirrored(scene)).objects
-    assert back.position_m == pytest.approx((1.0, 2.0, 0.5)) and back.yaw_rad == 0.3
+    assert back.position_m == pytest.approx((1.0, 2.0, 0.5)) and back.yaw_rad == pytest.approx(0.3)

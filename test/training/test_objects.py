@@ -13,13 +13,16 @@ import torch
 
 from kyvo_ros import cli
 from kyvo_ros.autoencoders.shape_tokenizer import ShapeTokenizer, ShapeTokenizerConfig
+from kyvo_ros.autoencoders.slat_encoding import encode_slat
+from kyvo_ros.autoencoders.slats import to_grid
 from kyvo_ros.data.assets import make_asset
 from kyvo_ros.data.examples import ExampleSet
 from kyvo_ros.data.images import write_rgb
 from kyvo_ros.data.object_folders import read_object_folder, scene_record
-from kyvo_ros.data.object_scenes import ObjectSettings, objects_schema, sample_object_scene
+from kyvo_ros.data.object_scenes import ObjectSettings, objects_schema, place_asset, sample_object_scene
 from kyvo_ros.evaluation.yaw_symmetry import yaw_period_rad
 from kyvo_ros.model.folder import load_model, save_shape_tokenizer
+from kyvo_ros.scene.mesh import Mesh
 from kyvo_ros.tokens import LANGUAGE_WORDS, train_text_tokenizer
 from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.language import LanguageStage
@@ -31,6 +34,7 @@ from kyvo_ros.training.rendering import DrawingSettings
 from kyvo_ros.training.shape_lesson import _passed
 from kyvo_ros.training.shape_outlines import Outlines
 from kyvo_ros.training.shape_rows import fold_rows
+from kyvo_ros.training.shape_sources import mirrored
 from kyvo_ros.training.trainer import RunSettings, optimizer_for
 from kyvo_ros.training.workshop import Workshop
 
@@ -242,6 +246,23 @@ def test_mirrored_examples_name_the_mirrored_shapes(shop: Workshop, pictures: Co
     assert np.array_equal(truth.size, mirrored.size, equal_nan=True)
     codes = shop.shape_lesson(shop.tokenizer()).codes
     assert codes.shape == (2 * len(library(shop.recipe.objects)), 8) == (18, 8)
+
+
+@pytest.mark.parametrize("category", ["cactus", "mug", "chair"])
+def test_the_mirror_image_of_an_object_is_its_mirrored_shape_turned(category: str) -> None:
+    """A picture, its labels and the codes that these name are mirrored in three places."""
+    item = place_asset(category, 1, 0.8, -0.3, 0.6, 1.5)
+    row = ExampleSet(np.zeros((1, 2, 2, 3), np.uint8), np.array([1]), np.zeros((1, 1, 1), int),
+                     item.position_m.astype(np.float32)[None, None], np.array([[0.6]], np.float32),
+                     np.ones((1, 3), np.float32)).mirrored()
+    flipped = item.mesh.vertices * (1.0, -1.0, 1.0)
+    seen = replace(item, position_m=row.position[0, 0], yaw_rad=float(row.yaw_rad[0, 0]), mesh=item.mesh.with_vertices(flipped))
+    assert np.allclose(seen.placed_mesh().vertices, item.placed_mesh().vertices * (-1.0, 1.0, 1.0), atol=1e-5)
+    mesh = Mesh(flipped, item.mesh.faces[:, ::-1], item.mesh.colors)
+    grid, other = (torch.as_tensor(to_grid(encode_slat(one, 32))) for one in (item.mesh, mesh))
+    assert float((mirrored(grid) - other).abs().mean()) < 0.002, "but for voxels that are just within reach of the surface"
+    front_to_back = mirrored(grid.transpose(1, 2)).transpose(1, 2)
+    assert float((front_to_back[0] - other[0]).abs().mean()) > 0.02
 
 
 def test_old_files_of_examples_have_no_sizes_and_shapes(tmp_path) -> None:
