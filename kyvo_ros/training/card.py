@@ -210,11 +210,13 @@ def _run_lines(run: dict) -> list[str]:
 
 def _object_score_lines(report: dict, name: str) -> list[str]:
     """Of `kyvo evaluate objects`."""
-    command = f"kyvo evaluate objects --model models/{name} --json models/{name}/{EVALUATION}"
+    scenes = "".join(f" --{option} {report[key]}" for option, key in (("seed", "seed"), ("count", "scenes")) if key in report)
+    command = f"kyvo evaluate objects --model models/{name}{scenes} --json models/{name}/{EVALUATION}"
     lines = ["## Scores", "", f"    {command}", "",
-             f"On {report['scenes']} scenes of objects that were never trained on, shapes in order {report['order']}:",
+             f"On {report['scenes']} scenes of objects that were never trained on, shapes in order {report['order']}, "
+             f"effort {report.get('effort', 'fast')}:",
              "", "| measure | mean |", "|---|---|"]
-    shown = {key: value for key, value in report.items() if key not in ("model", "scenes", "seed", "order")}
+    shown = {key: value for key, value in report.items() if key not in ("model", "scenes", "seed", "order", "effort")}
     return [*lines, *(f"| {key} | {value:.3f} |" for key, value in shown.items() if value is not None), ""]
 
 
