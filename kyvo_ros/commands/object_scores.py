@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _SCENES = 50
 _POINTS_AN_OBJECT = 4000
-_PICTURE_PX = 120
+#: Scenes on a sheet, and the height of their pictures.
+_SHOWN, _PICTURE_PX = 8, 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, metavar="N", help=f"scenes (default: {_SCENES}, or all of --scenes)")
     parser.add_argument("--seed", type=int, help="of the scenes that are drawn (default: 0)")
     add_shape_options(parser)
+    parser.add_argument("--draw", action="store_true", help="also have the model draw the true scenes, of their meshes "
+                        "where it was trained to, and score what it recognises in its drawings (drawn_jaccard)")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="write the first pictures beside the true and the "
-                        "reconstructed meshes")
+                        "reconstructed meshes, and the drawings")
     add_report_files(parser)
     add_model_options(parser, "the shipped objects-nano")
     parser.set_defaults(run=run)
@@ -47,19 +50,25 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from tqdm import tqdm
 
-    from kyvo_ros.evaluation.object_scores import mean_scores, object_scores
+    from kyvo_ros.evaluation.object_scores import TAUS_M, mean_scores, object_scores
     from kyvo_ros.model.shapes import default_effort
 
     check_counts(args, "count")
     pipeline = load_pipeline(args, shapes=True)
     pictures, count, source = _given(args, pipeline.schema) if args.scenes else _drawn(args, pipeline)
-    scores, seconds, shown = [], [], []
+    scores, seconds, shown, cycles = [], [], [], []
     for made, view in tqdm(pictures, total=count, desc="scenes", unit="scene", disable=None):
         found = pipeline.reconstruct(made.image, view, order=args.order, effort=args.effort)
         seconds.append(sum(pipeline.last_timings_s.values()))
         scores.append(object_scores(found, made.scene, _surfaces(found), _surfaces(made.scene, outer=True)))
-        shown.append((made, found))
-    means = {**mean_scores(scores), "seconds_a_scene": float(np.mean(seconds))}
+        drawing = None
+        if args.draw:
+            drawing, cycle = _drawn_again(pipeline, made, view, args.effort)
+            cycles.append(cycle)
+        if len(shown) < _SHOWN:
+            shown.append((made, found, drawing))
+    drawn = {f"drawn_jaccard_{tau:g}": float(np.mean([cycle[tau] for cycle in cycles])) for tau in TAUS_M if cycles}
+    means = {**mean_scores(scores), **drawn, "seconds_a_scene": float(np.mean(seconds))}
     table = "\n".join(["| score | mean |", "|---|---|", *(
         f"| {name} | {'-' if value is None else f'{value:.3f}'} |" for name, value in means.items())])
     what = f"scenes of {args.scenes}" if args.scenes else "scenes of held-out objects"
@@ -68,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     write_report(args, {"model": pipeline.name, "scenes": count, **source, "order": args.order, "effort": effort, **means},
                  table)
     if args.sheet:
-        _write_sheet(args.sheet, shown[:8])
+        _write_sheet(args.sheet, shown)
     return 0
 
 
@@ -117,6 +126,19 @@ def _settings(schema: SceneSchema) -> ObjectSettings:
     return ObjectSettings(min_objects=min(2, most), max_objects=most, categories=names)
 
 
+def _drawn_again(pipeline: KyvoPipeline, made: ObjectScene, view: CameraView, effort: str | None
+                 ) -> tuple[np.ndarray, dict[float, float]]:
+    """What the model draws for a true scene, and the Jaccard indices between the scene and what it recognises there."""
+    from kyvo_ros.evaluation.jaccard import jaccard_index
+    from kyvo_ros.evaluation.object_scores import TAUS_M
+    from kyvo_ros.model.shapes import default_effort
+    from kyvo_ros.scene import CameraView
+
+    drawing, lens = pipeline.render(made.scene, view.plane), pipeline.lens(view.plane).intrinsics()
+    seen = pipeline.recognize(drawing, CameraView(lens, view.plane), effort=effort or default_effort("parallel"))
+    return drawing, {tau: jaccard_index(seen, made.scene, tau) for tau in TAUS_M}
+
+
 def _surfaces(scene: Scene, outer: bool = False) -> list[Surface | None]:
     """Of each object with a mesh; with `outer`, without what lies within it."""
     import numpy as np
@@ -136,24 +158,33 @@ def _surfaces(scene: Scene, outer: bool = False) -> list[Surface | None]:
     return surfaces
 
 
-def _write_sheet(path: Path, shown: list[tuple[ObjectScene, Scene]]) -> None:
-    """A row a scene: the picture, the true meshes, the reconstructed ones."""
+def _write_sheet(path: Path, shown: list[tuple[ObjectScene, Scene, np.ndarray | None]]) -> None:
+    """A row a scene: the picture, the drawing where there is one, the true meshes, the reconstructed ones."""
     import numpy as np
 
     from kyvo_ros.data.images import write_rgb
     from kyvo_ros.data.mesh_pictures import BACKGROUND_RGB, turntable
 
-    pictures, rows = [_fitted(made.image) for made, _ in shown], []
-    widest = max(_PICTURE_PX, *(picture.shape[1] for picture in pictures))
-    for (made, found), small in zip(shown, pictures):
-        height, width = small.shape[:2]
-        picture = np.full((_PICTURE_PX, widest, 3), BACKGROUND_RGB, np.uint8)
-        picture[:height, :width] = small
-        blank = np.full((_PICTURE_PX, _PICTURE_PX, 3), BACKGROUND_RGB, np.uint8)
-        rows.append(np.concatenate([picture, *(
-            turntable(scene, 1, _PICTURE_PX) if any(o.mesh is not None for o in scene.objects) else blank
-            for scene in (made.scene, found))], axis=1))
+    rows = []
+    widest = max(_PICTURE_PX, *(_fitted(made.image).shape[1] for made, _, _ in shown))
+    blank = np.full((_PICTURE_PX, _PICTURE_PX, 3), BACKGROUND_RGB, np.uint8)
+    for made, found, drawing in shown:
+        turns = [turntable(scene, 1, _PICTURE_PX) if any(o.mesh is not None for o in scene.objects) else blank
+                 for scene in (made.scene, found)]
+        rows.append(np.concatenate([*(_on_card(_fitted(image), widest) for image in (made.image, drawing)
+                                      if image is not None), *turns], axis=1))
     write_rgb(path, np.concatenate(rows))
+
+
+def _on_card(picture: np.ndarray, width: int) -> np.ndarray:
+    """A picture in the upper left corner of one of _PICTURE_PX x width."""
+    import numpy as np
+
+    from kyvo_ros.data.mesh_pictures import BACKGROUND_RGB
+
+    card = np.full((_PICTURE_PX, width, 3), BACKGROUND_RGB, np.uint8)
+    card[:picture.shape[0], :picture.shape[1]] = picture
+    return card
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:

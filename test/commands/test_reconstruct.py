@@ -19,7 +19,7 @@ from kyvo_ros.cli import main
 from kyvo_ros.data.assets import make_asset
 from kyvo_ros.data.images import read_rgb, write_rgb
 from kyvo_ros.data.mesh_files import read_mesh, write_scene
-from kyvo_ros.model.folder import ModelBundle, save_model
+from kyvo_ros.model.folder import ModelBundle, load_model, save_model
 from kyvo_ros.model.tasks import UntrainedTaskError
 from kyvo_ros.pipeline import KyvoPipeline
 from kyvo_ros.scene import CameraView, PinholeCamera, Scene, SceneObject
@@ -175,6 +175,19 @@ def test_models_without_shapes_say_so(tmp_path, capsys) -> None:
     assert "not trained for task I->S, the shapes of objects" in capsys.readouterr().err
     assert main(["evaluate", "objects", "--model", str(tmp_path / "flat")]) == 2
     assert "knows no category of the library" in capsys.readouterr().err
+
+
+def test_true_scenes_are_drawn_and_recognised_again(folder, tmp_path, capsys) -> None:
+    arguments = ["evaluate", "objects", "--count", "1", "--device", "cpu", "--draw"]
+    files = ["--json", str(tmp_path / "scores.json"), "--sheet", str(tmp_path / "sheet.png")]
+    assert main([*arguments, *files, "--model", str(folder)]) == 0
+    report = json.loads((tmp_path / "scores.json").read_text())
+    assert 0 <= report["drawn_jaccard_0.25"] <= report["drawn_jaccard_0.5"] <= 1
+    assert read_rgb(tmp_path / "sheet.png").shape == (120, 480, 3)
+    bundle = load_model(folder)
+    save_model(tmp_path / "blind", replace(bundle, tasks=("I->3", "I->S")))
+    assert main([*arguments, "--model", str(tmp_path / "blind")]) == 2
+    assert "not trained for task 3->I, drawing scenes" in capsys.readouterr().err
 
 
 def test_scenes_of_held_out_objects_are_scored(folder, tmp_path) -> None:
