@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import nn
 
 from kyvo_ros.autoencoders.image_tokenizer import ImageTokenizer
@@ -38,11 +39,10 @@ def prepared_codes(shop: Workshop, tokenizer: ImageTokenizer) -> dict[str, CodeS
     missing = [name for name, path in paths.items() if not path.exists()]  # before one of them is written
     for name in missing:
         both = ([sets[name]] if name == "held_out" else [sets[name], sets[name].mirrored()])
-        examples = ExampleSet.concatenate(both)
-        codes = encode_images(examples.images, tokenizer, shop.device)
+        codes = np.concatenate([encode_images(examples.images, tokenizer, shop.device) for examples in both])
         if distributed.rank() == 0:
-            code_set(examples.without_images(), codes, tokenizer.grid, writer, shop.recipe.canonical,
-                     shop.workers).save(paths[name])
+            truth = ExampleSet.concatenate([examples.without_images() for examples in both])
+            code_set(truth, codes, tokenizer.grid, writer, shop.recipe.canonical, shop.workers).save(paths[name])
     distributed.wait()
     return {name: CodeSet.load(path) for name, path in paths.items()}
 
