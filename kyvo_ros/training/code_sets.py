@@ -122,7 +122,8 @@ def encode_images(images: np.ndarray, tokenizer: ImageTokenizer, device: torch.d
     batch = 4 if device.type == "cpu" else 64  # a CPU's caches hold no more
     codes = np.empty((len(images), math.prod(tokenizer.grid)), np.int16)  # small tensors kept would break up the heap
     for i in tqdm(range(0, len(images), batch), desc="codes", unit="batch", mininterval=5):
-        codes[i:i + batch] = tokenizer.encode(images_to_tensor(images[i:i + batch]).to(device)).flatten(1).cpu().numpy()
+        part = np.ascontiguousarray(images[i:i + batch])  # mirrored ones run backwards
+        codes[i:i + batch] = tokenizer.encode(images_to_tensor(part).to(device)).flatten(1).cpu().numpy()
     return distributed.gathered(codes)
 
 
