@@ -211,7 +211,8 @@ def _run_lines(run: dict) -> list[str]:
 def _object_score_lines(report: dict, name: str) -> list[str]:
     """Of `kyvo evaluate objects`."""
     scenes = "".join(f" --{option} {report[key]}" for option, key in (("seed", "seed"), ("count", "scenes")) if key in report)
-    command = f"kyvo evaluate objects --model models/{name}{scenes} --json models/{name}/{EVALUATION}"
+    draw = " --draw" if any(key.startswith("drawn_") for key in report) else ""
+    command = f"kyvo evaluate objects --model models/{name}{scenes}{draw} --json models/{name}/{EVALUATION}"
     lines = ["## Scores", "", f"    {command}", "",
              f"On {report['scenes']} scenes of objects that were never trained on, shapes in order {report['order']}, "
              f"effort {report.get('effort', 'fast')}:",

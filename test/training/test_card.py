@@ -102,9 +102,10 @@ def test_a_card_of_objects_says_whether_its_encoder_learned_by_sketches(tmp_path
 def test_a_card_of_objects_gives_the_command_of_its_scores(tmp_path):
     recipe = load_recipe(Path(__file__).resolve().parents[2] / "recipes" / "objects-nano.yaml")
     write_history(tmp_path, tmp_path / "work", recipe, {"synthetic": 3}, None)
-    report = {"model": "objects-nano", "scenes": 40, "seed": 100, "order": "parallel", "effort": "accurate", "jaccard_0.5": 0.5}
+    report = {"model": "objects-nano", "scenes": 40, "seed": 100, "order": "parallel", "effort": "accurate", "jaccard_0.5": 0.5,
+              "drawn_jaccard_0.5": 0.25}
     (tmp_path / "evaluation.json").write_text(json.dumps(report))
     write_card(tmp_path, "recipe.yaml")
     card = (tmp_path / "README.md").read_text()
-    assert "--seed 100 --count 40 --json" in card
+    assert "--seed 100 --count 40 --draw --json" in card
     assert "On 40 scenes" in card and "effort accurate:" in card and "| jaccard_0.5 | 0.500 |" in card and "| seed |" not in card
