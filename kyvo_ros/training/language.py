@@ -28,7 +28,8 @@ from kyvo_ros.tokens.schema import SceneSchema
 from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.training.answering import AnswerLesson
 from kyvo_ros.training.code_sets import CodeSet
-from kyvo_ros.training.dense_head import DenseHead, dense_loss, dense_targets, yaw_multiples, yaw_turns
+from kyvo_ros.training.dense_head import (
+    DenseHead, dense_loss, dense_targets, probe_yaws, yaw_multiples, yaw_turns)
 from kyvo_ros.training.number_labels import NumberLabels
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
@@ -240,7 +241,7 @@ class LanguageStage:
         if self.answers is not None:
             scores[self.answers.score] = self.answers.held_out_score(self.model.decoder)
         scores |= {} if self.shapes is None else self.shapes.scores(self.model.decoder, self.held_out)
-        scores |= self._outline_scores()
+        scores |= {**self._outline_scores(), **self._yaw_scores()}
         return {name: round(score, 4) for name, score in {**scores, **self._drawing_scores()}.items()}
 
     @torch.no_grad()
@@ -270,6 +271,40 @@ class LanguageStage:
             both = self.shapes.outlines.overlap(self.model.outlines(ids), self.shapes.names(self.held_out, rows))
             common, either = common + both[0], either + both[1]
         return {"outline_iou": common / max(either, 1)}
+
+    def _yaw_scores(self) -> dict[str, float]:
+        """Of held-out objects that look the same k times in a turn, the mean cosine between k times the yaw that is said
+        and k times the true one, each behind the true text before it: `yaw_k`. The same of what the dense head reads in the
+        middle of the body, `dense_yaw_k`: where only this is high, the tokens have not learned yet where to look.
+        """
+        shown = np.flatnonzero(self.held_out.truth.count > 0)
+        if self.grammar.schema.yaw is None or not len(shown):
+            return {}
+        vocabulary, said, read = self.grammar.vocabulary, {}, []
+        numbers = torch.as_tensor(vocabulary.numbers.values(), dtype=torch.float32, device=self.device)
+        for start in range(0, len(shown), self.batch_size):
+            rows = shown[start:start + self.batch_size]
+            longest = int(self.held_out.length[rows].max())
+            ids, prompt_length = self._sequences(self.held_out, rows, longest)
+            cells = torch.as_tensor(self.held_out.cells[rows]).to(self.device)
+            hidden, image = self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
+            read.append(self.model.dense_head(image)[2])
+            turns = self._yaw_turns(ids[:, prompt_length:], self.shapes and self.shapes.names(self.held_out, rows))
+            shows = turns > 0
+            times = turns[shows]
+            likely = self.model.decoder.logits(hidden[shows], vocabulary.range("numbers")).softmax(-1)
+            direction = (likely * torch.exp(1j * times[:, None] * numbers)).sum(-1)
+            true = times * torch.as_tensor(self.held_out.values[rows, :longest]).to(self.device)[shows]
+            for k, cosine in zip(times.tolist(), torch.cos(direction.angle() - true).tolist()):
+                said.setdefault(f"yaw_{k:g}", []).append(cosine)
+        scores = {name: float(np.mean(cosines)) for name, cosines in sorted(said.items())}
+        multiples = yaw_multiples(self.grammar.schema)
+        if self.dense_weight:
+            yaw = torch.cat(read)
+            targets = dense_targets(self.held_out.truth[shown], self.canonical, tuple(yaw.shape[1:3]), multiples,
+                                    self.shapes and self.shapes.turns)
+            scores |= {f"dense_yaw_{k}": cosine for k, cosine in zip(multiples, probe_yaws(yaw, targets))}
+        return scores
 
     def _drawing_scores(self) -> dict[str, float]:
         shown = [i for i, scene in enumerate(self.held_out_scenes) if len(scene)][:CYCLED]

@@ -372,6 +372,23 @@ def test_yaws_that_look_alike_are_labels_alike(shop: Workshop, pictures: CodeSet
     assert turns[marked].tolist() == lesson.turns[names].tolist()
 
 
+def test_scores_of_yaws_are_those_of_what_is_said(shop: Workshop, pictures: CodeSet) -> None:
+    """Of objects that look the same after half a turn, all of which are said to have the yaw 0."""
+    tokenizer = shop.tokenizer()
+    labels = NumberLabels(shop.grammar.vocabulary.numbers, shop.schema, 1.0)
+    stage = LanguageStage(
+        shop.new_language_model(tokenizer), shop.grammar.layout, shop.builder, pictures, None, pictures, [], labels,
+        shop.recipe.canonical, shop.device, batch_size=2, dense_weight=1.0, shapes=shop.shape_lesson(tokenizer))
+    scores = stage._yaw_scores()
+    assert {name for name in scores if name.startswith("dense_")} == {"dense_yaw_1", "dense_yaw_2"}
+    assert scores and all(-1 <= score <= 1 for score in scores.values())
+    numbers = torch.as_tensor(shop.grammar.vocabulary.numbers.values(), dtype=torch.float32)
+    for true, cosine in ((0.0, 1.0), (math.pi / 4, 0.0), (math.pi / 2, -1.0), (math.pi, 1.0)):
+        told = replace(stage, held_out=replace(pictures, values=np.where(np.isnan(pictures.values), np.nan, true)))
+        told.model.decoder.logits = lambda hidden, among: (-(numbers.abs() * 100)).expand(len(hidden), -1)
+        assert told._yaw_scores()["yaw_2"] == pytest.approx(cosine, abs=1e-3)
+
+
 def test_outlines_by_hand() -> None:
     """Cubes of 2^3 blocks: one with a surface in two of them, one with none."""
     book = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [-1, 0]]), dim=1)
