@@ -42,7 +42,8 @@ def write_folder(folder: Path, settings: ObjectSettings = KNOWN, enlarged: int =
 
 def scores(model: Path, out: Path, *options: str) -> dict:
     """The report of a run, without what it says of time and source."""
-    assert main(["evaluate", "objects", "--model", str(model), "--device", "cpu", "--json", str(out), *options]) == 0
+    assert main(["evaluate", "objects", "--model", str(model), "--device", "cpu", "--effort", "fast", "--json", str(out),
+                 *options]) == 0
     report = json.loads(out.read_text())
     return {name: value for name, value in report.items() if name not in ("seconds_a_scene", "seed", "data")}
 

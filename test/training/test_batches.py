@@ -31,7 +31,7 @@ def test_mirrored_images_have_mirrored_truths():
     white_is_left = images[:, 0, 0, 0] > 0.99
     assert white_is_left.sum() == 4
     assert torch.equal(torch.as_tensor(examples.position[:, 0, 0] < 0), white_is_left)
-    assert torch.equal(torch.as_tensor(examples.yaw_rad[:, 0] > 0), white_is_left)
+    assert torch.equal(torch.as_tensor(examples.yaw_rad[:, 0] < np.pi / 2), white_is_left)
 
 
 def test_the_generator_decides_everything():
