@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if args.stage == "full":
         try:
             full.run(args, device)
+            distributed.wait()  # who leaves first takes the connection from the others
         finally:
             distributed.stop()
         return 0
