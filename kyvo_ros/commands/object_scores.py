@@ -165,14 +165,14 @@ def _write_sheet(path: Path, shown: list[tuple[ObjectScene, Scene, np.ndarray | 
     from kyvo_ros.data.images import write_rgb
     from kyvo_ros.data.mesh_pictures import BACKGROUND_RGB, turntable
 
-    rows = []
-    widest = max(_PICTURE_PX, *(_fitted(made.image).shape[1] for made, _, _ in shown))
+    pictures, rows = [_fitted(made.image) for made, _, _ in shown], []
+    widest = max(_PICTURE_PX, *(picture.shape[1] for picture in pictures))
     blank = np.full((_PICTURE_PX, _PICTURE_PX, 3), BACKGROUND_RGB, np.uint8)
-    for made, found, drawing in shown:
+    for picture, (made, found, drawing) in zip(pictures, shown):
         turns = [turntable(scene, 1, _PICTURE_PX) if any(o.mesh is not None for o in scene.objects) else blank
                  for scene in (made.scene, found)]
-        rows.append(np.concatenate([*(_on_card(_fitted(image), widest) for image in (made.image, drawing)
-                                      if image is not None), *turns], axis=1))
+        cards = [picture] if drawing is None else [picture, _fitted(drawing)]
+        rows.append(np.concatenate([*(_on_card(card, widest) for card in cards), *turns], axis=1))
     write_rgb(path, np.concatenate(rows))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,17 +65,15 @@ class ShapeWriter:
         check_trained(TASK, self._tasks)
         if order not in ORDERS:
             raise ValueError(f"order must be one of {ORDERS}, got {order!r}")
-        prompt = self._builder.prompt(TASK, image_codes=image_codes)
-        ids = torch.from_numpy(prompt.token_ids).unsqueeze(0).to(self._decoder.device)
-        ground = torch.from_numpy(cells).unsqueeze(0).to(self._decoder.device)
+        ids, prefix = self._prompt(image_codes, cells)
         grammar = self._grammar if order == "sequence" else self._grammar.layout
         seeds = np.random.SeedSequence(seed or 0)  # of the first object the same codes in either order
-        (written,) = generate(self._decoder, ids, grammar=grammar, cells=ground, prefix_length=prompt.prefix_length,
-                              temperature=temperature, top_k=top_k, seed=seeds, shape_temperature=shape_temperature)
+        (written,) = generate(self._decoder, ids, grammar=grammar, temperature=temperature, top_k=top_k, seed=seeds,
+                              shape_temperature=shape_temperature, **prefix)
         if order == "sequence":
             return written
-        codes = write_shapes(self._decoder, ids, written.token_ids, self._grammar, cells=ground,
-                             prefix_length=prompt.prefix_length, temperature=shape_temperature, top_k=top_k, seed=seeds)
+        codes = write_shapes(self._decoder, ids, written.token_ids, self._grammar, temperature=shape_temperature,
+                             top_k=top_k, seed=seeds, **prefix)
         return _with_codes(written, codes, self._grammar)
 
     def shapes_of(self, image_codes: np.ndarray, cells: np.ndarray, layout: Sequence[int]) -> np.ndarray:
@@ -82,10 +81,14 @@ class ShapeWriter:
         at once; `cells` as for `write`. Raises as `write` does.
         """
         check_trained(TASK, self._tasks)
-        prompt = self._builder.prompt(TASK, image_codes=image_codes)
-        ids = torch.from_numpy(prompt.token_ids).unsqueeze(0).to(self._decoder.device)
-        return write_shapes(self._decoder, ids, layout, self._grammar, prefix_length=prompt.prefix_length,
-                            cells=torch.from_numpy(cells).unsqueeze(0).to(self._decoder.device))
+        ids, prefix = self._prompt(image_codes, cells)
+        return write_shapes(self._decoder, ids, layout, self._grammar, **prefix)
+
+    def _prompt(self, image_codes: np.ndarray, cells: np.ndarray) -> tuple[Tensor, dict[str, Any]]:
+        """(1, P) ids, and what else `generate` and `write_shapes` take of the prompt."""
+        prompt, device = self._builder.prompt(TASK, image_codes=image_codes), self._decoder.device
+        ids, ground = (torch.from_numpy(array).unsqueeze(0).to(device) for array in (prompt.token_ids, cells))
+        return ids, {"cells": ground, "prefix_length": prompt.prefix_length}
 
     def with_meshes(self, scene: Scene) -> Scene:
         """The scene with the meshes that its objects' codes say; inverse of `with_codes` as far as codes go. What

@@ -8,7 +8,7 @@ tokens of the scene only have to learn where to look. Labels of numbers are soft
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -259,50 +259,52 @@ class LanguageStage:
 
     def _outline_scores(self) -> dict[str, float]:
         """How well the blocks that surfaces pass are known before any code, behind true layouts."""
-        shown = np.flatnonzero(self.held_out.truth.count > 0)
-        if self.model.outline_head is None or not len(shown):
+        if self.model.outline_head is None or not (self.held_out.truth.count > 0).any():
             return {}
         common, either = 0, 0
+        for rows, ids, *_ in self._read_layouts():
+            both = self.shapes.outlines.overlap(self.model.outlines(ids), self.shapes.names(self.held_out, rows))
+            common, either = common + both[0], either + both[1]
+        return {"outline_iou": common / max(either, 1)}
+
+    def _read_layouts(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Tensor, Tensor]]:
+        """Of the held-out images that show objects, batch by batch: rows, ids (B, S) of prompts and true layouts, those of
+        the layouts alone (B, L), and what `LanguageModel.hidden` gives.
+        """
+        shown = np.flatnonzero(self.held_out.truth.count > 0)
         for start in range(0, len(shown), self.batch_size):
             rows = shown[start:start + self.batch_size]
             ids, prompt_length = self._sequences(self.held_out, rows, int(self.held_out.length[rows].max()))
             cells = torch.as_tensor(self.held_out.cells[rows]).to(self.device)
-            self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
-            both = self.shapes.outlines.overlap(self.model.outlines(ids), self.shapes.names(self.held_out, rows))
-            common, either = common + both[0], either + both[1]
-        return {"outline_iou": common / max(either, 1)}
+            yield rows, ids, ids[:, prompt_length:], *self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
 
     def _yaw_scores(self) -> dict[str, float]:
         """Of held-out objects that look the same k times in a turn, the mean cosine between k times the yaw that is said
         and k times the true one, each behind the true text before it: `yaw_k`. The same of what the dense head reads in the
         middle of the body, `dense_yaw_k`: where only this is high, the tokens have not learned yet where to look.
         """
-        shown = np.flatnonzero(self.held_out.truth.count > 0)
-        if self.grammar.schema.yaw is None or not len(shown):
+        if self.grammar.schema.yaw is None:
             return {}
-        vocabulary, said, read = self.grammar.vocabulary, {}, []
+        vocabulary, multiples = self.grammar.vocabulary, yaw_multiples(self.grammar.schema)
         numbers = torch.as_tensor(vocabulary.numbers.values(), dtype=torch.float32, device=self.device)
-        for start in range(0, len(shown), self.batch_size):
-            rows = shown[start:start + self.batch_size]
-            longest = int(self.held_out.length[rows].max())
-            ids, prompt_length = self._sequences(self.held_out, rows, longest)
-            cells = torch.as_tensor(self.held_out.cells[rows]).to(self.device)
-            hidden, image = self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
+        said: dict[str, list[float]] = {}
+        seen, read = [], []
+        for rows, _, layouts, hidden, image in self._read_layouts():
+            seen.append(rows)
             read.append(self.model.dense_head(image)[2])
-            turns = self._yaw_turns(ids[:, prompt_length:], self.shapes and self.shapes.names(self.held_out, rows))
+            turns = self._yaw_turns(layouts, self.shapes and self.shapes.names(self.held_out, rows))
             shows = turns > 0
             times = turns[shows]
             likely = self.model.decoder.logits(hidden[shows], vocabulary.range("numbers")).softmax(-1)
             direction = (likely * torch.exp(1j * times[:, None] * numbers)).sum(-1)
-            true = times * torch.as_tensor(self.held_out.values[rows, :longest]).to(self.device)[shows]
+            true = times * torch.as_tensor(self.held_out.values[rows, :layouts.shape[1]]).to(self.device)[shows]
             for k, cosine in zip(times.tolist(), torch.cos(direction.angle() - true).tolist()):
                 said.setdefault(f"yaw_{k:g}", []).append(cosine)
         scores = {name: float(np.mean(cosines)) for name, cosines in sorted(said.items())}
-        multiples = yaw_multiples(self.grammar.schema)
-        if self.dense_weight:
+        if self.dense_weight and read:
             yaw = torch.cat(read)
-            targets = dense_targets(self.held_out.truth[shown], self.canonical, tuple(yaw.shape[1:3]), multiples,
-                                    self.shapes and self.shapes.turns)
+            targets = dense_targets(self.held_out.truth[np.concatenate(seen)], self.canonical, tuple(yaw.shape[1:3]),
+                                    multiples, self.shapes and self.shapes.turns)
             scores |= {f"dense_yaw_{k}": cosine for k, cosine in zip(multiples, probe_yaws(yaw, targets))}
         return scores
 

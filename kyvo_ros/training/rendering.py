@@ -168,8 +168,9 @@ class DrawingLesson:
 
     def _predicted(self, decoder: Decoder, ids: Tensor, start: int, cells: np.ndarray, given: Tensor | None = None
                    ) -> tuple[Tensor, Tensor]:
-        """(B, h*w) cross entropies, among all image codes, of the codes of sequences `ids` (B, S) whose prompts have `start` tokens, in the
-        order of writing, and whether each is the likeliest one. `given` (B, S) is read in place of `ids`.
+        """(B, h*w) cross entropies, among all image codes, of the codes of sequences `ids` (B, S) whose prompts have
+        `start` tokens, in the order of writing, and whether each is the likeliest one. `given` (B, S) is read in place of
+        `ids`.
         """
         ids, given = ids.to(self.device), (ids if given is None else given).to(self.device)
         hidden = decoder.hidden(given[:, :-2], cells=torch.as_tensor(cells).to(self.device), prefix_length=start - 1,
