@@ -52,7 +52,7 @@ def shape_text_tokenizer() -> TextTokenizer:
     return train_text_tokenizer([], [*SHAPE_SCHEMA.vocabulary_words(), *LANGUAGE_WORDS])
 
 
-def tiny_shape_bundle(seed: int = 0, shape_context: bool = False) -> ModelBundle:
+def tiny_shape_bundle(seed: int = 0, shape_context: bool = False, written_context: bool = False) -> ModelBundle:
     """As `tiny_bundle`, for objects whose shapes take 2^3 codes of 20, of a grid of 16^3."""
     torch.manual_seed(seed)
     image_tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, widths=(8, 16), blocks=(0, 1), code_dim=8)).eval()
@@ -60,7 +60,8 @@ def tiny_shape_bundle(seed: int = 0, shape_context: bool = False) -> ModelBundle
         resolution=16, block=8, width=16, part_width=8, layers=1, codebook_size=20, code_dim=8)).eval()
     vocabulary = Vocabulary.small(shape_codes=20)
     config = DecoderConfig(vocabulary, dim=32, layers=2, heads=2, kv_heads=1, ffn_dim=64, max_length=160, code_dim=8,
-                           image_grid=image_tokenizer.grid, shape_length=8, shape_context=shape_context)
+                           image_grid=image_tokenizer.grid, shape_length=8, shape_context=shape_context,
+                           written_context=written_context)
     decoder = Decoder(config, image_tokenizer.codebook).eval()
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

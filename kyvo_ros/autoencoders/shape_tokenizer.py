@@ -108,6 +108,11 @@ class ShapeTokenizer(nn.Module):
         """(K, C) vectors of all codes, OUTSIDE and INSIDE first."""
         return torch.cat([F.normalize(self.empty_blocks.detach(), dim=-1), self.quantizer.codebook])
 
+    @torch.no_grad()
+    def block_colors(self) -> Tensor:
+        """(K, 3) in [0, 1], about the mean colour of the surface in a block of each code; what surrounds it adds little."""
+        return torch.sigmoid(self.write_color(self.codebook.float() * self.config.code_dim**0.5))
+
     def split(self, grids: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 8, R, R, R) -> blocks that a surface passes (M, parts, 8, voxels), and kinds (B, g, g, g) int64.
 

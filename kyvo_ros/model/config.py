@@ -60,6 +60,7 @@ class DecoderConfig:
     image_order: str = "raster"  # in which images are written, one of `tokens.image_orders.ORDERS`
     object_context: bool = False  # tokens of a prompt's objects also carry where their object stands, and its words
     shape_context: bool = False  # codes of an object's shape carry the same of their object, wherever they stand
+    written_context: bool = False  # tokens of a written object carry where it stands, from the y of its location on
     shape_length: int = 0  # codes of an object's shape, each of which carries its place in it; 0: it knows none
     # Faithful to the published code of Kyvo, for its checkpoints (see `published`):
     published_embedding: bool = False  # numbers: features of their index, unscaled; image codes: their projection alone
@@ -93,9 +94,9 @@ class DecoderConfig:
     def _check_embedding(self) -> None:
         if self.number_embedding not in NUMBER_EMBEDDINGS:
             raise ValueError(f"number_embedding must be one of {NUMBER_EMBEDDINGS}, got {self.number_embedding!r}")
-        if (self.object_context or self.shape_context) and not self.ground_positions:
-            raise ValueError("object_context and shape_context need the ground_positions of cells, by which they find "
-                             "objects")
+        if self.tells_objects and not self.ground_positions:
+            raise ValueError("object_context, shape_context and written_context need the ground_positions of cells, by "
+                             "which they find objects")
         if self.shape_context and not self.shape_length:
             raise ValueError("shape_context needs codes of shapes; set shape_length")
         if self.published_embedding and (self.ground_positions or self.number_head or self.shape_length):
@@ -105,6 +106,11 @@ class DecoderConfig:
         if not 0 <= self.numbers_overhang <= (structure if self.published_embedding else 0):
             raise ValueError("numbers_overhang must be 0, or with published_embedding at most the number of structure "
                              f"tokens, got {self.numbers_overhang}")
+
+    @property
+    def tells_objects(self) -> bool:
+        """Whether any tokens carry something of the object that they belong to."""
+        return self.object_context or self.shape_context or self.written_context
 
     @property
     def head_dim(self) -> int:

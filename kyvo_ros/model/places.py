@@ -1,5 +1,5 @@
-"""What the tokens behind a prompt carry for their place in the image or shape being written, and for the object whose
-shape it is; see `UnifiedEmbedding`.
+"""What the tokens behind a prompt carry for their place in the image or shape being written, and for the object that is
+written or whose shape it is; see `UnifiedEmbedding`.
 
 The forward pass over a whole sequence finds all this by itself; token by token it must be counted and kept.
 """
@@ -18,7 +18,7 @@ from kyvo_ros.model.embedding import UnifiedEmbedding
 
 class RunningPlaces:
     """Counts the image and shape tokens of every row of a batch, from its prompt (B, S) on, and keeps what its object
-    says where the codes of shapes carry that; `cells` and `table` as in `UnifiedEmbedding`.
+    says where tokens carry that; `cells` and `table` as in `UnifiedEmbedding`.
     """
 
     def __init__(self, embedding: UnifiedEmbedding, prompt: Tensor, cells: Tensor | None, table: Tensor) -> None:
@@ -31,9 +31,9 @@ class RunningPlaces:
         self._shaped: list[int] = (prompt >= self._shape.start).sum(dim=1).tolist()  # shape tokens of each row so far
         self._written: list[bool] = (prompt == embedding.separator).any(dim=1).tolist()  # behind [OUTPUT-SEP]
         self._rows = torch.arange(len(prompt))  # of the prompt
-        self._keeps_objects = embedding.config.shape_context
+        self._keeps_objects = embedding.config.shape_context or embedding.config.written_context
         self._objects: list[list[int]] = [[] for _ in prompt]  # of each row the ids of its last object so far
-        self._contexts: list[Tensor | None] = [None] * len(prompt)  # once its shape has begun
+        self._contexts: list[Tensor | None] = [None] * len(prompt)  # what its tokens carry by now
         self.stand_behind(prompt.tolist() if self._keeps_objects else ())
 
     def of_rows(self, rows: Tensor) -> RunningPlaces:
@@ -47,7 +47,7 @@ class RunningPlaces:
         return taken
 
     def stand_behind(self, texts: Sequence[Sequence[int]]) -> None:
-        """Have the shapes that come next be of the last object of these ids, a text for each row."""
+        """Have what comes next be of the last object of these ids, a text for each row."""
         if not self._keeps_objects:
             return
         for row, text in enumerate(texts):
@@ -81,18 +81,22 @@ class RunningPlaces:
 
     def _keep(self, row: int, token: int) -> Tensor | None:
         """What the next token of a row carries of its object, which it may be a part of."""
-        embedding = self._embedding
-        begins, ends, _ = embedding.object_marks
-        if token == embedding.shape_mark and self._objects[row]:
+        embedding, config = self._embedding, self._embedding.config
+        begins, ends, location = embedding.object_marks
+        if config.shape_context and token == embedding.shape_mark and self._objects[row]:
             self._contexts[row] = embedding.object_context(self._objects[row], self._vectors)
+        if config.shape_context and (token == embedding.shape_mark or token in self._shape):
             return self._contexts[row]
-        if token in self._shape:
-            return self._contexts[row]
-        if token == begins or token == ends:
+        if token == begins:
             self._objects[row], self._contexts[row] = [], None
         if token == begins or self._objects[row]:
             self._objects[row] = [*self._objects[row], token]
-        return None
+        if config.written_context and self._written[row] and self._objects[row][-3:-2] == [location]:
+            self._contexts[row] = embedding.object_place(self._objects[row])
+        carried = self._contexts[row] if config.written_context else None
+        if token == ends:
+            self._objects[row], self._contexts[row] = [], None
+        return carried
 
     def _next(self, row: int, token: int) -> int:
         """The entry of the table for the next token of a row."""

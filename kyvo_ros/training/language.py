@@ -34,8 +34,9 @@ from kyvo_ros.training.number_labels import NumberLabels
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
 from kyvo_ros.training.shape_lesson import ShapeLesson
-from kyvo_ros.training.shape_outlines import OutlineHead, Outlines
+from kyvo_ros.training.shape_outlines import OutlineHead, Outlines, ToldOutlines
 from kyvo_ros.training.trainer import alike
+from kyvo_ros.training.yaw_head import YawHead
 
 #: Sequences of one batch are neighbours in length among this many batches' worth, so that little of it is padding.
 BUCKET = 6
@@ -46,13 +47,16 @@ _BEHIND_OUTLINES = 2
 
 
 class LanguageModel(nn.Module):
-    """A decoder with the heads that help to train it: the dense one and, where `outlines` are to be learned, theirs."""
+    """A decoder with the heads that help to train it: the dense one and, where `outlines` or `yaws` are to be learned so,
+    theirs.
+    """
 
-    def __init__(self, decoder: Decoder, schema: SceneSchema, outlines: Outlines | None = None) -> None:
+    def __init__(self, decoder: Decoder, schema: SceneSchema, outlines: Outlines | None = None, yaws: bool = False) -> None:
         super().__init__()
         self.decoder = decoder
         self.dense_head = DenseHead.of(decoder.config.dim, schema, width=48)
         self.outline_head = None if outlines is None else OutlineHead(decoder.config.dim, outlines)
+        self.yaw_head = YawHead(decoder.config.dim, yaw_multiples(schema)) if yaws else None
         self._middle: list[Tensor] = []
         self._late: list[Tensor] = []
         middle = decoder.blocks[len(decoder.blocks) // 2 - 1]
@@ -70,7 +74,7 @@ class LanguageModel(nn.Module):
         image = self._middle.pop()[:, prefix_length - 1 - rows * columns: prefix_length - 1]  # [IMAGE-END] is behind it
         return hidden, image.unflatten(1, (rows, columns))
 
-    def outlines(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def outlines(self, token_ids: Tensor) -> ToldOutlines:
         """What is told of the objects of layouts (B, S), which `hidden` has just read without their last token: of each
         by its last token before [OBJECT-END], row after row.
         """
@@ -95,6 +99,7 @@ class LanguageStage:
     batch_size: int
     render_ratio: float = 0.5  # share of renders among the pictures, where there are both
     dense_weight: float = 0.0  # of the dense head's loss; 0 leaves it out
+    yaw_weight: float = 0.0  # of the yaw head's loss, where the model has one
     camera_dropout: float = 0.0  # share of ordinary cameras that are given as the nominal one
     sentences: SentenceSet | None = None  # sentences with programs
     held_out_sentences: Mapping[str, tuple[SentenceSet, ProgramGrammar]] = field(default_factory=dict)  # to score, by name
@@ -134,9 +139,10 @@ class LanguageStage:
         hidden, image = self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
         worth = torch.as_tensor(source.worth[rows, :longest]).to(self.device)
         logits = self.model.decoder.logits(hidden[worth])
-        values = torch.as_tensor(source.values[rows, :longest]).to(self.device)[worth]
+        values = torch.as_tensor(source.values[rows, :longest]).to(self.device)
         names = None if self.shapes is None else self.shapes.names(source, rows)
-        words, numbers = self._losses(logits, targets[worth], values, self._yaw_turns(targets, names)[worth])
+        turns = self._yaw_turns(targets, names)
+        words, numbers = self._losses(logits, targets[worth], values[worth], turns[worth])
         total = torch.cat([words, numbers]).mean()
         logged = {"words": float(words.detach().mean())}
         if len(numbers):
@@ -144,6 +150,10 @@ class LanguageStage:
         if self.model.outline_head is not None:
             outlines = self.shapes.outlines.loss(self.model.outlines(ids), names)
             total, logged["outlines"] = total + self.shapes.shares.outline_weight * outlines, float(outlines.detach())
+        if self.model.yaw_head is not None:
+            shows = turns > 0
+            yaws = self.model.yaw_head.loss(hidden[shows], values[shows], turns[shows])
+            total, logged["yaws"] = total + self.yaw_weight * yaws, float(yaws.detach())
         if not self.dense_weight:
             return total, logged
         dense = self._dense_loss(image, source.truth[rows])
@@ -258,14 +268,16 @@ class LanguageStage:
         return scenes
 
     def _outline_scores(self) -> dict[str, float]:
-        """How well the blocks that surfaces pass are known before any code, behind true layouts."""
+        """How well the blocks that surfaces pass, and their mean colours, are known before any code, behind true layouts."""
         if self.model.outline_head is None or not (self.held_out.truth.count > 0).any():
             return {}
-        common, either = 0, 0
+        common, either, apart = 0, 0, []
         for rows, ids, *_ in self._read_layouts():
-            both = self.shapes.outlines.overlap(self.model.outlines(ids), self.shapes.names(self.held_out, rows))
+            told, names = self.model.outlines(ids), self.shapes.names(self.held_out, rows)
+            both = self.shapes.outlines.overlap(told, names)
             common, either = common + both[0], either + both[1]
-        return {"outline_iou": common / max(either, 1)}
+            apart.append(self.shapes.outlines.color_errors(told, names))
+        return {"outline_iou": common / max(either, 1), "color_error": float(torch.cat(apart).mean())}
 
     def _read_layouts(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Tensor, Tensor]]:
         """Of the held-out images that show objects, batch by batch: rows, ids (B, S) of prompts and true layouts, those of

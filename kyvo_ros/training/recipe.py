@@ -141,6 +141,7 @@ class Recipe:
     label_sigma: float = 1.0  # grid steps; spread of the soft labels on number tokens, 0 for hard labels
     yaw_sigma: float | None = None  # the same of yaws, which images tell less sharply; None: label_sigma
     dense_weight: float = 0.2  # of the dense head's loss beside the decoder's own, 0 to leave it out
+    yaw_weight: float = 0.0  # of what a head has to know of yaws before they are written; 0 leaves it out
     sentence_ratio: float = 0.15  # share of batches that are sentences with programs; 0 leaves them out
     rendering_ratio: float = 0.0  # share of batches that are scenes to draw; 0 leaves the task out
     answer_ratio: float = 0.0  # share of batches that are questions about an image and its scene; 0 leaves the task out
@@ -150,6 +151,7 @@ class Recipe:
     first_codes: FirstCodes = field(default_factory=FirstCodes)  # of a picture, which weigh more
     object_context: bool = False  # see `DecoderConfig`; a decoder that learns to draw finds its objects by it
     shape_context: bool = False  # see `DecoderConfig`; codes of shapes find their object in the image by it
+    written_context: bool = False  # see `DecoderConfig`; yaws and sizes find their object in the image by it
     drawing: DrawingSettings = field(default_factory=DrawingSettings)  # what else is weighted, and what replaced
     camera_dropout: float = 0.1  # share of ordinary cameras of which the decoder is told the nominal pose alone
     max_objects: int | None = None  # largest number of objects in a scene; None: the schema's
@@ -173,11 +175,13 @@ class Recipe:
             self._check_shares_with_objects()
         elif self.sentence_ratio or self.answer_ratio:
             self._check_words()
+        if self.yaw_weight and self.objects is None and self.schema.yaw is None:
+            raise ValueError(f"objects of schema {self.schema.name} have no yaws to learn; set yaw_weight: 0")
         if self.storage not in STORAGE:
             raise ValueError(f"storage must be one of {STORAGE}, got {self.storage!r}")
         if self.image_order not in ORDERS:
             raise ValueError(f"image_order must be one of {tuple(ORDERS)}, got {self.image_order!r}")
-        for name in ("label_sigma", "yaw_sigma", "dense_weight", "sketch_weight", "head_steps"):
+        for name in ("label_sigma", "yaw_sigma", "dense_weight", "yaw_weight", "sketch_weight", "head_steps"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 

@@ -88,7 +88,7 @@ def train_decoder(shop: Workshop) -> None:
         [held_out.scene(i, word_values(shop.schema)) for i in range(len(held_out))],
         NumberLabels(shop.grammar.vocabulary.numbers, shop.schema, recipe.label_sigma, recipe.yaw_sigma),
         recipe.canonical, shop.device, recipe.decoder.own_batch_size, recipe.render_ratio, recipe.dense_weight,
-        recipe.camera_dropout, sentences.get("train"), scored, recipe.sentence_ratio,
+        recipe.yaw_weight, recipe.camera_dropout, sentences.get("train"), scored, recipe.sentence_ratio,
         drawing=shop.drawing_lesson(tokenizer) if drawn else None, rendering_ratio=recipe.rendering_ratio,
         answers=answer_lesson(codes, shop.builder, recipe, shop.schema, shop.answer_folder(tokenizer))
         if answered else None,

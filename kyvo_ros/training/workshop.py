@@ -341,7 +341,8 @@ class Workshop:
             return None
         if not self._shape_codes.exists():
             raise TrainingError(f"{self._shape_codes} is missing; run `kyvo train decoder` before")
-        return Outlines.of(load_shape_codes(self._shape_codes), self.shape_tokenizer.codebook.float())
+        tokenizer = self.shape_tokenizer
+        return Outlines.of(load_shape_codes(self._shape_codes), tokenizer.codebook.float(), tokenizer.block_colors())
 
     def check_shape_codes(self) -> None:
         """Note whose shape codes the work folder's decoder learns. Raises TrainingError where they were another's."""
@@ -359,7 +360,8 @@ class Workshop:
         config = decoder_config(self.recipe, self.grammar, tokenizer)
         if self.started_from is not None:  # whose other tasks may need more room
             config = replace(config, max_length=max(config.max_length, self.started_from.decoder.config.max_length))
-        model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema, self.outlines).to(self.device)
+        model = LanguageModel(Decoder(config, tokenizer.codebook), self.schema, self.outlines,
+                              yaws=self.recipe.yaw_weight > 0).to(self.device)
         begun = (self.work / "decoder" / CHECKPOINT).exists() and not self.keeps("decoder")
         if self.started_from is not None and not begun:  # one that has begun comes from its checkpoint
             state = state_for(self.started_from.decoder, tokenizer, self._seen_together(tokenizer))
@@ -388,7 +390,7 @@ def decoder_config(recipe: Recipe, grammar: SceneGrammar, tokenizer: ImageTokeni
     return DecoderConfig(
         grammar.vocabulary, **vars(recipe.sizes), max_length=longest_sequence(recipe, grammar, tokenizer),
         code_dim=tokenizer.config.code_dim, image_grid=tokenizer.grid, image_order=recipe.image_order,
-        object_context=recipe.object_context, shape_context=recipe.shape_context,
+        object_context=recipe.object_context, shape_context=recipe.shape_context, written_context=recipe.written_context,
         number_head=recipe.numbers.head, number_embedding=recipe.numbers.embedding,
         shape_length=0 if grammar.schema.shape is None else grammar.schema.shape.length)
 

@@ -123,6 +123,30 @@ def test_cuda(make_decoder: Callable[..., Decoder], cells: torch.Tensor, dtype: 
     assert worst_difference(decoder, sentences(3).cuda(), cells[:3].cuda(), steps, dtype) < tolerance
 
 
+def test_what_is_written_of_objects_knows_where_they_stand(
+        make_decoder: Callable[..., Decoder], cells: torch.Tensor) -> None:
+    """Rows whose objects begin at different times, one of them within its prompt, and tokens outside of objects."""
+    decoder = make_decoder(written_context=True, object_context=True)
+    named, number = VOCABULARY.structure_id, VOCABULARY.range("numbers").start
+    ids = torch.randint(0, VOCABULARY.text_size, (3, 40), generator=torch.Generator().manual_seed(5))
+    ids[:, 2:8] = sentences(3)[:, 2:8]
+    ids[:, 0] = named("[OUTPUT-SEP]")
+    for row, begins in enumerate(((8, 24), (11, 20), (14, 30))):
+        for begin in begins:
+            ids[row, begin:begin + 8] = torch.tensor([
+                named("[OBJECT-START]"), 5, named("[LOCATION]"), number + 60, number + 90 + row + begin, number + 70,
+                named("[POSE]"), number + 3])
+            ids[row, begin + 8] = named("[OBJECT-END]")
+    assert worst_difference(decoder, ids[:1], cells[:1], [[1]] * 28) < 2e-5
+    assert worst_difference(decoder, ids[:1], cells[:1], [[3], [1], [5], [9]]) < 2e-5
+    steps = [[1, 4, 2], [3, 1, 1], [1, 5, 6], [5, 2, 1], [1, 2, 5], [9, 9, 9]]
+    assert worst_difference(decoder, ids, cells[:3], steps) < 2e-5
+    plain = make_decoder(object_context=True)
+    with torch.inference_mode():
+        states = [one.hidden(ids, cells=cells[:3], prefix_length=1) for one in (decoder, plain)]
+    assert torch.equal(states[0][0, :12], states[1][0, :12]) and not torch.allclose(states[0][0, 12], states[1][0, 12])
+
+
 def test_images_that_are_written_stand_in_their_places(
         make_decoder: Callable[..., Decoder], cells: torch.Tensor) -> None:
     """Rows that begin their image at different times, one of them after another image, and rows that leave."""

@@ -21,11 +21,12 @@ from kyvo_ros.model.tasks import UntrainedTaskError
 from kyvo_ros.tokens import Vocabulary
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["codes alone", "with their object"])
+@pytest.fixture(scope="module", params=[(), (True,), (False, True), (True, True)],
+                ids=["codes alone", "with their object", "all with its place", "all with its place, codes with its words"])
 def bundle(request) -> ModelBundle:
     """A model that sees several objects in the image below, in either order."""
     for seed in range(100):
-        found = tiny_shape_bundle(seed, request.param)
+        found = tiny_shape_bundle(seed, *request.param)
         if all(len(scene) > 1 for scene in map(scene_of(found), ("parallel", "sequence"))):
             return found
     raise AssertionError("no random decoder writes several objects")

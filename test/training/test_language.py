@@ -88,6 +88,27 @@ def test_the_loss_falls_and_the_dense_head_can_be_left_out(stage):
     assert "dense" not in numbers
 
 
+def test_yaws_are_learned_from_the_states_that_they_are_said_from(stage, grammar):
+    pose, turned = grammar.vocabulary.structure_id("[POSE]"), stage.renders[np.array([1, 2] * 6)]
+    assert (turned.targets == pose).any(1).all(), "with cubes"
+    decoder = Decoder(stage.model.decoder.config, stage.model.decoder.embedding.codebook)
+    model, read = LanguageModel(decoder, CLEVR_SCHEMA, yaws=True), []
+    learning = replace(stage, model=model, renders=turned, yaw_weight=2.0, dense_weight=0.0, camera_dropout=0.0)
+    model.yaw_head.directions.register_forward_hook(lambda layer, inputs, told: read.append(inputs[0]))
+    loss, logged = learning.loss_of(np.random.default_rng(2))
+    plain, _ = replace(learning, yaw_weight=0.0).loss_of(np.random.default_rng(2))
+    assert float((loss - plain).detach()) == pytest.approx(2 * logged["yaws"], rel=1e-3) and logged["yaws"] > 0
+    rows = np.arange(2)
+    ids, prompt_length = learning._sequences(turned, rows, int(turned.length[rows].max()))
+    hidden, _ = model.hidden(ids[:, :-1], torch.as_tensor(turned.cells[rows]), prompt_length - 1)
+    marked = hidden[ids[:, prompt_length - 1:-1] == pose]
+    gaps = torch.cdist(marked, read[0]).amin(dim=1)
+    assert len(marked) == 2 and (gaps < 1e-4).all(), "of the state of [POSE] itself"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = [numbers["yaws"] for numbers in course(learning, optimizer, range(40))]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
 def test_a_share_of_batches_are_scenes_to_draw_whatever_the_backgrounds(stage, grammar):
     tokenizer = ImageTokenizer(ImageTokenizerConfig(32, 20, (4, 8), (0, 0), 1024, 8)).eval()
     lesson = DrawingLesson(stage.builder, tokenizer, grammar.vocabulary, FirstCodes(), DrawingSettings(), CANONICAL,

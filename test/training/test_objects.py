@@ -32,7 +32,7 @@ from kyvo_ros.training.object_yaws import load_shape_turns, make_shape_turns
 from kyvo_ros.training.recipe import Recipe, RecipeError, ShapeShares, load_recipe
 from kyvo_ros.training.rendering import DrawingSettings
 from kyvo_ros.training.shape_lesson import _passed
-from kyvo_ros.training.shape_outlines import Outlines
+from kyvo_ros.training.shape_outlines import Outlines, ToldOutlines
 from kyvo_ros.training.shape_rows import fold_rows
 from kyvo_ros.training.shape_sources import mirrored
 from kyvo_ros.training.trainer import RunSettings, optimizer_for
@@ -43,6 +43,7 @@ RECIPE = """
 name: toy-objects
 objects: {instances: 2, categories: [banana, box, ring], max_objects: 3, min_visible_pixels: 60}
 shapes: {seen: 0.4, whole: 0.2, drawn: 0.2, batch_size: 2, wrong_codes: 0.5, outline_weight: 0.3}
+yaw_weight: 1.0
 shape_context: true
 sketch_weight: 1.0
 examples: {synthetic: 8, backgrounds: 5, held_out: 3}
@@ -97,7 +98,8 @@ def test_all_kinds_of_sequences_are_trained_and_scored(trained: Path) -> None:
         assert any(kind in row for row in rows), kind
     (scores,) = (row["evaluation"] for row in rows if "evaluation" in row)
     assert 0 <= scores["shape_surface_iou"] <= 1 and scores["shape_loss"] > 0 and "asset_drawing_cycle" in scores
-    assert -1 <= scores["shape_likeness"] <= 1
+    assert -1 <= scores["shape_likeness"] <= 1 and 0 <= scores["outline_iou"] <= 1 and 0 <= scores["color_error"] <= 1
+    assert all("yaws" in row for row in rows if "words" in row)
 
 
 def test_the_folder_is_whole_and_offers_only_what_was_learned(trained: Path) -> None:
@@ -393,21 +395,25 @@ def test_outlines_by_hand() -> None:
     """Cubes of 2^3 blocks: one with a surface in two of them, one with none."""
     book = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [-1, 0]]), dim=1)
     codes = np.array([[0, 2, 1, 0, 0, 4, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1], [3, 3, 3, 3, 3, 3, 3, 3]])
-    outlines = Outlines.of(codes, book)
+    paint = torch.tensor([[9.0, 9, 9], [9, 9, 9], [1, 0, 0.5], [0.4, 0.4, 0.4], [0, 0.5, 0.5]])  # of the first two: none
+    outlines = Outlines.of(codes, book, paint)
     assert outlines.passed.tolist() == [[0, 1, 0, 0, 0, 1, 0, 0], [0] * 8, [1] * 8]
     assert torch.equal(outlines.shown, outlines.passed), "each part of the cube is a block"
     assert outlines.looks.shape == (3, 8, 2) and not outlines.looks[0, 0].any()
     apart = (outlines.looks[0, 1] - outlines.looks[0, 5]).norm()
     assert apart == pytest.approx(math.sqrt(2) * float((outlines.looks[0, 1] - outlines.looks[2, 0]).norm()), rel=1e-4)
     names = torch.tensor([0, 1, 2, 0])
-    sure = (40 * (outlines.passed[names] - 0.5), outlines.looks[names])
+    assert torch.allclose(outlines.colors, torch.tensor([[0.5, 0.25, 0.5], [0, 0, 0], [0.4, 0.4, 0.4]]))
+    sure = ToldOutlines(40 * (outlines.passed[names] - 0.5), outlines.looks[names], outlines.colors[names])
     assert float(outlines.loss(sure, names)) < 1e-6 and outlines.overlap(sure, names) == (12, 12)
-    blind = (torch.zeros(4, 8), torch.zeros(4, 8, 2))
-    assert float(outlines.loss(blind, names)) == pytest.approx(8 * math.log(2) + float(
+    assert not outlines.color_errors(sure, names).any()
+    blind = ToldOutlines(torch.zeros(4, 8), torch.zeros(4, 8, 2), sure.colors + torch.tensor([0.1, 0.0, -0.2]))
+    assert float(outlines.loss(blind, names)) == pytest.approx(8 * math.log(2) + 30 * 0.05 + float(
         (outlines.looks[names].square().sum(-1) * outlines.shown[names]).sum() / 12), rel=1e-5)
-    assert outlines.overlap((blind[0] + 1, blind[1]), names) == (12, 32)
+    assert outlines.overlap(replace(blind, blocks=blind.blocks + 1), names) == (12, 32)
+    assert outlines.color_errors(blind, names).tolist() == pytest.approx([0.1] * 4)
     with pytest.raises(ValueError, match="a cube of an even number of blocks"):
-        Outlines.of(np.zeros((2, 27), np.int64), book)
+        Outlines.of(np.zeros((2, 27), np.int64), book, paint)
 
 
 def test_outlines_are_those_of_the_objects_in_the_order_of_writing(shop: Workshop, pictures: CodeSet) -> None:
@@ -423,7 +429,7 @@ def test_outlines_are_those_of_the_objects_in_the_order_of_writing(shop: Worksho
     ids = torch.cat([prompt, torch.as_tensor(pictures.targets[rows].astype(np.int64))], dim=1)
     model.hidden(ids[:, :-1], torch.as_tensor(pictures.cells[rows]), prompt.shape[1] - 1)
     told = model.outlines(ids)
-    assert told[0].shape == (len(names), 8) and not told[0].any(), "a new head says nothing"
+    assert told.blocks.shape == (len(names), 8) and not told.blocks.any(), "a new head says nothing"
     loss = lesson.outlines.loss(told, torch.tensor(names))
     loss.backward()
     assert model.outline_head.blocks.weight.grad.any()

@@ -45,6 +45,8 @@ def test_defaults_fill_what_is_left_out(tmp_path):
     (_MINIMAL + "sentence_ratio: 0.1\nschema: own.json\n", "words of CLEVR.*set sentence_ratio: 0 and answer_ratio: 0"),
     (_MINIMAL + "numbers: {embedding: none}\n", "embedding must be one of .* got 'none'"),
     (_MINIMAL + "numbers: {step: 0.3}\n", "must divide the range"),
+    (_MINIMAL + "yaw_weight: -1\n", "yaw_weight must not be negative, got -1"),
+    (_MINIMAL + "sentence_ratio: 0\nyaw_weight: 1\nschema: own.json\n", "have no yaws to learn; set yaw_weight: 0"),
     (_MINIMAL + "image_order: random\n", "image_order must be one of .* got 'random'"),
     (_MINIMAL + "first_codes: {weight: 0}\n", "positive weight"),
     (_MINIMAL + "tokenizer: {width: 100}\n", "must be a multiple of the stride"),
