@@ -37,7 +37,7 @@ class ToldOutlines:
 
 class OutlineHead(nn.Module):
     """States (N, D) to what they tell; at first nothing, so that a new head does no damage to the states that it learns
-    to read.
+    to read. Colours are read from states divided by the root of their width, see `YawHead`.
     """
 
     def __init__(self, dim: int, outlines: Outlines) -> None:
@@ -45,6 +45,7 @@ class OutlineHead(nn.Module):
         self.norm = nn.RMSNorm(dim)
         self.blocks = nn.Linear(dim, outlines.passed.shape[1])
         self.looks = nn.Linear(dim, outlines.looks[0].numel())
+        self._shrink = dim**-0.5
         self.colors = nn.Linear(dim, 3)
         self._shape = outlines.looks.shape[1:]
         for layer in (self.blocks, self.looks, self.colors):
@@ -54,7 +55,7 @@ class OutlineHead(nn.Module):
     def forward(self, states: Tensor) -> ToldOutlines:
         states = self.norm(states)
         return ToldOutlines(self.blocks(states).float(), self.looks(states).float().unflatten(-1, self._shape),
-                            0.5 + self.colors(states).float())
+                            0.5 + self.colors(states * self._shrink).float())
 
 
 @dataclass(frozen=True, eq=False)

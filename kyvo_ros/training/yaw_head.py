@@ -16,18 +16,23 @@ from torch import Tensor, nn
 
 
 class YawHead(nn.Module):
-    """States (N, D) to cosine and sine of K multiples of the yaw (N, K, 2). It does not begin at zero: states that say
-    nothing yet would teach it nothing, nor it them.
+    """States (N, D) to cosine and sine of K multiples of the yaw (N, K, 2).
+
+    It does not begin at zero: states that say nothing yet would teach it nothing, nor it them. States are divided by the
+    root of their width, without which the gradient of these few weights is several times that of the whole decoder, and
+    what is clipped is the norm of all together.
     """
 
     def __init__(self, dim: int, multiples: Sequence[int]) -> None:
         """`multiples` are those of `dense_head.yaw_multiples`."""
         super().__init__()
         self.multiples = tuple(multiples)
+        self._shrink = dim**-0.5
         self.directions = nn.Linear(dim, 2 * len(self.multiples))
+        nn.init.uniform_(self.directions.weight, -1.0, 1.0)
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.directions(states).float().unflatten(-1, (-1, 2))
+        return self.directions(states * self._shrink).float().unflatten(-1, (-1, 2))
 
     def loss(self, states: Tensor, yaws: Tensor, turns: Tensor) -> Tensor:
         """Squared error of the directions, the mean over objects, the sum over multiples.

@@ -13,7 +13,7 @@ EVERYWHERE = torch.tensor([0.3, -2.0, 1.1, 3.0])
 def _telling(head: YawHead, angles: torch.Tensor) -> torch.Tensor:
     """States of as many objects whose directions `head` tells, of angles (N, K)."""
     with torch.no_grad():
-        head.directions.weight.copy_(torch.eye(2 * angles.shape[1]))
+        head.directions.weight.copy_(torch.eye(2 * angles.shape[1]) / head._shrink)
         head.directions.bias.zero_()
     return torch.stack([angles.cos(), angles.sin()], dim=-1).flatten(1)
 
