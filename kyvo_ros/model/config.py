@@ -60,7 +60,7 @@ class DecoderConfig:
     image_order: str = "raster"  # in which images are written, one of `tokens.image_orders.ORDERS`
     object_context: bool = False  # tokens of a prompt's objects also carry where their object stands, and its words
     shape_context: bool = False  # codes of an object's shape carry the same of their object, wherever they stand
-    written_context: bool = False  # tokens of a written object carry where it stands, from the y of its location on
+    written_context: bool = False  # and so do tokens of a written object from the y of its location on
     shape_length: int = 0  # codes of an object's shape, each of which carries its place in it; 0: it knows none
     # Faithful to the published code of Kyvo, for its checkpoints (see `published`):
     published_embedding: bool = False  # numbers: features of their index, unscaled; image codes: their projection alone

@@ -8,7 +8,7 @@ for it, and the ground point of the cell that comes next, for which the model mu
 tokens of an object in a prompt may carry the point where it stands, as cells carry theirs, and what all its words say
 (`DecoderConfig.object_context`). The codes of a shape that is written may carry the same (`shape_context`): they have
 to find in the image what they tell the form of, and the codes before them say so much that it is not learned from them.
-What is written of an object behind its location may carry the place alone (`written_context`), as it has to find it, too.
+So may what is written of an object from its location on (`written_context`), with the words before that.
 Source: Kyvo (arXiv 2506.08002, section 3.2); ground positions are ours. The published code embeds with less
 (`DecoderConfig.published_embedding`): numbers carry the sin-cos features of their index, image codes their projection.
 """
@@ -203,17 +203,13 @@ class UnifiedEmbedding(nn.Module):
         return F.embedding(place, table.flatten(0, 1))
 
     def object_context(self, object_ids: Sequence[int], table: Tensor) -> Tensor:
-        """(D,): what the codes of a shape carry that follow these ids of their object, [OBJECT-START] first; `table` as
-        in `forward`.
+        """(D,): where an object stands and what its words say, of its ids, which hold [LOCATION] and two numbers; `table`
+        as in `forward`.
         """
-        ids = torch.tensor([[*object_ids, self.shape_mark]], device=table.device)
-        return self._context(ids, self._look_up(ids, table))[0, -1]
-
-    def object_place(self, object_ids: Sequence[int]) -> Tensor:
-        """(D,): the part of it that says where the object stands, of ids that hold [LOCATION] and two numbers."""
         at = object_ids.index(self.object_marks[2])
-        point = self._number(torch.tensor(object_ids[at + 1:at + 3], device=self.ground_projection.weight.device))
-        return self._standing(point)
+        point = self._number(torch.tensor(object_ids[at + 1:at + 3], device=table.device))
+        words = [token for token in object_ids if token < self.config.vocabulary.text_size]
+        return self._standing(point) + table[words].sum(dim=0)
 
     def _standing(self, points: Tensor) -> Tensor:
         """(..., 2) points (x, y) -> (..., D), as cells carry theirs."""
@@ -221,8 +217,8 @@ class UnifiedEmbedding(nn.Module):
         return ground(plane_features(points, self.config.dim).to(ground.weight.dtype))
 
     def _context(self, token_ids: Tensor, vectors: Tensor) -> Tensor:
-        """(B, S, D): where the object of each token stands and the sum of its words' vectors, of `vectors` (B, S, D), or
-        the place alone; zero for tokens that carry neither.
+        """(B, S, D): where the object of each token stands and the sum of its words' vectors, of `vectors` (B, S, D);
+        zero for tokens that do not carry it.
         """
         start, end, location = (token_ids == mark for mark in self.object_marks)
         begun = start.cumsum(dim=1)
@@ -233,15 +229,19 @@ class UnifiedEmbedding(nn.Module):
         points = x.new_zeros(len(token_ids), count + 1, 2)
         said = torch.where(location & inside, own, count).unsqueeze(-1).expand(-1, -1, 2)
         points.scatter_(1, said, torch.stack((x, y), dim=-1))
-        each = own.unsqueeze(-1).expand(-1, -1, vectors.shape[-1])
         places = F.pad(self._standing(points[:, :count]), (0, 0, 0, 1)).to(vectors.dtype)
-        words = vectors * (inside & (token_ids < self.config.vocabulary.text_size)).unsqueeze(-1)
+        each, words = own.unsqueeze(-1).expand_as(vectors), inside & (token_ids < self.config.vocabulary.text_size)
         whole = self._carries_context(token_ids)
-        context = self._of_objects(places.scatter_add(1, each, words), own.where(whole, count))
+        context = self._of_objects(places.scatter_add(1, each, vectors * words.unsqueeze(-1)), own.where(whole, count))
         if not self.config.written_context:
             return context
-        place = self._knows_place(token_ids, start, location) & ~whole
-        return context + self._of_objects(places, own.where(place, count))
+        order = torch.arange(token_ids.shape[1], device=token_ids.device)
+        last_start, last_location = (order.where(mark, -1).cummax(dim=1).values for mark in (start, location))
+        placed = last_location > last_start
+        early = places.scatter_add(1, each, vectors * (words & ~placed).unsqueeze(-1))
+        written = (token_ids == self.separator).cumsum(dim=1) > 0
+        carries = written & placed & (order >= last_location + 2) & ~whole  # with its y or behind it
+        return context + self._of_objects(early, own.where(carries, count))
 
     def _of_objects(self, table: Tensor, which: Tensor) -> Tensor:
         """(B, S, D): the entries `which` (B, S) of a table (B, N, D)."""
@@ -255,13 +255,6 @@ class UnifiedEmbedding(nn.Module):
         if self.config.shape_context:
             carries |= (token_ids >= self.shape_ids.start) | (token_ids == self.shape_mark)
         return carries
-
-    def _knows_place(self, token_ids: Tensor, start: Tensor, location: Tensor) -> Tensor:
-        """(B, S) bool: tokens behind [OUTPUT-SEP] that come with or after the y of their object, if they stand in one."""
-        written = (token_ids == self.separator).cumsum(dim=1) > 0
-        order = torch.arange(token_ids.shape[1], device=token_ids.device)
-        last_start, last_location = (order.where(mark, -1).cummax(dim=1).values for mark in (start, location))
-        return written & (last_location > last_start) & (order >= last_location + 2)
 
     def _number(self, token_ids: Tensor) -> Tensor:
         """The value of each number token; of others, any."""

@@ -92,7 +92,7 @@ class RunningPlaces:
         if token == begins or self._objects[row]:
             self._objects[row] = [*self._objects[row], token]
         if config.written_context and self._written[row] and self._objects[row][-3:-2] == [location]:
-            self._contexts[row] = embedding.object_place(self._objects[row])
+            self._contexts[row] = embedding.object_context(self._objects[row], self._vectors)
         carried = self._contexts[row] if config.written_context else None
         if token == ends:
             self._objects[row], self._contexts[row] = [], None

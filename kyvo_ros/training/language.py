@@ -150,14 +150,19 @@ class LanguageStage:
         if self.model.outline_head is not None:
             outlines = self.shapes.outlines.loss(self.model.outlines(ids), names)
             total, logged["outlines"] = total + self.shapes.shares.outline_weight * outlines, float(outlines.detach())
+        if self.model.yaw_head is None and not self.dense_weight:
+            return total, logged
+        seen = self._dense_targets(source.truth[rows], image)
         if self.model.yaw_head is not None:
             shows = turns > 0
             yaws = self.model.yaw_head.loss(hidden[shows], values[shows], turns[shows])
-            total, logged["yaws"] = total + self.yaw_weight * yaws, float(yaws.detach())
-        if not self.dense_weight:
-            return total, logged
-        dense = self._dense_loss(image, source.truth[rows])
-        return total + self.dense_weight * dense, {**logged, "dense": float(dense.detach())}
+            cells = self.model.yaw_head.loss_of_cells(image, seen["yaw"], seen["yaw_weight"])
+            total = total + self.yaw_weight * (yaws + cells)
+            logged |= {"yaws": float(yaws.detach()), "yaws_of_cells": float(cells.detach())}
+        if self.dense_weight:
+            dense = dense_loss(self.model.dense_head(image), seen)
+            total, logged["dense"] = total + self.dense_weight * dense, float(dense.detach())
+        return total, logged
 
     def head_loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Of the dense head alone, on what the decoder sees as it is."""
@@ -167,7 +172,7 @@ class LanguageStage:
         cells = torch.as_tensor(self._cells(source, rows, rng)).to(self.device)
         with torch.no_grad():
             _, image = self.model.hidden(prompt, cells, prompt.shape[1] - 1)
-        return self._dense_loss(image, source.truth[rows]), {}
+        return dense_loss(self.model.dense_head(image), self._dense_targets(source.truth[rows], image)), {}
 
     def _drawing_loss(self, source: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         if self.renders is not None and not shows_objects(source):  # without ray-cast scenes only backgrounds are left
@@ -189,10 +194,10 @@ class LanguageStage:
         cells[dropped] = self.canonical.cells(None, self.model.decoder.config.image_grid)
         return cells
 
-    def _dense_loss(self, image: Tensor, truth: ExampleSet) -> Tensor:
-        targets = dense_targets(truth, self.canonical, tuple(image.shape[1:3]), yaw_multiples(self.grammar.schema),
-                                self.shapes and self.shapes.turns)
-        return dense_loss(self.model.dense_head(image), targets.tensors(self.device))
+    def _dense_targets(self, truth: ExampleSet, image: Tensor) -> dict[str, Tensor]:
+        """What the cells of images (B, h, w, D) should say."""
+        return dense_targets(truth, self.canonical, tuple(image.shape[1:3]), yaw_multiples(self.grammar.schema),
+                             self.shapes and self.shapes.turns).tensors(self.device)
 
     def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:
         """Uniform over the set in the long run."""

@@ -2,9 +2,10 @@
 
 A yaw is one of a hundred numbers, and labels of a hundred numbers pull in no direction while none of them is likelier
 than the others: what is said stays a guess for thousands of steps, though the image tokens know the yaw in the middle
-of the body. In training alone, a linear head therefore reads cosine and sine of the yaw from the state that the number
-is said from, and the body learns to look. What it has brought there the rows of numbers, which hold sines and cosines
-of their own, soon say.
+of the body. In training alone, a head therefore reads cosine and sine of the yaw from the state that the number is said
+from, and the body learns to look. What it has brought there the rows of numbers, which hold sines and cosines of their
+own, soon say. What attention brings it takes from single cells, so in the middle of the body the head asks those on which
+objects stand for the same, each for itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 
 class YawHead(nn.Module):
-    """States (N, D) to cosine and sine of K multiples of the yaw (N, K, 2).
+    """States (..., D) to cosine and sine of K multiples of the yaw (..., K, 2), each linearly.
 
     It does not begin at zero: states that say nothing yet would teach it nothing, nor it them. States are divided by the
     root of their width, without which the gradient of these few weights is several times that of the whole decoder, and
@@ -27,26 +28,40 @@ class YawHead(nn.Module):
         """`multiples` are those of `dense_head.yaw_multiples`."""
         super().__init__()
         self.multiples = tuple(multiples)
+        self.said, self.seen = (nn.Linear(dim, 2 * len(self.multiples)) for _ in range(2))
+        self.norm = nn.RMSNorm(dim)
         self._shrink = dim**-0.5
-        self.directions = nn.Linear(dim, 2 * len(self.multiples))
-        nn.init.uniform_(self.directions.weight, -1.0, 1.0)
+        for layer in (self.said, self.seen):
+            nn.init.uniform_(layer.weight, -1.0, 1.0)
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.directions(states * self._shrink).float().unflatten(-1, (-1, 2))
+        """Of normalised states that a yaw is said from."""
+        return self.said(states * self._shrink).float().unflatten(-1, (-1, 2))
+
+    def of_cells(self, states: Tensor) -> Tensor:
+        """Of states of cells in the middle of the body."""
+        return self.seen(self.norm(states) * self._shrink).float().unflatten(-1, (-1, 2))
 
     def loss(self, states: Tensor, yaws: Tensor, turns: Tensor) -> Tensor:
-        """Squared error of the directions, the mean over objects, the sum over multiples.
+        """Squared error of the directions that are said, the mean over objects, the sum over multiples.
 
         Args:
             states: (N, D). yaws: (N,) radians.
             turns: (N,) how often each object looks the same in a whole turn, at least 1. A multiple counts for those
                 objects that look the same whenever it does.
         """
-        told = self(states)
-        total = told.sum() * 0.0  # batches without objects teach nothing, and touch every weight
-        for i, multiple in enumerate(self.multiples):
-            counts = torch.remainder(torch.full_like(turns, multiple), turns) == 0
-            angle = multiple * yaws[counts]
-            true = torch.stack([angle.cos(), angle.sin()], dim=-1)
-            total = total + (told[counts, i] - true).square().sum() / counts.sum().clamp_min(1)
-        return total
+        angles = yaws[:, None] * torch.tensor(self.multiples, device=yaws.device)
+        counts = torch.stack([torch.remainder(torch.full_like(turns, k), turns) == 0 for k in self.multiples], dim=-1)
+        return self._apart(self(states), torch.stack([angles.cos(), angles.sin()], dim=-1), counts)
+
+    def loss_of_cells(self, states: Tensor, directions: Tensor, weight: Tensor) -> Tensor:
+        """The same of states (B, h, w, D), directions (B, h, w, K, 2) and their weight (B, h, w, K), as `dense_targets` has
+        them.
+        """
+        return self._apart(self.of_cells(states), directions, weight)
+
+    def _apart(self, told: Tensor, true: Tensor, weight: Tensor) -> Tensor:
+        """Batches without objects teach nothing, and touch every weight."""
+        weight = weight.flatten(0, -2)
+        apart = (told - true).square().sum(-1).flatten(0, -2) * weight
+        return (apart.sum(0) / weight.sum(0).clamp_min(1)).sum()

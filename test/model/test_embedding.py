@@ -241,23 +241,26 @@ def test_the_codes_of_a_written_shape_carry_where_their_object_stands_and_its_wo
 
 
 @pytest.mark.parametrize("prompts_too", [False, True])
-def test_what_is_written_of_an_object_carries_where_it_stands_once_that_is_written(
+def test_what_is_written_of_an_object_carries_where_it_stands_and_the_words_before(
         make_decoder: Callable[..., Decoder], prompts_too: bool) -> None:
     embedding = make_decoder(written_context=True, object_context=prompts_too).embedding
     named, items = VOCABULARY.structure_id, [(1.0, -2.0, True, 3), (0.5, 0.0, False, 4)]
-    scene = [token for item in items for token in _object(*item)]
+    late = [named("[MATERIAL]"), 9]  # behind the yaw, which does not know it
+    scene = [token for item in items for own in [_object(*item)] for token in [*own[:-1], *late, own[-1]]]
     ids = torch.tensor([[named("[BOS]"), *scene, named("[OUTPUT-SEP]"), named("[SCENE-START]"), *scene,
                          named("[SCENE-END]")]])
-    found = (embedding(ids) - embedding.table()[ids])[0]
+    table = embedding.table()
+    found = (embedding(ids) - table[ids])[0]
     at = len(scene) + 3
     assert bool(found[:at].any()) is prompts_too
     for x, y, yaw, word in items:
-        own = _object(x, y, yaw, word)
+        count = len(_object(x, y, yaw, word)) + 2
         place = embedding.ground_projection(plane_features(torch.tensor([x, y]), embedding.config.dim))
+        expected = place + table[[7, word]].sum(dim=0)
         assert not found[at:at + 7].any(), "up to its x"
-        assert torch.allclose(found[at + 7:at + len(own)], place.expand(len(own) - 7, -1), atol=1e-5)
-        assert torch.allclose(embedding.object_place(own[:8]), place, atol=1e-6)
-        at += len(own)
+        assert torch.allclose(found[at + 7:at + count], expected.expand(count - 7, -1), atol=1e-5)
+        assert torch.allclose(embedding.object_context(ids[0, at:at + 8].tolist(), table), expected, atol=1e-5)
+        at += count
     assert not found[at:].any()
     with pytest.raises(ValueError, match="ground_positions of cells"):
         make_decoder(written_context=True, ground_positions=False)

@@ -22,7 +22,7 @@ from kyvo_ros.tokens import Vocabulary
 
 
 @pytest.fixture(scope="module", params=[(), (True,), (False, True), (True, True)],
-                ids=["codes alone", "with their object", "all with its place", "all with its place, codes with its words"])
+                ids=["codes alone", "with their object", "layouts with it", "both with it"])
 def bundle(request) -> ModelBundle:
     """A model that sees several objects in the image below, in either order."""
     for seed in range(100):

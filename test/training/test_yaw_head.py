@@ -13,8 +13,8 @@ EVERYWHERE = torch.tensor([0.3, -2.0, 1.1, 3.0])
 def _telling(head: YawHead, angles: torch.Tensor) -> torch.Tensor:
     """States of as many objects whose directions `head` tells, of angles (N, K)."""
     with torch.no_grad():
-        head.directions.weight.copy_(torch.eye(2 * angles.shape[1]) / head._shrink)
-        head.directions.bias.zero_()
+        head.said.weight.copy_(torch.eye(2 * angles.shape[1]) / head._shrink)
+        head.said.bias.zero_()
     return torch.stack([angles.cos(), angles.sin()], dim=-1).flatten(1)
 
 
@@ -47,7 +47,8 @@ def test_yaws_half_a_turn_apart_are_the_same_of_what_turns_twice():
 
 def test_batches_without_turned_objects_teach_nothing_and_touch_every_weight():
     head, none = YawHead(5, (1, 2)), torch.zeros(0)
-    loss = head.loss(torch.zeros(0, 5), none, none)
+    loss = head.loss(torch.zeros(0, 5), none, none) + head.loss_of_cells(
+        torch.zeros(2, 3, 4, 5), torch.ones(2, 3, 4, 2, 2), torch.zeros(2, 3, 4, 2))
     loss.backward()
     assert loss.item() == 0 and all(weight.grad is not None for weight in head.parameters())
 
