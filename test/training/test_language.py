@@ -103,8 +103,8 @@ def test_yaws_are_learned_from_the_states_that_they_are_said_from(stage, grammar
     ids, prompt_length = learning._sequences(turned, rows, int(turned.length[rows].max()))
     hidden, _ = model.hidden(ids[:, :-1], torch.as_tensor(turned.cells[rows]), prompt_length - 1)
     marked = hidden[ids[:, prompt_length - 1:-1] == pose]
-    gaps = torch.cdist(marked, read[0]).amin(dim=1)
-    assert len(marked) == 2 and (gaps < 1e-4).all(), "of the state of [POSE] itself"
+    gaps = torch.cdist(marked * model.yaw_head._shrink, read[0]).amin(dim=1)
+    assert len(marked) == 2 and (gaps < 1e-5).all(), "of the state of [POSE] itself"
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = [numbers["yaws"] for numbers in course(learning, optimizer, range(40))]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
