@@ -8,7 +8,7 @@ tokens of the scene only have to learn where to look. Labels of numbers are soft
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,6 +80,18 @@ class LanguageModel(nn.Module):
         """
         before_end = token_ids[:, 1:] == self.decoder.config.vocabulary.structure_id("[OBJECT-END]")
         return self.outline_head(self._late.pop()[before_end])
+
+
+@dataclass(frozen=True, eq=False)
+class _ReadLayouts:
+    """A batch of images with their true layouts, as a model reads them: each token behind the true ones before it."""
+
+    rows: np.ndarray  # (B,) of the set
+    ids: Tensor  # (B, L) of the layouts
+    names: Tensor | None  # of the shapes of all objects, where they have such
+    hidden: Tensor  # (B, L, D) and
+    image: Tensor  # (B, h, w, D), as `LanguageModel.hidden` gives them
+    outlines: ToldOutlines | None  # where the model learns them
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +268,8 @@ class LanguageStage:
         if self.answers is not None:
             scores[self.answers.score] = self.answers.held_out_score(self.model.decoder)
         scores |= {} if self.shapes is None else self.shapes.scores(self.model.decoder, self.held_out)
-        scores |= {**self._outline_scores(), **self._yaw_scores()}
+        read = self._read_layouts()
+        scores |= {**self._outline_scores(read), **self._yaw_scores(read)}
         return {name: round(score, 4) for name, score in {**scores, **self._drawing_scores()}.items()}
 
     @torch.no_grad()
@@ -272,56 +285,53 @@ class LanguageStage:
             scenes += [self.grammar.decode_scene(w.token_ids, w.distributions, sub_grid) for w in written]
         return scenes
 
-    def _outline_scores(self) -> dict[str, float]:
-        """How well the blocks that surfaces pass, and their mean colours, are known before any code, behind true layouts."""
-        if self.model.outline_head is None or not (self.held_out.truth.count > 0).any():
-            return {}
-        common, either, apart = 0, 0, []
-        for rows, ids, *_ in self._read_layouts():
-            told, names = self.model.outlines(ids), self.shapes.names(self.held_out, rows)
-            both = self.shapes.outlines.overlap(told, names)
-            common, either = common + both[0], either + both[1]
-            apart.append(self.shapes.outlines.color_errors(told, names))
-        return {"outline_iou": common / max(either, 1), "color_error": float(torch.cat(apart).mean())}
-
-    def _read_layouts(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Tensor, Tensor]]:
-        """Of the held-out images that show objects, batch by batch: rows, ids (B, S) of prompts and true layouts, those of
-        the layouts alone (B, L), and what `LanguageModel.hidden` gives.
-        """
-        shown = np.flatnonzero(self.held_out.truth.count > 0)
+    def _read_layouts(self) -> list[_ReadLayouts]:
+        """Of the held-out images that show objects."""
+        shown, read = np.flatnonzero(self.held_out.truth.count > 0), []
         for start in range(0, len(shown), self.batch_size):
             rows = shown[start:start + self.batch_size]
             ids, prompt_length = self._sequences(self.held_out, rows, int(self.held_out.length[rows].max()))
             cells = torch.as_tensor(self.held_out.cells[rows]).to(self.device)
-            yield rows, ids, ids[:, prompt_length:], *self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
+            hidden, image = self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
+            outlines = None if self.model.outline_head is None else self.model.outlines(ids)
+            names = None if self.shapes is None else self.shapes.names(self.held_out, rows)
+            read.append(_ReadLayouts(rows, ids[:, prompt_length:], names, hidden, image, outlines))
+        return read
 
-    def _yaw_scores(self) -> dict[str, float]:
+    def _outline_scores(self, read: Sequence[_ReadLayouts]) -> dict[str, float]:
+        """How well the blocks that surfaces pass, and their mean colours, are known before any code."""
+        if self.model.outline_head is None or not read:
+            return {}
+        true = self.shapes.outlines
+        common, either = np.sum([true.overlap(batch.outlines, batch.names) for batch in read], axis=0)
+        apart = torch.cat([true.color_errors(batch.outlines, batch.names) for batch in read])
+        return {"outline_iou": common / max(either, 1), "color_error": float(apart.mean())}
+
+    def _yaw_scores(self, read: Sequence[_ReadLayouts]) -> dict[str, float]:
         """Of held-out objects that look the same k times in a turn, the mean cosine between k times the yaw that is said
-        and k times the true one, each behind the true text before it: `yaw_k`. The same of what the dense head reads in the
-        middle of the body, `dense_yaw_k`: where only this is high, the tokens have not learned yet where to look.
+        and k times the true one: `yaw_k`. The same of what the dense head reads in the middle of the body, `dense_yaw_k`:
+        where only this is high, the tokens have not learned yet where to look.
         """
         if self.grammar.schema.yaw is None:
             return {}
         vocabulary, multiples = self.grammar.vocabulary, yaw_multiples(self.grammar.schema)
         numbers = torch.as_tensor(vocabulary.numbers.values(), dtype=torch.float32, device=self.device)
         said: dict[str, list[float]] = {}
-        seen, read = [], []
-        for rows, _, layouts, hidden, image in self._read_layouts():
-            seen.append(rows)
-            read.append(self.model.dense_head(image)[2])
-            turns = self._yaw_turns(layouts, self.shapes and self.shapes.names(self.held_out, rows))
+        for batch in read:
+            turns = self._yaw_turns(batch.ids, batch.names)
             shows = turns > 0
             times = turns[shows]
-            likely = self.model.decoder.logits(hidden[shows], vocabulary.range("numbers")).softmax(-1)
+            likely = self.model.decoder.logits(batch.hidden[shows], vocabulary.range("numbers")).softmax(-1)
             direction = (likely * torch.exp(1j * times[:, None] * numbers)).sum(-1)
-            true = times * torch.as_tensor(self.held_out.values[rows, :layouts.shape[1]]).to(self.device)[shows]
+            true = times * torch.as_tensor(self.held_out.values[batch.rows, :batch.ids.shape[1]]).to(self.device)[shows]
             for k, cosine in zip(times.tolist(), torch.cos(direction.angle() - true).tolist()):
                 said.setdefault(f"yaw_{k:g}", []).append(cosine)
         scores = {name: float(np.mean(cosines)) for name, cosines in sorted(said.items())}
         if self.dense_weight and read:
-            yaw = torch.cat(read)
-            targets = dense_targets(self.held_out.truth[np.concatenate(seen)], self.canonical, tuple(yaw.shape[1:3]),
-                                    multiples, self.shapes and self.shapes.turns)
+            yaw = torch.cat([self.model.dense_head(batch.image)[2] for batch in read])
+            shown = self.held_out.truth[np.concatenate([batch.rows for batch in read])]
+            targets = dense_targets(shown, self.canonical, tuple(yaw.shape[1:3]), multiples,
+                                    self.shapes and self.shapes.turns)
             scores |= {f"dense_yaw_{k}": cosine for k, cosine in zip(multiples, probe_yaws(yaw, targets))}
         return scores
 

@@ -381,14 +381,14 @@ def test_scores_of_yaws_are_those_of_what_is_said(shop: Workshop, pictures: Code
     stage = LanguageStage(
         shop.new_language_model(tokenizer), shop.grammar.layout, shop.builder, pictures, None, pictures, [], labels,
         shop.recipe.canonical, shop.device, batch_size=2, dense_weight=1.0, shapes=shop.shape_lesson(tokenizer))
-    scores = stage._yaw_scores()
+    scores = stage._yaw_scores(stage._read_layouts())
     assert {name for name in scores if name.startswith("dense_")} == {"dense_yaw_1", "dense_yaw_2"}
     assert scores and all(-1 <= score <= 1 for score in scores.values())
     numbers = torch.as_tensor(shop.grammar.vocabulary.numbers.values(), dtype=torch.float32)
     for true, cosine in ((0.0, 1.0), (math.pi / 4, 0.0), (math.pi / 2, -1.0), (math.pi, 1.0)):
         told = replace(stage, held_out=replace(pictures, values=np.where(np.isnan(pictures.values), np.nan, true)))
         told.model.decoder.logits = lambda hidden, among: (-(numbers.abs() * 100)).expand(len(hidden), -1)
-        assert told._yaw_scores()["yaw_2"] == pytest.approx(cosine, abs=1e-3)
+        assert told._yaw_scores(told._read_layouts())["yaw_2"] == pytest.approx(cosine, abs=1e-3)
 
 
 def test_outlines_by_hand() -> None:
