@@ -83,11 +83,14 @@ class LanguageModel(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class _ReadLayouts:
-    """A batch of images with their true layouts, as a model reads them: each token behind the true ones before it."""
+class _Reading:
+    """B images with their true layouts, as a model reads them: each token behind the true ones before it."""
 
-    rows: np.ndarray  # (B,) of the set
+    truth: ExampleSet
     ids: Tensor  # (B, L) of the layouts
+    worth: Tensor  # (B, L) bool, where another token would have been possible
+    values: Tensor  # (B, L) true value of each number, NaN elsewhere
+    turns: Tensor  # (B, L) of each token that is a yaw, how often its object looks alike in a whole turn, see `_yaw_turns`
     names: Tensor | None  # of the shapes of all objects, where they have such
     hidden: Tensor  # (B, L, D) and
     image: Tensor  # (B, h, w, D), as `LanguageModel.hidden` gives them
@@ -144,37 +147,46 @@ class LanguageStage:
 
     def _scene_loss(self, source: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = self._rows_of_like_length(source, rng)
-        longest = int(source.length[rows].max())
-        ids, prompt_length = self._sequences(source, rows, longest)
-        targets = ids[:, prompt_length:]
-        cells = torch.as_tensor(self._cells(source, rows, rng)).to(self.device)
-        hidden, image = self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
-        worth = torch.as_tensor(source.worth[rows, :longest]).to(self.device)
-        logits = self.model.decoder.logits(hidden[worth])
-        values = torch.as_tensor(source.values[rows, :longest]).to(self.device)
-        names = None if self.shapes is None else self.shapes.names(source, rows)
-        turns = self._yaw_turns(targets, names)
-        words, numbers = self._losses(logits, targets[worth], values[worth], turns[worth])
+        read = self._read(source, rows, self._cells(source, rows, rng))
+        logits = self.model.decoder.logits(read.hidden[read.worth])
+        words, numbers = self._losses(logits, read.ids[read.worth], read.values[read.worth], read.turns[read.worth])
         total = torch.cat([words, numbers]).mean()
         logged = {"words": float(words.detach().mean())}
         if len(numbers):
             logged["numbers"] = float(numbers.detach().mean())
-        if self.model.outline_head is not None:
-            outlines = self.shapes.outlines.loss(self.model.outlines(ids), names)
-            total, logged["outlines"] = total + self.shapes.shares.outline_weight * outlines, float(outlines.detach())
-        if self.model.yaw_head is None and not self.dense_weight:
-            return total, logged
-        seen = self._dense_targets(source.truth[rows], image)
-        if self.model.yaw_head is not None:
-            shows = turns > 0
-            yaws = self.model.yaw_head.loss(hidden[shows], values[shows], turns[shows])
-            cells = self.model.yaw_head.loss_of_cells(image, seen["yaw"], seen["yaw_weight"])
-            total = total + self.yaw_weight * (yaws + cells)
-            logged |= {"yaws": float(yaws.detach()), "yaws_of_cells": float(cells.detach())}
-        if self.dense_weight:
-            dense = dense_loss(self.model.dense_head(image), seen)
-            total, logged["dense"] = total + self.dense_weight * dense, float(dense.detach())
+        for name, (weight, loss) in self._losses_of_heads(read).items():
+            total, logged[name] = total + weight * loss, float(loss.detach())
         return total, logged
+
+    def _read(self, source: CodeSet, rows: np.ndarray, cells: np.ndarray) -> _Reading:
+        """Some rows of a set, with the ground points (B, cells, 2) of their cells."""
+        longest = int(source.length[rows].max())
+        ids, prompt_length = self._sequences(source, rows, longest)
+        ground = torch.as_tensor(cells).to(self.device)
+        hidden, image = self.model.hidden(ids[:, :-1], ground, prompt_length - 1)
+        layouts, names = ids[:, prompt_length:], self.shapes and self.shapes.names(source, rows)
+        worth, values = (torch.as_tensor(array[rows, :longest]).to(self.device)
+                         for array in (source.worth, source.values))
+        return _Reading(source.truth[rows], layouts, worth, values, self._yaw_turns(layouts, names), names, hidden, image,
+                        None if self.model.outline_head is None else self.model.outlines(ids))
+
+    def _losses_of_heads(self, read: _Reading) -> dict[str, tuple[float, Tensor]]:
+        """Of those heads that learn, by name: weight and loss."""
+        losses: dict[str, tuple[float, Tensor]] = {}
+        if read.outlines is not None:
+            losses["outlines"] = (self.shapes.shares.outline_weight,
+                                  self.shapes.outlines.loss(read.outlines, read.names))
+        head = self.model.yaw_head
+        if head is None and not self.dense_weight:
+            return losses
+        cells = self._dense_targets(read.truth, read.image)
+        if head is not None:
+            shows = read.turns > 0
+            losses["yaws"] = self.yaw_weight, head.loss(read.hidden[shows], read.values[shows], read.turns[shows])
+            losses["yaws_of_cells"] = self.yaw_weight, head.loss_of_cells(read.image, cells["yaw"], cells["yaw_weight"])
+        if self.dense_weight:
+            losses["dense"] = self.dense_weight, dense_loss(self.model.dense_head(read.image), cells)
+        return losses
 
     def head_loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Of the dense head alone, on what the decoder sees as it is."""
@@ -285,20 +297,13 @@ class LanguageStage:
             scenes += [self.grammar.decode_scene(w.token_ids, w.distributions, sub_grid) for w in written]
         return scenes
 
-    def _read_layouts(self) -> list[_ReadLayouts]:
+    def _read_layouts(self) -> list[_Reading]:
         """Of the held-out images that show objects."""
-        shown, read = np.flatnonzero(self.held_out.truth.count > 0), []
-        for start in range(0, len(shown), self.batch_size):
-            rows = shown[start:start + self.batch_size]
-            ids, prompt_length = self._sequences(self.held_out, rows, int(self.held_out.length[rows].max()))
-            cells = torch.as_tensor(self.held_out.cells[rows]).to(self.device)
-            hidden, image = self.model.hidden(ids[:, :-1], cells, prompt_length - 1)
-            outlines = None if self.model.outline_head is None else self.model.outlines(ids)
-            names = None if self.shapes is None else self.shapes.names(self.held_out, rows)
-            read.append(_ReadLayouts(rows, ids[:, prompt_length:], names, hidden, image, outlines))
-        return read
+        shown = np.flatnonzero(self.held_out.truth.count > 0)
+        parts = [shown[start:start + self.batch_size] for start in range(0, len(shown), self.batch_size)]
+        return [self._read(self.held_out, rows, self.held_out.cells[rows]) for rows in parts]
 
-    def _outline_scores(self, read: Sequence[_ReadLayouts]) -> dict[str, float]:
+    def _outline_scores(self, read: Sequence[_Reading]) -> dict[str, float]:
         """How well the blocks that surfaces pass, and their mean colours, are known before any code."""
         if self.model.outline_head is None or not read:
             return {}
@@ -307,7 +312,7 @@ class LanguageStage:
         apart = torch.cat([true.color_errors(batch.outlines, batch.names) for batch in read])
         return {"outline_iou": common / max(either, 1), "color_error": float(apart.mean())}
 
-    def _yaw_scores(self, read: Sequence[_ReadLayouts]) -> dict[str, float]:
+    def _yaw_scores(self, read: Sequence[_Reading]) -> dict[str, float]:
         """Of held-out objects that look the same k times in a turn, the mean cosine between k times the yaw that is said
         and k times the true one: `yaw_k`. The same of what the dense head reads in the middle of the body, `dense_yaw_k`:
         where only this is high, the tokens have not learned yet where to look.
@@ -318,20 +323,18 @@ class LanguageStage:
         numbers = torch.as_tensor(vocabulary.numbers.values(), dtype=torch.float32, device=self.device)
         said: dict[str, list[float]] = {}
         for batch in read:
-            turns = self._yaw_turns(batch.ids, batch.names)
-            shows = turns > 0
-            times = turns[shows]
+            shows = batch.turns > 0
+            times = batch.turns[shows]
             likely = self.model.decoder.logits(batch.hidden[shows], vocabulary.range("numbers")).softmax(-1)
             direction = (likely * torch.exp(1j * times[:, None] * numbers)).sum(-1)
-            true = times * torch.as_tensor(self.held_out.values[batch.rows, :batch.ids.shape[1]]).to(self.device)[shows]
-            for k, cosine in zip(times.tolist(), torch.cos(direction.angle() - true).tolist()):
+            cosines = torch.cos(direction.angle() - times * batch.values[shows])
+            for k, cosine in zip(times.tolist(), cosines.tolist()):
                 said.setdefault(f"yaw_{k:g}", []).append(cosine)
         scores = {name: float(np.mean(cosines)) for name, cosines in sorted(said.items())}
         if self.dense_weight and read:
             yaw = torch.cat([self.model.dense_head(batch.image)[2] for batch in read])
-            shown = self.held_out.truth[np.concatenate([batch.rows for batch in read])]
-            targets = dense_targets(shown, self.canonical, tuple(yaw.shape[1:3]), multiples,
-                                    self.shapes and self.shapes.turns)
+            targets = dense_targets(ExampleSet.concatenate([batch.truth for batch in read]), self.canonical,
+                                    tuple(yaw.shape[1:3]), multiples, self.shapes and self.shapes.turns)
             scores |= {f"dense_yaw_{k}": cosine for k, cosine in zip(multiples, probe_yaws(yaw, targets))}
         return scores
 
