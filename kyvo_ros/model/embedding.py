@@ -191,7 +191,7 @@ class UnifiedEmbedding(nn.Module):
                              f"{len(token_ids)} rows, got {tuple(cells.shape)}")
         count = self.config.cells
         image = (token_ids >= self.image_ids.start) & (token_ids < self.image_ids.stop)
-        written = (token_ids == self.separator).cumsum(dim=1) > 0
+        written = self._written(token_ids)
         number = (image.cumsum(dim=1) - 1) % count
         elsewhere = torch.where(written & (token_ids == self.image_start), count, self.nowhere)
         place = torch.where(image, number + (count + 1) * written, elsewhere)
@@ -239,19 +239,22 @@ class UnifiedEmbedding(nn.Module):
         last_start, last_location = (order.where(mark, -1).cummax(dim=1).values for mark in (start, location))
         placed = last_location > last_start
         early = places.scatter_add(1, each, vectors * (words & ~placed).unsqueeze(-1))
-        written = (token_ids == self.separator).cumsum(dim=1) > 0
-        carries = written & placed & (order >= last_location + 2) & ~whole  # with its y or behind it
+        carries = self._written(token_ids) & placed & (order >= last_location + 2) & ~whole  # with its y or behind it
         return context + self._of_objects(early, own.where(carries, count))
 
     def _of_objects(self, table: Tensor, which: Tensor) -> Tensor:
         """(B, S, D): the entries `which` (B, S) of a table (B, N, D)."""
         return table.gather(1, which.unsqueeze(-1).expand(-1, -1, table.shape[-1]))
 
+    def _written(self, token_ids: Tensor) -> Tensor:
+        """(B, S) bool: tokens from [OUTPUT-SEP] on."""
+        return (token_ids == self.separator).cumsum(dim=1) > 0
+
     def _carries_context(self, token_ids: Tensor) -> Tensor:
         """(B, S) bool: tokens that carry their object's context, if they stand in one."""
         carries = torch.zeros_like(token_ids, dtype=torch.bool)
         if self.config.object_context:
-            carries |= (token_ids == self.separator).cumsum(dim=1) == 0
+            carries |= ~self._written(token_ids)
         if self.config.shape_context:
             carries |= (token_ids >= self.shape_ids.start) | (token_ids == self.shape_mark)
         return carries

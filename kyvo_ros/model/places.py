@@ -56,8 +56,8 @@ class RunningPlaces:
                 self._keep(row, token)
 
     def of_next(self, tokens: Sequence[Sequence[int]]) -> Tensor | None:
-        """(B, m, D) of the next up to m tokens of each row, zero for all but those of images and shapes; None where
-        there are no such.
+        """(B, m, D) of the next up to m tokens of each row, zero for those that stand in no image and no shape and carry
+        nothing of an object; None where all are such.
         """
         places = [[self._next(row, token) for token in own] for row, own in enumerate(tokens)]
         contexts = [[self._keep(row, token) for token in own] for row, own in enumerate(tokens)
@@ -83,9 +83,9 @@ class RunningPlaces:
         """What the next token of a row carries of its object, which it may be a part of."""
         embedding, config = self._embedding, self._embedding.config
         begins, ends, location = embedding.object_marks
-        if config.shape_context and token == embedding.shape_mark and self._objects[row]:
-            self._contexts[row] = embedding.object_context(self._objects[row], self._vectors)
         if config.shape_context and (token == embedding.shape_mark or token in self._shape):
+            if token == embedding.shape_mark and self._objects[row]:
+                self._contexts[row] = embedding.object_context(self._objects[row], self._vectors)
             return self._contexts[row]
         if token == begins:
             self._objects[row], self._contexts[row] = [], None

@@ -133,13 +133,20 @@ def dense_loss(prediction: tuple[Tensor, Tensor, Tensor, list[Tensor]], targets:
     objectness = F.binary_cross_entropy_with_logits(centre, targets["centre"], reduction="none").mean() * 10
     apart = F.smooth_l1_loss(offset, targets["offset"], reduction="none", beta=FINE_CELLS).sum(-1)
     place = (apart * weight).sum() / total
-    turning = targets["yaw_weight"]
-    turn = (F.mse_loss(yaw, targets["yaw"], reduction="none").sum(-1) * turning).flatten(0, 2)
-    loss = objectness + 2 * place + 0.5 * (turn.sum(0) / turning.flatten(0, 2).sum(0).clamp(min=1)).sum()
+    loss = objectness + 2 * place + 0.5 * direction_loss(yaw, targets["yaw"], targets["yaw_weight"])
     for i, logits in enumerate(words):
         cross = F.cross_entropy(logits.flatten(0, 2), targets["words"][..., i].flatten(), reduction="none")
         loss = loss + (cross * weight.flatten()).sum() / total
     return loss
+
+
+def direction_loss(told: Tensor, true: Tensor, weight: Tensor) -> Tensor:
+    """Squared error of directions (..., K, 2), the weighted mean (weight (..., K)) of each multiple, summed. Batches
+    without objects teach nothing, and touch every weight.
+    """
+    weight = weight.flatten(0, -2)
+    apart = F.mse_loss(told, true, reduction="none").sum(-1).flatten(0, -2) * weight
+    return (apart.sum(0) / weight.sum(0).clamp(min=1)).sum()
 
 
 @torch.no_grad()

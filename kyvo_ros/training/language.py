@@ -29,7 +29,7 @@ from kyvo_ros.tokens.sequences import SequenceBuilder
 from kyvo_ros.training.answering import AnswerLesson
 from kyvo_ros.training.code_sets import CodeSet
 from kyvo_ros.training.dense_head import (
-    DenseHead, dense_loss, dense_targets, probe_yaws, yaw_multiples, yaw_turns)
+    DenseHead, DenseTargets, dense_loss, dense_targets, probe_yaws, yaw_multiples, yaw_turns)
 from kyvo_ros.training.number_labels import NumberLabels
 from kyvo_ros.training.programs import SENTENCES_FOR_AN_IMAGE, SentenceSet, exact_programs, sentence_loss
 from kyvo_ros.training.rendering import CYCLED, DrawingLesson, cycle_scores, shows_objects
@@ -179,7 +179,7 @@ class LanguageStage:
         head = self.model.yaw_head
         if head is None and not self.dense_weight:
             return losses
-        cells = self._dense_targets(read.truth, read.image)
+        cells = self._dense_targets(read.truth, read.image).tensors(self.device)
         if head is not None:
             shows = read.turns > 0
             losses["yaws"] = self.yaw_weight, head.loss(read.hidden[shows], read.values[shows], read.turns[shows])
@@ -196,7 +196,8 @@ class LanguageStage:
         cells = torch.as_tensor(self._cells(source, rows, rng)).to(self.device)
         with torch.no_grad():
             _, image = self.model.hidden(prompt, cells, prompt.shape[1] - 1)
-        return dense_loss(self.model.dense_head(image), self._dense_targets(source.truth[rows], image)), {}
+        targets = self._dense_targets(source.truth[rows], image).tensors(self.device)
+        return dense_loss(self.model.dense_head(image), targets), {}
 
     def _drawing_loss(self, source: CodeSet, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         if self.renders is not None and not shows_objects(source):  # without ray-cast scenes only backgrounds are left
@@ -218,10 +219,10 @@ class LanguageStage:
         cells[dropped] = self.canonical.cells(None, self.model.decoder.config.image_grid)
         return cells
 
-    def _dense_targets(self, truth: ExampleSet, image: Tensor) -> dict[str, Tensor]:
-        """What the cells of images (B, h, w, D) should say."""
+    def _dense_targets(self, truth: ExampleSet, image: Tensor) -> DenseTargets:
+        """What the cells of images (B, h, w, ...) should say."""
         return dense_targets(truth, self.canonical, tuple(image.shape[1:3]), yaw_multiples(self.grammar.schema),
-                             self.shapes and self.shapes.turns).tensors(self.device)
+                             self.shapes and self.shapes.turns)
 
     def _rows_of_like_length(self, source: CodeSet, rng: np.random.Generator) -> np.ndarray:
         """Uniform over the set in the long run."""
@@ -298,7 +299,9 @@ class LanguageStage:
         return scenes
 
     def _read_layouts(self) -> list[_Reading]:
-        """Of the held-out images that show objects."""
+        """Of the held-out images that show objects; none where nothing is to be scored of them."""
+        if self.model.outline_head is None and self.grammar.schema.yaw is None:
+            return []
         shown = np.flatnonzero(self.held_out.truth.count > 0)
         parts = [shown[start:start + self.batch_size] for start in range(0, len(shown), self.batch_size)]
         return [self._read(self.held_out, rows, self.held_out.cells[rows]) for rows in parts]
@@ -319,7 +322,7 @@ class LanguageStage:
         """
         if self.grammar.schema.yaw is None:
             return {}
-        vocabulary, multiples = self.grammar.vocabulary, yaw_multiples(self.grammar.schema)
+        vocabulary = self.grammar.vocabulary
         numbers = torch.as_tensor(vocabulary.numbers.values(), dtype=torch.float32, device=self.device)
         said: dict[str, list[float]] = {}
         for batch in read:
@@ -333,9 +336,9 @@ class LanguageStage:
         scores = {name: float(np.mean(cosines)) for name, cosines in sorted(said.items())}
         if self.dense_weight and read:
             yaw = torch.cat([self.model.dense_head(batch.image)[2] for batch in read])
-            targets = dense_targets(ExampleSet.concatenate([batch.truth for batch in read]), self.canonical,
-                                    tuple(yaw.shape[1:3]), multiples, self.shapes and self.shapes.turns)
-            scores |= {f"dense_yaw_{k}": cosine for k, cosine in zip(multiples, probe_yaws(yaw, targets))}
+            targets = self._dense_targets(ExampleSet.concatenate([batch.truth for batch in read]), yaw)
+            scores |= {f"dense_yaw_{k}": cosine
+                       for k, cosine in zip(yaw_multiples(self.grammar.schema), probe_yaws(yaw, targets))}
         return scores
 
     def _drawing_scores(self) -> dict[str, float]:

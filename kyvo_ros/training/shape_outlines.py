@@ -87,10 +87,10 @@ class Outlines:
         parts = ((part[:, None, None] * LOOK_PARTS + part[:, None]) * LOOK_PARTS + part).flatten()  # (L,)
         member = F.one_hot(parts, LOOK_PARTS**3).float()  # (L, parts)
         count = passed @ member
-        sums, paint = (torch.stack([passed * values[ids, axis] for axis in range(values.shape[1])], dim=-1)
-                       for values in (table, colors.to(ids.device)))
-        looks = torch.einsum("klc,lp->kpc", sums, member) / count.clamp_min(1).unsqueeze(-1)
-        return cls(passed, looks, (count > 0).float(), paint.sum(1) / passed.sum(1, keepdim=True).clamp_min(1))
+        sums = torch.stack([(passed * table[ids, axis]) @ member for axis in range(table.shape[1])], dim=-1)
+        paint = torch.stack([(passed * channel[ids]).sum(1) for channel in colors.to(ids.device).T], dim=-1)
+        return cls(passed, sums / count.clamp_min(1).unsqueeze(-1), (count > 0).float(),
+                   paint / passed.sum(1, keepdim=True).clamp_min(1))
 
     def loss(self, told: ToldOutlines, names: Tensor) -> Tensor:
         """Of what is told of N objects whose shapes are `names` (N,), rows of this."""

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from kyvo_ros.training.dense_head import direction_loss
+
 
 class YawHead(nn.Module):
     """States (..., D) to cosine and sine of K multiples of the yaw (..., K, 2), each linearly.
@@ -52,16 +54,10 @@ class YawHead(nn.Module):
         """
         angles = yaws[:, None] * torch.tensor(self.multiples, device=yaws.device)
         counts = torch.stack([torch.remainder(torch.full_like(turns, k), turns) == 0 for k in self.multiples], dim=-1)
-        return self._apart(self(states), torch.stack([angles.cos(), angles.sin()], dim=-1), counts)
+        return direction_loss(self(states), torch.stack([angles.cos(), angles.sin()], dim=-1), counts)
 
     def loss_of_cells(self, states: Tensor, directions: Tensor, weight: Tensor) -> Tensor:
         """The same of states (B, h, w, D), directions (B, h, w, K, 2) and their weight (B, h, w, K), as `dense_targets` has
         them.
         """
-        return self._apart(self.of_cells(states), directions, weight)
-
-    def _apart(self, told: Tensor, true: Tensor, weight: Tensor) -> Tensor:
-        """Batches without objects teach nothing, and touch every weight."""
-        weight = weight.flatten(0, -2)
-        apart = (told - true).square().sum(-1).flatten(0, -2) * weight
-        return (apart.sum(0) / weight.sum(0).clamp_min(1)).sum()
+        return direction_loss(self.of_cells(states), directions, weight)
